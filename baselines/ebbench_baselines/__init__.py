@@ -1,0 +1,1 @@
+"""The methods that EB Train is compared with."""

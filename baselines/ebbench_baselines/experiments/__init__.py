@@ -1,0 +1,1 @@
+"""Experiments as TOML files; each file name is the name of an experiment."""

@@ -1,0 +1,1 @@
+"""Meters and boards, one file each."""

@@ -1,0 +1,286 @@
+"""Recipe (what to run), Bench (with what to measure it), Experiment (a file that expands to recipes). All frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from urllib.parse import parse_qsl
+
+from ebbench.errors import ConfigError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # the last Python of a TX2 is 3.8
+    import tomli as tomllib
+
+Draw = Union[str, Tuple[int, ...]]  # "early-bird", "final", "best-accuracy", or the epochs at which to draw
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to run. Every default is the paper's CIFAR protocol (You et al. 2020, section 4.1 and appendix)."""
+
+    method: str = "eb-ff"
+    model: str = "vgg16"
+    dataset: str = "cifar10"
+    data_dir: str = "data"
+    prune_ratio: float = 0.5
+    seed: int = 1
+    epochs: int = 160
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    #: where the learning rate is divided by ten, as fractions of `epochs`
+    milestones: Tuple[float, ...] = (0.5, 0.75)
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    #: L1 penalty on every BatchNorm scale during search and retraining (Liu et al. 2017)
+    l1: float = 1e-4
+    draw: Draw = "early-bird"
+    #: the ticket is drawn when the last `fifo_length` mask distances are all below `epsilon` (Algorithm 1)
+    epsilon: float = 0.1
+    fifo_length: int = 5
+    #: "paper": consecutive epochs; "reference": the public code's newest mask against the four before it
+    pairs: str = "paper"
+    #: epochs after the draw: "remaining" (epochs - t*) or "full"
+    retrain_epochs: str = "remaining"
+    #: keep only the first N images of the training and of the test part (None: all)
+    train_images: Optional[int] = None
+    test_images: Optional[int] = None
+    #: accuracy every N epochs, and after the last one
+    evaluate_every: int = 1
+    deterministic: bool = True
+    #: CPU threads of torch; part of the recipe because it changes the last bit of a sum
+    threads: int = 1
+    #: a checkpoint at most this many seconds after the last one
+    checkpoint_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        faults = list(_recipe_faults(self))
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    def settings(self) -> Dict[str, Any]:
+        """All fields as JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def _recipe_faults(recipe: Recipe) -> Iterable[str]:
+    """Every fault of the values themselves, each with what would be right."""
+    if not 0 < recipe.prune_ratio < 1:
+        yield f"prune_ratio = {recipe.prune_ratio} is outside (0, 1); 0.5 prunes half of the channels"
+    for name in ("epochs", "batch_size", "threads", "fifo_length", "evaluate_every"):
+        if getattr(recipe, name) < 1:
+            yield f"{name} = {getattr(recipe, name)} is below 1"
+    for name in ("train_images", "test_images"):
+        value = getattr(recipe, name)
+        if value is not None and value < 1:
+            yield f"{name} = {value} is below 1"
+    for name in ("learning_rate", "epsilon"):
+        if not getattr(recipe, name) > 0:
+            yield f"{name} = {getattr(recipe, name)} is not above 0"
+    for name in ("momentum", "weight_decay", "l1"):
+        if not getattr(recipe, name) >= 0:
+            yield f"{name} = {getattr(recipe, name)} is below 0"
+    if recipe.seed < 0:
+        yield f"seed = {recipe.seed} is below 0"
+    if not 0 < recipe.checkpoint_s <= 600:
+        yield f"checkpoint_s = {recipe.checkpoint_s} is outside (0, 600]: a checkpoint at least every ten minutes"
+    if any(not 0 < m < 1 for m in recipe.milestones) or list(recipe.milestones) != sorted(recipe.milestones):
+        yield f"milestones = {list(recipe.milestones)} must be rising fractions of the epochs, such as [0.5, 0.75]"
+    if recipe.pairs not in ("paper", "reference"):
+        yield f"pairs = {recipe.pairs!r}: {nearest(recipe.pairs, ('paper', 'reference'))}"
+    if recipe.retrain_epochs not in ("remaining", "full"):
+        yield f"retrain_epochs = {recipe.retrain_epochs!r}: {nearest(recipe.retrain_epochs, ('remaining', 'full'))}"
+    yield from _draw_faults(recipe)
+
+
+def _draw_faults(recipe: Recipe) -> Iterable[str]:
+    names = ("early-bird", "final", "best-accuracy")
+    if isinstance(recipe.draw, str):
+        if recipe.draw not in names:
+            yield f"draw = {recipe.draw!r}: {nearest(recipe.draw, names)}, or an epoch"
+    elif not recipe.draw or any(not 1 <= e <= recipe.epochs for e in recipe.draw):
+        yield f"draw = {list(recipe.draw)}: the epochs must lie in 1..{recipe.epochs}"
+
+
+@dataclass(frozen=True)
+class MeterRef:
+    """A meter as it is named: ``name``, ``name:address`` or ``name:address?key=value&key=value``."""
+
+    name: str
+    address: Optional[str] = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, uri: str) -> MeterRef:
+        """Read a meter URI; ``sim?noise_w=0.1`` and ``replay:old/trace.csv`` are both fine."""
+        head, _, query = uri.partition("?")
+        name, _, address = head.partition(":")
+        if not name:
+            raise ConfigError(f"meter {uri!r} has no name; write NAME or NAME:ADDRESS?scope=wall")
+        pairs = parse_qsl(query, keep_blank_values=True)
+        if query and not pairs:
+            raise ConfigError(f"meter {uri!r}: options are written ?key=value&key=value")
+        return cls(name, address or None, dict(pairs))
+
+    def __str__(self) -> str:
+        query = "&".join(f"{k}={v}" for k, v in self.options.items())
+        return self.name + (f":{self.address}" if self.address else "") + (f"?{query}" if query else "")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """With what to measure. The first meter is the reference; None in a field means "the default of the meter"."""
+
+    meters: Tuple[str, ...] = ("auto",)
+    board: str = "auto"
+    device: str = "auto"
+    rate_hz: Optional[float] = None
+    idle_s: float = 10.0
+    warmup_s: float = 0.0
+    #: seconds spent on amplified blocks of mask-distance checks; 0 is off
+    amplify_s: float = 30.0
+    #: longest interval between readings that is interpolated (None: max(1 s, 10 median intervals))
+    max_gap_s: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{n} = {getattr(self, n)} is below 0"
+            for n in ("idle_s", "warmup_s", "amplify_s")
+            if not getattr(self, n) >= 0
+        ]
+        faults += [
+            f"{n} = {getattr(self, n)} is not above 0"
+            for n in ("rate_hz", "max_gap_s")
+            if getattr(self, n) is not None and not getattr(self, n) > 0
+        ]
+        if not self.meters:
+            faults.append("meters is empty; name at least one, or 'auto'")
+        if self.device not in ("auto", "cpu", "cuda") and not self.device.startswith("cuda:"):
+            faults.append(f"device = {self.device!r}: {nearest(self.device, ('auto', 'cpu', 'cuda'))}")
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    def settings(self) -> Dict[str, Any]:
+        """All fields as JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A name, the recipes in the order in which they are run, and the bench's settings that the file fixes."""
+
+    name: str
+    description: str
+    recipes: Tuple[Recipe, ...]
+    bench: Bench
+    #: whether `auto` may fall back on the simulated meter (the quickstart alone says so)
+    may_simulate: bool = False
+
+
+def load_experiment(path: Path, overrides: Mapping[str, Any], bench_overrides: Mapping[str, Any]) -> Experiment:
+    """Read an experiment's TOML and expand its matrix; `overrides` with a list widen or replace the matrix.
+
+    The file has ``[experiment]`` (description, may_simulate), ``[recipe]``, ``[matrix]`` (recipe fields with lists) and
+    ``[bench]``. Unknown keys are errors that name the nearest known key.
+    """
+    document = load_toml(path)
+    _refuse_unknown(document, ("experiment", "recipe", "matrix", "bench"), f"{path}")
+    about = document.get("experiment", {})
+    _refuse_unknown(about, ("description", "may_simulate"), f"{path} [experiment]")
+    known = [f.name for f in dataclasses.fields(Recipe)]
+    for section in ("recipe", "matrix"):
+        _refuse_unknown(document.get(section, {}), known, f"{path} [{section}]")
+    for key, values in document.get("matrix", {}).items():
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{path} [matrix] {key}: a non-empty list is needed")
+    axes: Dict[str, List[Any]] = {k: [v] for k, v in document.get("recipe", {}).items()}
+    axes.update(document.get("matrix", {}))
+    axes.update({k: list(v) for k, v in overrides.items()})
+    bench = load_bench(document.get("bench", {}), bench_overrides, f"{path} [bench]")
+    return Experiment(
+        path.stem, about.get("description", ""), tuple(expand(axes)), bench, bool(about.get("may_simulate", False))
+    )
+
+
+def expand(axes: Mapping[str, Sequence[Any]]) -> List[Recipe]:
+    """All combinations of the axes, interleaved by replicate: the seed varies slowest, so heat meets every method alike."""
+    names = sorted(axes, key=lambda name: name != "seed")
+    return [make_recipe(dict(zip(names, values))) for values in itertools.product(*(axes[n] for n in names))]
+
+
+def make_recipe(settings: Mapping[str, Any]) -> Recipe:
+    """A recipe from JSON or TOML values, each checked for its type."""
+    known = {f.name: f for f in dataclasses.fields(Recipe)}
+    _refuse_unknown(settings, known, "recipe")
+    return Recipe(**{k: _coerce(k, v, Recipe) for k, v in settings.items()})
+
+
+def load_bench(settings: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> Bench:
+    """A bench from TOML values with the command line's on top."""
+    merged = {**settings, **overrides}
+    _refuse_unknown(merged, [f.name for f in dataclasses.fields(Bench)], where)
+    return Bench(**{k: _coerce(k, v, Bench) for k, v in merged.items()})
+
+
+def load_toml(path: Path) -> Dict[str, Any]:
+    """Read a TOML file, every fault in one line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} is not there") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def run_id(recipe: Recipe, bench: Bench) -> str:
+    """Name a run after what distinguishes it: ``eb-ff-vgg16-cifar10-p0.5-s1-3fa2b1c4``.
+
+    The tail hashes every setting of the recipe and the meters that differ from their defaults, so that a setting added
+    later with a default does not rename old runs.
+    """
+    differing = {
+        f.name: getattr(recipe, f.name) for f in dataclasses.fields(Recipe) if getattr(recipe, f.name) != f.default
+    }
+    text = json.dumps(
+        {"recipe": differing, "meters": bench.meters, "board": bench.board, "device": bench.device}, sort_keys=True
+    )
+    dataset = recipe.dataset.partition(":")[0]
+    ratio = "" if recipe.method == "dense" else f"-p{recipe.prune_ratio:g}"
+    return f"{recipe.method}-{recipe.model}-{dataset}{ratio}-s{recipe.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    names = list(known)
+    faults = [f"{where}: unknown key {key!r}; {nearest(key, names)}" for key in settings if key not in names]
+    if faults:
+        raise ConfigError("; ".join(faults))
+
+
+_NUMBERS = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+
+
+def _coerce(name: str, value: Any, cls: type) -> Any:
+    """Check one value against the field's annotation; lists become tuples."""
+    kind = next(f.type for f in dataclasses.fields(cls) if f.name == name)
+    if isinstance(value, list):
+        value = tuple(value)
+    if kind == "Draw":
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+    if kind.startswith("Tuple"):
+        return (value,) if isinstance(value, (str, int, float)) else value
+    if kind.startswith("Optional[") and value is None:
+        return None
+    bare = kind[len("Optional[") : -1] if kind.startswith("Optional[") else kind
+    allowed = _NUMBERS[bare]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bare != "bool"):
+        raise ConfigError(f"{name} = {value!r}: a value of type {bare} is needed")
+    return float(value) if bare == "float" else value

@@ -1,0 +1,81 @@
+"""What can go wrong, by who can mend it.
+
+::
+
+    EbbenchError
+    ├── UserError           2   the user's to fix: a wrong name, value, file or combination
+    │   ├── ConfigError         in an experiment, bench file or option
+    │   └── InputError          in data or a trace handed to us
+    ├── DeviceError         3   the meter's, the board's or the disk's
+    │   ├── MeterError          cannot be opened, read or trusted
+    │   └── DiskError           full, read-only or gone
+    └── ResultError         1   the program worked, the result falls short
+        └── RunFailed           the run ended without a usable result (a loss that is NaN)
+
+The number is the exit code of the command line. Every message is one line that says what is wrong, where,
+and what to do. Any other exception is our own bug: exit code 70.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Iterable
+
+EXIT_OK = 0
+EXIT_SHORT = 1
+EXIT_USER = 2
+EXIT_DEVICE = 3
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+class EbbenchError(Exception):
+    """Base of every error with a message for the user; `exit_code` is the command line's."""
+
+    exit_code = EXIT_BUG
+
+
+class UserError(EbbenchError):
+    """Something the user can fix before trying again."""
+
+    exit_code = EXIT_USER
+
+
+class ConfigError(UserError):
+    """A wrong name or value in an experiment, a bench file or an option."""
+
+
+class InputError(UserError):
+    """Data or a trace handed to us is not what it should be."""
+
+
+class DeviceError(EbbenchError):
+    """A meter, a board or a disk does not do its part."""
+
+    exit_code = EXIT_DEVICE
+
+
+class MeterError(DeviceError):
+    """A meter cannot be opened, read or trusted."""
+
+
+class DiskError(DeviceError):
+    """The disk is full, read-only or gone."""
+
+
+class ResultError(EbbenchError):
+    """The program worked and the result falls short."""
+
+    exit_code = EXIT_SHORT
+
+
+class RunFailed(ResultError):
+    """The run ended without a usable result; what was measured is kept."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which names exist, the one most like `name` first: "did you mean 'vgg16'? (known: ...)"."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}(known: {', '.join(names) or 'none'})"

@@ -1,0 +1,122 @@
+"""The names of the files in a run folder, and who may write there. The only module that knows them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from pathlib import Path
+from typing import IO, Any, Dict, List, Optional
+
+from ebbench.errors import DiskError, UserError
+
+MANIFEST = "manifest.json"
+PHASES = "phases.jsonl"
+MASKS = "masks.npz"
+RECORD = "record.json"
+LOG = "log.txt"
+CHECKPOINT = "checkpoint/state.npz"
+LOCK = ".lock"
+
+
+class RunDir:
+    """One run's folder: ``manifest.json`` before anything, ``record.json`` last, the raw files between."""
+
+    def __init__(self, path: os.PathLike) -> None:
+        self.path = Path(path)
+
+    manifest = property(lambda self: self.path / MANIFEST)
+    phases = property(lambda self: self.path / PHASES)
+    masks = property(lambda self: self.path / MASKS)
+    record = property(lambda self: self.path / RECORD)
+    log = property(lambda self: self.path / LOG)
+    checkpoint = property(lambda self: self.path / CHECKPOINT)
+
+    def trace(self, meter: str, number: int) -> Path:
+        """The trace of one start of the sampler: ``trace-<meter>-<NNN>.arrows``."""
+        return self.path / f"trace-{meter}-{number:03d}.arrows"
+
+    def traces(self, meter: Optional[str] = None) -> List[Path]:
+        """All traces (of one meter), in the order of their starts."""
+        name = re.escape(meter) if meter else ".+"
+        pattern = re.compile(rf"trace-({name})-(\d{{3,}})\.arrows")
+        found = [
+            (m.group(1), int(m.group(2)), p)
+            for p in self.path.glob("trace-*.arrows")
+            if (m := pattern.fullmatch(p.name))
+        ]
+        return [p for _, _, p in sorted(found)]
+
+    def next_trace(self, meter: str) -> Path:
+        """The first trace name of `meter` that is not taken."""
+        taken = self.traces(meter)
+        return self.trace(meter, 1 + (int(taken[-1].stem.rsplit("-", 1)[1]) if taken else -1))
+
+    def next_record(self) -> Path:
+        """``record.json``, or ``record-2.json`` and so on beside one that is sealed."""
+        if not self.record.exists():
+            return self.record
+        number = 2
+        while (self.path / f"record-{number}.json").exists():
+            number += 1
+        return self.path / f"record-{number}.json"
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the run ended: its record is written last."""
+        return self.record.exists()
+
+    def create(self) -> None:
+        """Make the folder (parents too)."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskError(
+                f"cannot make the run folder {self.path}: {error.strerror}; choose another with --out"
+            ) from error
+
+    def lock(self) -> IO[str]:
+        """Hold the folder for this process until the returned file is closed (a flock: it dies with us)."""
+        handle = open(self.path / LOCK, "a+")  # noqa: SIM115 - the caller holds it for the whole run
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.close()
+            raise UserError(
+                f"another process is writing {self.path}; wait for it or choose another folder with --out"
+            ) from error
+        return handle
+
+
+def write_json(path: Path, document: Dict[str, Any]) -> None:
+    """Replace `path` by `document`, whole or not at all; NaN and infinity are refused, missing is null."""
+    text = json.dumps(document, indent=2, allow_nan=False, sort_keys=False) + "\n"
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`, whole or not at all, on the disk before this returns."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DiskError(
+            f"cannot write {path}: {error.strerror}; make room or choose another folder with --out"
+        ) from error
+
+
+def read_json(path: Path) -> Dict[str, Any]:
+    """Read one JSON document; say so in one line when it is not there or damaged."""
+    try:
+        document: Dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is not there; is {path.parent} a run folder?") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error})") from error
+    return document

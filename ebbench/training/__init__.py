@@ -1,0 +1,1 @@
+"""Networks and how to train, prune and count them."""

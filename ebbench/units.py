@@ -1,0 +1,56 @@
+"""Units at the borders: inside, everything is SI without prefixes."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+#: factor to watts, joules, volts, amperes and seconds, by the unit's usual spelling in lower case
+TO_SI = {
+    "w": 1.0, "mw": 1e-3, "uw": 1e-6, "kw": 1e3,
+    "j": 1.0, "mj": 1e-3, "uj": 1e-6, "kj": 1e3, "wh": 3600.0, "mwh": 3.6, "kwh": 3.6e6,
+    "v": 1.0, "mv": 1e-3, "a": 1.0, "ma": 1e-3,
+    "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9,
+}  # fmt: skip
+NS_PER_S = 1_000_000_000
+
+_PREFIXES = (
+    (1e15, "P"),
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1.0, ""),
+    (1e-3, "m"),
+    (1e-6, "µ"),
+    (1e-9, "n"),
+)
+
+
+def format_si(value: Optional[float], unit: str, digits: int = 4) -> str:
+    """Write `value` with an SI prefix and `digits` significant digits: ``12.34 kJ``; missing is ``–``."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return f"0 {unit}"
+    for factor, prefix in _PREFIXES:
+        if abs(value) >= factor * (1 - 1e-12) or factor == _PREFIXES[-1][0]:
+            return f"{value / factor:.{digits}g} {prefix}{unit}"
+    raise AssertionError("unreachable: the last prefix takes every value")
+
+
+def format_duration(seconds: Optional[float]) -> str:
+    """Write a time span as people say it: ``850 ms``, ``12.3 s``, ``4 min 05 s``, ``2 h 03 min``, ``3 d 04 h``."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest_s = divmod(int(round(seconds)), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest_s:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes:02d} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours:02d} h"
