@@ -46,7 +46,7 @@ def format_duration(seconds: Optional[float]) -> str:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
-    minutes, rest_s = divmod(int(round(seconds)), 60)
+    minutes, rest_s = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest_s:02d} s"
     hours, minutes = divmod(minutes, 60)
