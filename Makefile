@@ -2,31 +2,36 @@
 # make test   all tests
 # make check  format, lint, types, import rules
 # make bench  the figures of the README, printed
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# make clean  remove the environment and the caches (runs and reports stay)
+#
+# PYTHON=/path/to/python names the interpreter (otherwise one of 3.8 or newer is looked for); VENV=dir the environment.
+PYTHON ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
+MADE = $(VENV)/.made-by-make
 
 .PHONY: demo test check bench clean
 
-$(BIN)/ebbench: pyproject.toml constraints.txt
+$(MADE): pyproject.toml constraints.txt scripts/make-venv
 	@scripts/make-venv "$(PYTHON)" "$(VENV)"
+	@touch $@
 
-demo: $(BIN)/ebbench
+demo: $(MADE)
 	@$(BIN)/ebbench run quickstart --out runs/demo
 	@$(BIN)/ebbench report runs/demo --out report
 	@echo "Open report/index.html"
 
-test: $(BIN)/ebbench
+test: $(MADE)
 	$(BIN)/python -m pytest
 
-check: $(BIN)/ebbench
+check: $(MADE)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(BIN)/ebbench
+bench: $(MADE)
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
