@@ -30,6 +30,7 @@ def format_si(value: Optional[float], unit: str, digits: int = 4) -> str:
     """Write `value` with an SI prefix and `digits` significant digits: ``12.34 kJ``; missing is ``–``."""
     if value is None:
         return "–"
+    value = float(f"{value:.{digits - 1}e}")  # round first: 999.96 W is 1 kW, not 1000 W
     if value == 0:
         return f"0 {unit}"
     for factor, prefix in _PREFIXES:
@@ -42,10 +43,8 @@ def format_duration(seconds: Optional[float]) -> str:
     """Write a time span as people say it: ``850 ms``, ``12.3 s``, ``4 min 05 s``, ``2 h 03 min``, ``3 d 04 h``."""
     if seconds is None:
         return "–"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
+    if seconds < 59.95:  # what three digits would show as 60 s is a minute
+        return format_si(seconds, "s", 3)
     minutes, rest_s = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest_s:02d} s"
