@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from ebbench.errors import ConfigError, nearest
 
@@ -124,13 +124,12 @@ class MeterRef:
         name, _, address = head.partition(":")
         if not name:
             raise ConfigError(f"meter {uri!r} has no name; write NAME or NAME:ADDRESS?scope=wall")
-        pairs = parse_qsl(query, keep_blank_values=True)
-        if query and not pairs:
+        if query and not all("=" in pair for pair in query.split("&")):
             raise ConfigError(f"meter {uri!r}: options are written ?key=value&key=value")
-        return cls(name, address or None, dict(pairs))
+        return cls(name, address or None, dict(parse_qsl(query, keep_blank_values=True)))
 
     def __str__(self) -> str:
-        query = "&".join(f"{k}={v}" for k, v in self.options.items())
+        query = urlencode(self.options, safe="/:,")
         return self.name + (f":{self.address}" if self.address else "") + (f"?{query}" if query else "")
 
 
@@ -144,6 +143,8 @@ class Bench:
     rate_hz: Optional[float] = None
     idle_s: float = 10.0
     warmup_s: float = 0.0
+    #: before the run, wait until the warmest sensor of the board shows at most this (degrees Celsius)
+    cooldown_c: Optional[float] = None
     #: seconds spent on amplified blocks of mask-distance checks; 0 is off
     amplify_s: float = 30.0
     #: longest interval between readings that is interpolated (None: max(1 s, 10 median intervals))
@@ -157,7 +158,7 @@ class Bench:
         ]
         faults += [
             f"{n} = {getattr(self, n)} is not above 0"
-            for n in ("rate_hz", "max_gap_s")
+            for n in ("rate_hz", "max_gap_s", "cooldown_c")
             if getattr(self, n) is not None and not getattr(self, n) > 0
         ]
         if not self.meters:
@@ -192,8 +193,14 @@ def load_experiment(path: Path, overrides: Mapping[str, Any], bench_overrides: M
     """
     document = load_toml(path)
     _refuse_unknown(document, ("experiment", "recipe", "matrix", "bench"), f"{path}")
+    for section, table in document.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {section} = {table!r} is not a table; write [{section}] and its keys below")
     about = document.get("experiment", {})
     _refuse_unknown(about, ("description", "may_simulate"), f"{path} [experiment]")
+    for key, kind in (("description", "str"), ("may_simulate", "bool")):
+        if key in about:
+            _scalar(f"{path} [experiment] {key}", about[key], kind)
     known = [f.name for f in dataclasses.fields(Recipe)]
     for section in ("recipe", "matrix"):
         _refuse_unknown(document.get(section, {}), known, f"{path} [{section}]")
@@ -271,16 +278,19 @@ _NUMBERS = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)
 def _coerce(name: str, value: Any, cls: type) -> Any:
     """Check one value against the field's annotation; lists become tuples."""
     kind = next(f.type for f in dataclasses.fields(cls) if f.name == name)
-    if isinstance(value, list):
-        value = tuple(value)
     if kind == "Draw":
-        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
-    if kind.startswith("Tuple"):
-        return (value,) if isinstance(value, (str, int, float)) else value
-    if kind.startswith("Optional[") and value is None:
-        return None
-    bare = kind[len("Optional[") : -1] if kind.startswith("Optional[") else kind
-    allowed = _NUMBERS[bare]
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bare != "bool"):
-        raise ConfigError(f"{name} = {value!r}: a value of type {bare} is needed")
-    return float(value) if bare == "float" else value
+        kind = "str" if isinstance(value, str) else "Tuple[int, ...]"
+    if kind.startswith("Tuple["):
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        return tuple(_scalar(name, v, kind[len("Tuple[") : -len(", ...]")]) for v in values)
+    if kind.startswith("Optional["):
+        return None if value is None else _scalar(name, value, kind[len("Optional[") : -1])
+    return _scalar(name, value, kind)
+
+
+def _scalar(name: str, value: Any, kind: str) -> Any:
+    if not isinstance(value, _NUMBERS[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise ConfigError(f"{name} = {value!r}: a value of type {kind} is needed")
+    if kind == "float" and not abs(value) <= sys.float_info.max:
+        raise ConfigError(f"{name} = {value!r}: a finite number is needed")
+    return float(value) if kind == "float" else value

@@ -113,6 +113,15 @@ class RunRecord:
         return document
 
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RunRecord:
+        """From what `to_json` gave."""
+        fields = dict(document)
+        fields["energy"] = account_from_json(fields["energy"])
+        fields["checks"] = [Check(**check) for check in fields["checks"]]
+        return cls(**fields)
+
+
 def account_from_json(document: Mapping[str, Any]) -> EnergyAccount:
     """The account as objects, from what `RunRecord.to_json` wrote under ``energy``."""
     fields = dict(document)

@@ -1,0 +1,180 @@
+"""The doubts about a run, each with its number, its limit and what to do. A pure function of what was recorded.
+
+A check whose input is missing says NOT CHECKED, never PASS.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, List, Mapping, Optional
+
+from ebbench.records import FAIL, NOT_CHECKED, PASS, TRAINING_PHASES, WARN, Check, EnergyAccount
+
+#: a phase counts in the sample check when it holds this part of the total energy or more
+SHARE_THAT_COUNTS = 0.01
+#: MLPerf Power asks for 60 samples of a measurement; fewer than 10 leave the energy to its neighbours
+ENOUGH_READINGS, TOO_FEW_READINGS = 60, 10
+
+
+def check_run(
+    energy: EnergyAccount,
+    *,
+    ticket: Optional[Mapping[str, Any]] = None,
+    overhead: Optional[Mapping[str, Any]] = None,
+    facts: Optional[Mapping[str, Any]] = None,
+) -> List[Check]:
+    """All checks of one run. `facts`: what the bench logged (throttled_s, power_mode_changed, clocks_changed), where it did."""
+    facts = facts or {}
+    checks = [
+        _coverage(energy),
+        _gaps(energy),
+        _trace_damage(energy),
+        _readings(energy),
+        _missed(energy),
+        _uncertainty(energy),
+        _saturation(energy),
+        _idle_drift(energy),
+        _cross_meter(energy),
+        _redone(energy),
+        *_bench_facts(facts),
+    ]
+    if ticket is not None:
+        checks.append(_ticket(ticket))
+    if overhead is not None:
+        checks.append(_overhead(overhead))
+    return checks
+
+
+def _graded(name: str, value: Optional[float], warn: float, fail: float, advice: str, missing: str = "") -> Check:
+    """PASS up to `warn`, WARN up to `fail`, FAIL beyond: larger is worse."""
+    if value is None:
+        return Check(name, NOT_CHECKED, None, warn, missing or "its input was not recorded")
+    verdict = PASS if value <= warn else WARN if value <= fail else FAIL
+    return Check(name, verdict, value, warn if verdict != FAIL else fail, "" if verdict == PASS else advice)
+
+
+def _coverage(energy: EnergyAccount) -> Check:
+    uncovered = None if energy.duration_s <= 0 else max(0.0, 1 - energy.covered_s / energy.duration_s)
+    return _graded(
+        "coverage", uncovered, 0.001, 0.01,
+        "part of the training time has no readings and its energy is missing from the total; see the gaps, then run again",
+    )  # fmt: skip
+
+
+def _gaps(energy: EnergyAccount) -> Check:
+    longest = energy.trace.get("longest_gap_s")
+    share = None if longest is None or energy.duration_s <= 0 else longest / energy.duration_s
+    return _graded(
+        "longest gap", share, 0.001, 0.01,
+        "readings failed for a while; look at the gaps' reasons in the record and mend the meter",
+        "no reading of the reference rail",
+    )  # fmt: skip
+
+
+def _trace_damage(energy: EnergyAccount) -> Check:
+    damage = energy.trace.get("damage")
+    verdict = WARN if damage else PASS
+    return Check("trace whole", verdict, float(bool(damage)), 0.0, f"the trace is damaged: {damage}" if damage else "")
+
+
+def _readings(energy: EnergyAccount) -> Check:
+    total_j = energy.total_j or 0.0
+    counted = [
+        phase.readings / phase.count
+        for path, phase in energy.by_phase.items()
+        if "/" not in path and path in TRAINING_PHASES and phase.count
+        and total_j > 0 and (phase.energy_j or 0.0) >= SHARE_THAT_COUNTS * total_j
+    ]  # fmt: skip
+    if not counted:
+        return Check(
+            "readings per phase", NOT_CHECKED, None, ENOUGH_READINGS, "no phase holds 1 % of the energy or more"
+        )
+    fewest = min(counted)
+    verdict = PASS if fewest >= ENOUGH_READINGS else WARN if fewest >= TOO_FEW_READINGS else FAIL
+    advice = "" if verdict == PASS else "run longer phases, or sample faster with --rate or a faster meter"
+    return Check("readings per phase", verdict, fewest, ENOUGH_READINGS, advice)
+
+
+def _missed(energy: EnergyAccount) -> Check:
+    missed, readings = energy.trace.get("missed"), energy.trace.get("readings")
+    share = None if missed is None or not readings else missed / (missed + readings)
+    return _graded(
+        "missed sampling slots", share, 0.01, 0.2,
+        "the sampler could not keep its rate; lower --rate, or leave a core free for it",
+    )  # fmt: skip
+
+
+def _uncertainty(energy: EnergyAccount) -> Check:
+    ratio = energy.uncertainty_j / energy.total_j if energy.total_j and energy.uncertainty_j is not None else None
+    return _graded(
+        "uncertainty of the total", ratio, 0.05, 0.25,
+        "look at the largest component of the budget in the record; calibrate the meter or sample faster",
+    )  # fmt: skip
+
+
+def _saturation(energy: EnergyAccount) -> Check:
+    return _graded(
+        "readings at the meter's limit", energy.trace.get("saturated"), 0, 0,
+        "the meter was at the end of its range and the energy is too low; choose a larger range",
+        "the meter states no range",
+    )  # fmt: skip
+
+
+def _idle_drift(energy: EnergyAccount) -> Check:
+    powers = [
+        phase["energy_j"] / phase["duration_s"]
+        for phase in energy.phases
+        if phase["path"] == "idle" and phase["status"] == "ok" and phase["duration_s"] > 0
+    ]
+    if len(powers) < 2 or not min(powers) > 0:
+        return Check("idle power drift", NOT_CHECKED, None, 0.05, "fewer than two idle phases; give --idle SECONDS")
+    return _graded(
+        "idle power drift", max(powers) / min(powers) - 1, 0.05, 0.2,
+        "idle power before and after differ: the board warmed up or something else runs; give --warmup or a longer --idle",
+    )  # fmt: skip
+
+
+def _cross_meter(energy: EnergyAccount) -> Check:
+    ratio = energy.trace.get("cross_meter_ratio")
+    return _graded(
+        "meters agree", None if ratio is None else abs(ratio - 1), 0.05, 0.2,
+        "two meters of the same scope disagree; check the wiring and the ranges", "one meter of this scope only",
+    )  # fmt: skip
+
+
+def _redone(energy: EnergyAccount) -> Check:
+    share = energy.redone_j / energy.total_j if energy.total_j and energy.redone_j is not None else None
+    return _graded(
+        "work done twice", share, 0.05, 1.0,
+        "the run was interrupted and part of it repeated; tables use the total less the repeated part",
+    )  # fmt: skip
+
+
+def _bench_facts(facts: Mapping[str, Any]) -> Iterable[Check]:
+    for name, key, advice in (
+        ("thermal throttling", "throttled_s", "the board slowed itself down; cool it, or choose a lower power mode"),
+        ("power mode unchanged", "power_mode_changed", "the power mode changed during the run; fix it and run again"),
+        ("clocks unchanged", "clocks_changed", "the clocks changed during the run; lock them (jetson_clocks)"),
+        ("clock offset", "clock_offset_s", "the meter's clock is not bound well enough to this host's"),
+    ):
+        value = facts.get(key)
+        yield _graded(name, None if value is None else float(value), 0, 0, advice, "not logged by this bench")
+
+
+def _ticket(ticket: Mapping[str, Any]) -> Check:
+    found = bool(ticket.get("found"))
+    advice = "" if found else "the mask never settled and the ticket was drawn at the last epoch; give more --epochs"
+    return Check("ticket found", PASS if found else WARN, float(found), 1.0, advice)
+
+
+def _overhead(overhead: Mapping[str, Any]) -> Check:
+    energy, half_width = overhead.get("energy_fraction"), overhead.get("energy_fraction_uncertainty")
+    if energy is None or half_width is None:
+        return Check(
+            "mask-distance overhead resolved", NOT_CHECKED, None, 1.0, "no amplified blocks; give --amplify SECONDS"
+        )
+    if energy <= 0:
+        return Check("mask-distance overhead resolved", WARN, None, 1.0, "not above zero; give --amplify more seconds")
+    return _graded(
+        "mask-distance overhead resolved", half_width / energy, 1.0, float("inf"),
+        "its interval includes zero; give --amplify more seconds",
+    )  # fmt: skip

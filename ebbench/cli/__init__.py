@@ -1,0 +1,93 @@
+"""The command line: parse, call one function, print. No decisions, and nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+import tempfile
+import traceback
+from typing import Any, NoReturn, Optional, Sequence
+
+import click
+
+from ebbench import __version__
+from ebbench.cli.machine import boards, doctor, meters
+from ebbench.cli.measuring import mark, measure
+from ebbench.cli.results import check, export, integrate, report
+from ebbench.cli.running import experiments, run
+from ebbench.cli.work import flops
+from ebbench.errors import EXIT_BUG, EXIT_DEVICE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER, EbbenchError
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ebbench")
+def cli() -> None:
+    """What does it cost, in joules, to train this network this way on this board?
+
+    \b
+    ebbench run                     the quickstart: dense training against EB Train
+    ebbench report runs             its tables, figures and page
+    ebbench measure -- COMMAND      the energy of any program
+    ebbench doctor                  what is missing on this machine to measure well
+    """
+
+
+for _command in (run, measure, mark, report, check, integrate, export, flops, experiments, meters, boards, doctor):
+    cli.add_command(_command)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> NoReturn:
+    """Run the command line and leave with its exit code: every error is one line on stderr, never a traceback."""
+    if sys.platform == "win32":
+        _say("Windows is not supported: ebbench needs Linux (on macOS the simulated meter alone)")
+        sys.exit(EXIT_USER)
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _as_interrupt)
+    sys.exit(_run(arguments))
+
+
+def _as_interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(arguments: Optional[Sequence[str]]) -> int:
+    try:
+        code = cli.main(args=None if arguments is None else list(arguments), prog_name="ebbench", standalone_mode=False)
+        return code if isinstance(code, int) else EXIT_OK
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "ebbench"
+        _say(f"{' '.join(error.format_message().split())} (see {where} --help)")
+        return EXIT_USER
+    except click.ClickException as error:
+        _say(error.format_message())
+        return EXIT_USER
+    except EbbenchError as error:
+        _say(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted; what was measured is kept, `ebbench run ... --resume` goes on with it")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_OK
+    except Exception as error:  # noqa: BLE001 - the last resort: the user gets a line, we get the traceback
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            _say(f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on with --resume")
+            return EXIT_DEVICE
+        _say(f"a fault of ebbench itself: {type(error).__name__}: {error}; please report it with {_keep_traceback()}")
+        return EXIT_BUG
+
+
+def _say(text: str) -> None:
+    click.echo(f"ebbench: {text}", err=True)
+
+
+def _keep_traceback() -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="ebbench-", suffix=".log", delete=False) as handle:
+        handle.write(traceback.format_exc())
+    return handle.name

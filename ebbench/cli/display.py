@@ -1,0 +1,201 @@
+"""What people see on the terminal: progress while a run goes on (stderr), tables when it is done (stdout)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from ebbench.records import FAIL, PASS, SIMULATED, WARN, RunRecord
+from ebbench.units import format_duration, format_si
+
+_STYLES = {PASS: "green", WARN: "yellow", FAIL: "bold red", "ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+class Progress:
+    """Phase, epoch, power now, energy so far and time left, on stderr; plain lines where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Bars(
+            TextColumn("{task.fields[phase]:<28}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[power]:>9}"),
+            TextColumn("{task.fields[energy]:>9}"),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bars.add_task("", total=1.0, phase="starting", power="", energy="", left="")
+        self._started_s, self._started_at = time.monotonic(), 0.0
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._bars.stop()
+
+    def update(self, path: str, fraction: float, live: Mapping[str, Any]) -> None:
+        """Draw the state now; the time left extrapolates the pace since this process began the work."""
+        fields: Dict[str, str] = {"phase": path}
+        if path.split("/")[0] in ("idle", "amplify"):
+            fields["left"] = ""
+        else:
+            if fraction < self._started_at or self._started_at == 0.0:
+                self._started_s, self._started_at = time.monotonic(), fraction
+            gained = fraction - self._started_at
+            left_s = (time.monotonic() - self._started_s) * (1 - fraction) / gained if gained > 0 else None
+            fields["left"] = f"{format_duration(left_s)} left" if left_s is not None else ""
+        fields["power"] = format_si(live.get("power_w"), "W", 3) if live.get("power_w") is not None else ""
+        fields["energy"] = format_si(live.get("energy_j"), "J", 4) if live.get("energy_j") is not None else ""
+        self._bars.update(self._task, completed=fraction, **fields)
+
+    def say(self, text: str) -> None:
+        """One line above the bars."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; texts are shown as they are, never as markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(_styled(cell) for cell in row))
+    _stdout().print(table)
+
+
+def print_runs(records: Sequence[RunRecord], out: Path) -> None:
+    """One line per run: energy with its interval, kind, accuracy, verdict; every finding below."""
+    rows = [
+        [
+            record.run_id, energy_text(record), record.kind, _percent(record.accuracy), record.verdict,
+            record.status if record.reason is None else f"{record.status}: {record.reason}",
+        ]
+        for record in records
+    ]  # fmt: skip
+    print_table(["run", "energy (k = 2)", "kind", "accuracy", "verdict", "status"], rows)
+    for record in records:
+        _print_findings(record)
+    if any(record.kind == SIMULATED for record in records):
+        _stdout().print("Energies are SIMULATED: no real meter was read.", style="bold yellow")
+    _stdout().print(f"Report: ebbench report {escape(str(out))}")
+
+
+def print_measurement(record: RunRecord, path: Path) -> None:
+    """The energies of one measurement, phase by phase."""
+    rows = [
+        [
+            name,
+            _with_interval(phase.energy_j, phase.uncertainty_j),
+            format_duration(phase.duration_s),
+            str(phase.count),
+            phase.status,
+        ]
+        for name, phase in record.energy.by_phase.items()
+    ]
+    print_table(["phase", "energy (k = 2)", "duration", "count", "status"], rows)
+    reference = record.energy.reference
+    _stdout().print(
+        f"total {energy_text(record)} ({record.kind}; {reference.get('meter')} {reference.get('rail')}, "
+        f"scope {reference.get('scope')}); verdict {record.verdict}; {path}",
+        markup=False,
+    )
+    _print_findings(record)
+
+
+def print_checks(record: RunRecord) -> None:
+    """All checks of one run."""
+    _stdout().print(f"{record.run_id}: {record.verdict} ({record.status}, {record.kind})", markup=False)
+    rows = [[c.verdict, c.name, _number(c.value), _number(c.limit), c.advice] for c in record.checks]
+    print_table(["", "check", "value", "limit", "advice"], rows)
+
+
+def print_integral(document: Mapping[str, Any]) -> None:
+    """The document of ``integrate --trace``."""
+    rows: List[List[str]] = []
+    for phase in document["phases"]:
+        for rail, found in phase["rails"].items():
+            energy = _with_interval(found["energy_j"], found["uncertainty_j"])
+            rows.append(
+                [
+                    phase["phase"],
+                    rail,
+                    energy,
+                    format_duration(phase["duration_s"]),
+                    found["status"],
+                    found["reason"] or "",
+                ]
+            )
+    print_table(["phase", "rail", "energy (k = 2)", "duration", "status", "reason"], rows)
+
+
+def print_flops(document: Mapping[str, Any]) -> None:
+    """The document of ``ebbench flops``."""
+    rows = [
+        [
+            p["phase"],
+            str(p["epochs"]),
+            str(p["images"]),
+            format_si(p["forward_flops"], "FLOP"),
+            format_si(p["flops"], "FLOP"),
+        ]
+        for p in document["phases"]
+    ]
+    print_table(["phase", "epochs", "images", "one forward", "whole phase"], rows)
+    _stdout().print(
+        f"total {format_si(document['total_flops'], 'FLOP')} ({document['convention']} convention), "
+        f"{document['parameters']:,} parameters, {document['prunable_channels']:,} prunable channels"
+    )
+
+
+def energy_text(record: RunRecord) -> str:
+    """The run's total with its interval; a missing energy says why."""
+    if record.energy.total_j is None:
+        return f"missing ({record.energy.reason or 'no readings'})"
+    partial = "" if record.energy.status == "ok" else f" ({record.energy.status})"
+    return _with_interval(record.energy.total_j, record.energy.uncertainty_j) + partial
+
+
+def _with_interval(energy_j: Optional[float], half_width_j: Optional[float]) -> str:
+    if energy_j is None:
+        return "missing"
+    return f"{format_si(energy_j, 'J')} ± {format_si(half_width_j, 'J', 2) if half_width_j is not None else 'unknown'}"
+
+
+def _print_findings(record: RunRecord) -> None:
+    for each in record.checks:
+        if each.verdict in (WARN, FAIL):
+            _stdout().print(
+                f"{each.verdict} {record.run_id}: {each.name} = {_number(each.value)}: {each.advice}", markup=False
+            )
+
+
+def _percent(accuracy: Optional[Mapping[str, Any]]) -> str:
+    final = (accuracy or {}).get("final")
+    return "–" if final is None else f"{100 * final:.2f} %"
+
+
+def _number(value: Optional[float]) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _styled(cell: str) -> str:
+    style = _STYLES.get(cell)
+    return f"[{style}]{cell}[/]" if style else escape(cell)
+
+
+def _stdout() -> Console:
+    return Console(highlight=False, soft_wrap=True)

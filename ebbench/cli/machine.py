@@ -1,0 +1,104 @@
+"""``ebbench meters``, ``boards`` and ``doctor``: what is on this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Optional
+
+import click
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.pass_context
+def meters(context: click.Context, as_json: bool) -> None:
+    """List the meters and which one `auto` takes; `meters sample NAME` tries one.
+
+    \b
+    ebbench meters
+    ebbench meters sample ina3221 --seconds 5 --rate 100
+    """
+    if context.invoked_subcommand:
+        return
+    from ebbench.cli.display import print_table
+    from ebbench.plugins import survey
+
+    found = survey()
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    rows = [[m["name"], "yes" if m["available"] else "no", m["scope"], m["reason"]] for m in found["meters"]]
+    print_table(["meter", "here", "scope", "why"], rows)
+    click.echo(f"auto takes: {found['auto'] or 'nothing (no meter here; `ebbench doctor` says what to do)'}")
+
+
+@meters.command()
+@click.argument("name")
+@click.option("--seconds", type=float, default=5.0, show_default=True)
+@click.option("--rate", "rate_hz", type=float, help="Readings per second.")
+@click.option("--board", default="auto", help="Board name, or auto.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def sample(name: str, seconds: float, rate_hz: Optional[float], board: str, as_json: bool) -> None:
+    """Read the meter NAME for a while and show what it gives.
+
+    \b
+    ebbench meters sample sim --seconds 3
+    """
+    from ebbench.cli.display import print_table
+    from ebbench.doctor import sample as sample_meter
+
+    found = sample_meter(name, seconds, rate_hz, board)
+    if as_json:
+        click.echo(json.dumps(found, allow_nan=False))
+        return
+    rows = [
+        [rail, *(_watts(values[key]) for key in ("mean_w", "min_w", "max_w")), str(values["readings"])]
+        for rail, values in found["rails"].items()
+    ]
+    print_table(["rail", "mean W", "min W", "max W", "readings"], rows)
+    simulated = " (simulated)" if found.get("simulated") else ""
+    click.echo(f"{found['meter']}{simulated}: {found['rate_hz']:.4g} readings/s, {found['missed']} missed")
+
+
+def _watts(value: Optional[float]) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def boards(as_json: bool) -> None:
+    """List the known boards, and which one this is.
+
+    \b
+    ebbench boards
+    """
+    from ebbench.cli.display import print_table
+    from ebbench.plugins import boards as known_boards
+    from ebbench.plugins import choose_board
+
+    known, here = known_boards(), choose_board("auto")
+    if as_json:
+        listed = [{"name": b.name, "title": b.title, **b.facts} for b in known.values()]
+        click.echo(json.dumps({"boards": listed, "this": here.name if here else None}))
+        return
+    rows = [[b.name, b.title, " + ".join(b.facts.get("total", [])) or "–"] for b in known.values()]
+    print_table(["board", "what it is", "total"], rows)
+    click.echo(f"this machine: {here.title if here else 'none of them'}")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def doctor(as_json: bool) -> None:
+    """Say what is missing on this machine to measure well, and the command that mends it.
+
+    \b
+    ebbench doctor
+    """
+    from ebbench.cli.display import print_table
+    from ebbench.doctor import diagnose
+
+    findings = diagnose()
+    if as_json:
+        click.echo(json.dumps({"findings": findings}))
+        return
+    print_table(["", "what", "found", "to do"], [[f["verdict"], f["name"], f["found"], f["advice"]] for f in findings])

@@ -1,0 +1,64 @@
+"""``ebbench measure`` and ``ebbench mark``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Optional, Tuple
+
+import click
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--meter", "meters", multiple=True, help="Meter name or URI; repeat for several (default: auto).")
+@click.option("--board", default="auto", help="Board name, or auto.")
+@click.option("--rate", "rate_hz", type=float, help="Readings per second.")
+@click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder (default: a new one under runs/).")
+@click.option(
+    "--json", "as_json", is_flag=True, help="The record as one JSON document on stdout, after the command's output."
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def measure(
+    meters: Tuple[str, ...],
+    board: str,
+    rate_hz: Optional[float],
+    max_gap_s: Optional[float],
+    out: Optional[Path],
+    as_json: bool,
+    command: Tuple[str, ...],
+) -> int:
+    """Measure the energy of any program; its exit code is passed on.
+
+    \b
+    ebbench measure -- python train.py
+    ebbench measure --meter sim -- sh -c 'ebbench mark begin load; make; ebbench mark end load'
+    """
+    from ebbench.cli.display import print_measurement
+    from ebbench.monitor import EnergyMonitor
+    from ebbench.monitor import measure as measure_command
+
+    monitor = EnergyMonitor(meters or "auto", out, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s)
+    with monitor:
+        code = measure_command(command, monitor)
+    assert monitor.record is not None, "the block has ended"
+    if as_json:
+        click.echo(json.dumps(monitor.record.to_json(), allow_nan=False))
+    else:
+        print_measurement(monitor.record, monitor.rundir.path)
+    return code
+
+
+@click.command()
+@click.argument("action", type=click.Choice(["begin", "end"]))
+@click.argument("name")
+def mark(action: str, name: str) -> None:
+    """Begin or end the phase NAME, from a shell inside `ebbench measure`.
+
+    \b
+    ebbench mark begin load
+    ebbench mark end load
+    """
+    from ebbench.monitor import mark_edge
+
+    mark_edge(action, name)

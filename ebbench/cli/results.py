@@ -1,0 +1,157 @@
+"""``ebbench report``, ``check``, ``integrate`` and ``export``: what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=_PATH)
+@click.option(
+    "--table", "tables", type=click.IntRange(1, 4), multiple=True, help="Number of the paper's table (default: 2)."
+)
+@click.option("--figure", "figures", multiple=True, help="Name of a figure; repeat for several (default: all).")
+@click.option(
+    "--format", "formats", default="md,csv,tex,html,png,svg", show_default=True, help="Of md,csv,tex,html,png,svg,pdf."
+)
+@click.option("--out", type=_PATH, default=Path("report"), show_default=True, help="Where the report goes.")
+@click.option("--kind", default="html", show_default=True, help="Which report; others come from plug-ins.")
+@click.option("--strict", is_flag=True, help="Leave with 1 if a run failed or has a FAIL verdict.")
+@click.option("--compare-paper", is_flag=True, help="Show the published values beside ours.")
+@click.option("--json", "as_json", is_flag=True, help="The files written, as one JSON document on stdout.")
+def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: bool, **options: Any) -> int:
+    """Render tables, figures and one HTML page from run folders (or folders of them).
+
+    \b
+    ebbench report runs --out report
+    ebbench report runs/eb-ff-* runs/dense-* --format html,pdf
+    """
+    from ebbench import plugins
+
+    renderer = plugins.load(plugins.REPORTS, kind)()
+    options["formats"] = [f.strip() for f in options["formats"].split(",") if f.strip()]
+    written = renderer.render(runs, out, options)
+    if as_json:
+        click.echo(json.dumps({"files": [str(path) for path in written], "failing": renderer.failing}))
+    else:
+        click.echo(f"{len(written)} files in {out}; open {out / 'index.html'}")
+    return 1 if strict and renderer.failing else 0
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def check(runs: Tuple[Path, ...], as_json: bool) -> int:
+    """Show the verdict of runs, check by check; leaves with 1 if one of them is FAIL.
+
+    \b
+    ebbench check runs/eb-ff-vgg16-*
+    """
+    from ebbench.cli.display import print_checks
+    from ebbench.records import FAIL
+    from ebbench.rundir import RunDir
+    from ebbench.session import load_record
+
+    records = [load_record(RunDir(run)) for run in runs]
+    if as_json:
+        listed = [{k: r.to_json()[k] for k in ("run_id", "status", "kind", "verdict", "checks")} for r in records]
+        click.echo(json.dumps({"runs": listed}))
+    else:
+        for record in records:
+            print_checks(record)
+    return 1 if any(r.verdict == FAIL or r.status != "success" for r in records) else 0
+
+
+@click.command()
+@click.argument("run", required=False, type=_PATH)
+@click.option("--trace", type=_PATH, help="CSV, Parquet or Arrow file of readings, instead of a run folder.")
+@click.option("--phases", type=_PATH, help="CSV with phase,start_s,end_s.")
+@click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option("--time-column", default="time_s", show_default=True)
+@click.option("--time-unit", type=click.Choice(["s", "ms", "us", "ns"]), default="s", show_default=True)
+@click.option(
+    "--column", "columns", multiple=True, help="NAME=RAIL:UNIT, such as power_mw=VDD_IN:mW; repeat for several."
+)
+@click.option("--gain", "gain_ratio", type=float, help="Standard uncertainty of the meter's gain (0.01 is 1 %).")
+@click.option("--resolution", "resolution_w", type=float, help="One step of the meter's reading (W).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def integrate(
+    run: Optional[Path],
+    trace: Optional[Path],
+    phases: Optional[Path],
+    max_gap_s: Optional[float],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Integrate again: a run folder into a new record, or any trace over any phases.
+
+    \b
+    ebbench integrate runs/eb-ff-vgg16-...
+    ebbench integrate --trace T.csv --phases P.csv --json
+    """
+    if (run is None) == (trace is None) or (trace is None) != (phases is None):
+        raise click.UsageError("give either a run folder, or --trace FILE with --phases FILE")
+    if run is not None:
+        _integrate_run(run, max_gap_s, as_json)
+        return
+    from ebbench.cli.display import print_integral
+    from ebbench.energy.tables import integrate_tables
+
+    assert trace is not None and phases is not None, "checked above"
+    document = integrate_tables(trace, phases, max_gap_s=max_gap_s, columns=_columns(options.pop("columns")), **options)
+    if as_json:
+        click.echo(json.dumps(document, allow_nan=False))
+    else:
+        print_integral(document)
+
+
+def _integrate_run(run: Path, max_gap_s: Optional[float], as_json: bool) -> None:
+    from ebbench.cli.display import print_measurement
+    from ebbench.rundir import RunDir, write_json
+    from ebbench.sealing import record_of
+
+    rundir = RunDir(run)
+    record = record_of(rundir, max_gap_s=max_gap_s)
+    path = rundir.next_record()
+    write_json(path, record.to_json())
+    if as_json:
+        click.echo(json.dumps(record.to_json(), allow_nan=False))
+    else:
+        print_measurement(record, path)
+
+
+def _columns(texts: Tuple[str, ...]) -> Dict[str, Tuple[str, str]]:
+    """``NAME=RAIL:UNIT`` as {NAME: (RAIL, UNIT)}."""
+    columns = {}
+    for text in texts:
+        name, equals, target = text.partition("=")
+        rail, colon, unit = target.rpartition(":")
+        if not (name and equals and rail and colon and unit):
+            raise click.BadParameter(
+                f"{text!r} is not NAME=RAIL:UNIT, such as power_mw=VDD_IN:mW", param_hint="--column"
+            )
+        columns[name] = (rail, unit)
+    return columns
+
+
+@click.command()
+@click.argument("run", type=_PATH)
+@click.option("--format", "kind", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option("--out", type=_PATH, help="Folder to write to (default: RUN/export).")
+def export(run: Path, kind: str, out: Optional[Path]) -> None:
+    """Write a run's traces and phases as CSV or Parquet, ready for `ebbench integrate --trace --phases`.
+
+    \b
+    ebbench export runs/eb-ff-vgg16-... --format parquet
+    """
+    from ebbench.energy.export import export_run
+    from ebbench.rundir import RunDir
+
+    for path in export_run(RunDir(run), out or run / "export", kind):
+        click.echo(str(path))

@@ -1,0 +1,136 @@
+"""``ebbench run`` and ``ebbench experiments``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import click
+
+
+@click.command()
+@click.argument("experiment", default="quickstart")
+@click.option("--method", multiple=True, help="dense, eb-ff, eb-reinit, ...; repeat for a matrix.")
+@click.option("--model", multiple=True, help="vgg16, vgg16-small, ...; repeat for a matrix.")
+@click.option("--dataset", multiple=True, help="synthetic, npz:FILE, cifar10, cifar100; repeat for a matrix.")
+@click.option("--data-dir", help="Folder of the data sets that have one.")
+@click.option(
+    "--prune-ratio", type=float, multiple=True, help="Fraction of the channels to prune; repeat for a matrix."
+)
+@click.option("--epochs", type=int, help="Epochs of the whole training.")
+@click.option("--batch-size", type=int)
+@click.option("--learning-rate", type=float)
+@click.option("--seed", type=int, multiple=True, help="Repeat for replicates.")
+@click.option("--draw", help="When to draw the ticket: early-bird, final, best-accuracy, or epochs such as 3 or 3,5.")
+@click.option("--train-images", type=int, help="Use the first N training images only.")
+@click.option("--test-images", type=int, help="Use the first N test images only.")
+@click.option("--threads", type=int, help="CPU threads of torch.")
+@click.option("--checkpoint", "checkpoint_s", type=float, help="Seconds between checkpoints (600 at most).")
+@click.option(
+    "--meter", "meters", multiple=True, help="Meter name or URI; repeat for several, the first is the reference."
+)
+@click.option("--board", help="Board name, or auto.")
+@click.option("--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file with the bench's settings.")
+@click.option("--device", help="cpu, cuda, cuda:N or auto.")
+@click.option("--rate", "rate_hz", type=float, help="Readings per second.")
+@click.option("--idle", "idle_s", type=float, help="Seconds of rest before and after.")
+@click.option("--warmup", "warmup_s", type=float, help="Seconds of the same work before the measurement.")
+@click.option("--amplify", help="Seconds of repeated mask-distance checks, or off.")
+@click.option(
+    "--cooldown", "cooldown_c", type=float, help="Wait until the board is at most this warm (degrees Celsius)."
+)
+@click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders go."
+)
+@click.option("--resume", is_flag=True, help="Go on with runs that did not end.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def run(experiment: str, bench_file: Optional[Path], out: Path, resume: bool, as_json: bool, **options: Any) -> int:
+    """Train, measure and seal the runs of EXPERIMENT (a built-in name or a TOML file).
+
+    \b
+    ebbench run
+    ebbench run quickstart --method eb-ff --prune-ratio 0.3 --prune-ratio 0.5
+    ebbench run vgg16-cifar10 --dataset npz:cifar10.npz --epochs 16 --meter ina3221
+    """
+    from ebbench.cli.display import Progress, print_runs
+    from ebbench.experiments import conduct_all, find_experiment
+
+    chosen = find_experiment(experiment, _recipe_options(options), _bench_options(options, bench_file))
+    with Progress() as display:
+        records, code = conduct_all(chosen, out, resume=resume, display=display)
+    if as_json:
+        click.echo(json.dumps({"runs": [record.to_json() for record in records]}, allow_nan=False))
+    else:
+        print_runs(records, out)
+    return code
+
+
+_AXES = ("method", "model", "dataset", "prune_ratio", "seed")
+_SINGLE = (
+    "data_dir",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "train_images",
+    "test_images",
+    "threads",
+    "checkpoint_s",
+)
+_BENCH = ("board", "device", "rate_hz", "idle_s", "warmup_s", "cooldown_c", "max_gap_s")
+
+
+def _recipe_options(options: Dict[str, Any]) -> Dict[str, List[Any]]:
+    """The axes of the recipe matrix that were typed."""
+    axes = {name: list(options[name]) for name in _AXES if options[name]}
+    axes.update({name: [options[name]] for name in _SINGLE if options[name] is not None})
+    if options["draw"] is not None:
+        axes["draw"] = [_draw(options["draw"])]
+    return axes
+
+
+def _draw(text: str) -> Any:
+    """``3,5`` are epochs, anything else is a name."""
+    parts = text.split(",")
+    return tuple(int(part) for part in parts) if all(part.strip().isdigit() for part in parts) else text
+
+
+def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[str, Any]:
+    from ebbench.config import load_toml
+
+    chosen: Dict[str, Any] = dict(load_toml(bench_file)) if bench_file else {}
+    chosen.update({name: options[name] for name in _BENCH if options[name] is not None})
+    meters: Tuple[str, ...] = options["meters"]
+    if meters:
+        chosen["meters"] = list(meters)
+    if options["amplify"] is not None:
+        chosen["amplify_s"] = 0.0 if options["amplify"] == "off" else _seconds(options["amplify"])
+    return chosen
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a number of seconds nor 'off'", param_hint="--amplify") from None
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def experiments(as_json: bool) -> None:
+    """List the built-in experiments.
+
+    \b
+    ebbench experiments
+    """
+    from ebbench.cli.display import print_table
+    from ebbench.experiments import list_experiments
+
+    found = list_experiments()
+    if as_json:
+        click.echo(json.dumps({"experiments": found}))
+    else:
+        print_table(
+            ["experiment", "runs", "what it does"], [[e["name"], str(e["runs"]), e["description"]] for e in found]
+        )

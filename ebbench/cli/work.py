@@ -1,0 +1,36 @@
+"""``ebbench flops``: the arithmetic of a training, without training."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Optional
+
+import click
+
+
+@click.command()
+@click.option("--model", default="vgg16", show_default=True)
+@click.option("--dataset", default="cifar10", show_default=True)
+@click.option("--method", default="dense", show_default=True)
+@click.option("--prune-ratio", type=float, help="Fraction of the channels that are pruned.")
+@click.option("--epochs", type=int, help="Epochs of the whole training (default: the paper's).")
+@click.option("--ticket-epoch", type=int, help="Epochs trained before the ticket is drawn.")
+@click.option("--widths", help="uniform, a run folder, or a file with the kept channels of every layer.")
+@click.option("--pruned-forward", type=float, help="GFLOPs of one pruned forward pass, instead of --widths.")
+@click.option("--convention", type=click.Choice(["exact", "paper"]), default="exact", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def flops(as_json: bool, widths: Optional[str], **options: Any) -> None:
+    """Count the FLOPs of a method's whole training.
+
+    \b
+    ebbench flops --model vgg16 --dataset cifar10 --method dense
+    ebbench flops --method eb-ff --prune-ratio 0.5 --ticket-epoch 20 --widths uniform --convention paper
+    """
+    from ebbench.cli.display import print_flops
+    from ebbench.training.flops import document
+
+    found = document(options.pop("model"), options.pop("dataset"), options.pop("method"), widths=widths, **options)
+    if as_json:
+        click.echo(json.dumps(found, allow_nan=False))
+    else:
+        print_flops(found)

@@ -1,0 +1,64 @@
+"""Experiments by name or file, and the conduct of all their runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Tuple
+
+from ebbench import plugins
+from ebbench.config import Experiment, Recipe, load_experiment
+from ebbench.context import Display
+from ebbench.errors import EXIT_OK, ConfigError, EbbenchError, RunFailed, nearest
+from ebbench.records import RunRecord
+from ebbench.session import conduct
+
+_BY_SEVERITY = (0, 1, 2, 3, 70)
+
+
+def find_experiment(name: str, recipe: Mapping[str, List[Any]], bench: Mapping[str, Any]) -> Experiment:
+    """The experiment of a TOML file or a built-in name, with what was typed on top; all its names are checked."""
+    known = plugins.experiments()
+    path = Path(name) if name.endswith(".toml") else known.get(name)
+    if path is None:
+        raise ConfigError(f"unknown experiment {name!r}; {nearest(name, known)}, or give a TOML file")
+    experiment = load_experiment(path, recipe, bench)
+    for each in experiment.recipes:
+        plugins.load(plugins.PIPELINES, each.method)
+    return experiment
+
+
+def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Display) -> Tuple[List[RunRecord], int]:
+    """Conduct the runs one after the other; a run that fails does not stop the ones after it.
+
+    Returns the records, and the exit code of the worst run.
+    """
+    records: List[RunRecord] = []
+    code = EXIT_OK
+    for number, recipe in enumerate(experiment.recipes, 1):
+        display.say(f"run {number} of {len(experiment.recipes)}: {title(recipe)}")
+        try:
+            record = conduct(
+                recipe, experiment.bench, out, may_simulate=experiment.may_simulate, resume=resume, display=display
+            )
+        except EbbenchError as error:
+            if len(experiment.recipes) == 1:
+                raise
+            display.say(str(error))
+            code = max(code, error.exit_code, key=_BY_SEVERITY.index)
+            continue
+        records.append(record)
+        if record.status != "success":
+            code = max(code, RunFailed.exit_code, key=_BY_SEVERITY.index)
+    return records, code
+
+
+def title(recipe: Recipe) -> str:
+    """A recipe in a few words."""
+    ratio = "" if recipe.method == "dense" else f", p = {recipe.prune_ratio:g}"
+    return f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs, seed {recipe.seed}"
+
+
+def list_experiments() -> List[Dict[str, Any]]:
+    """Name, number of runs and description of every built-in experiment."""
+    loaded = [load_experiment(path, {}, {}) for _, path in sorted(plugins.experiments().items())]
+    return [{"name": e.name, "runs": len(e.recipes), "description": e.description} for e in loaded]

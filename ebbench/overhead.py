@@ -1,0 +1,69 @@
+"""What the mask-distance checks of a search cost, as fractions of the whole training.
+
+A check lasts far less than a sampling period, so its energy is the power seen in amplified blocks of the same check times
+the time that the checks of the search really took by the clock (design: amplified blocks).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, Mapping, Optional
+
+from ebbench.energy.amplify import AmplifiedDraw
+from ebbench.records import TRAINING_PHASES, EnergyAccount
+
+DRAW_PATH = "search/epoch/draw"
+
+
+def mask_distance_overhead(
+    energy: EnergyAccount,
+    amplified: Optional[AmplifiedDraw],
+    draw_cost: Mapping[str, Any],
+    *,
+    total_flops: float,
+    peak_memory_bytes: Optional[int],
+) -> Optional[Dict[str, Any]]:
+    """Fractions of energy (with the half width of its k = 2 interval), time, FLOPs and memory; None without draws."""
+    draws = energy.by_phase.get(DRAW_PATH)
+    if draws is None or draws.count == 0:
+        return None
+    training_s = sum(phase.duration_s for path, phase in energy.by_phase.items() if path in TRAINING_PHASES)
+    document: Dict[str, Any] = {
+        "draws": draws.count,
+        "duration_s": draws.duration_s,
+        "time_fraction": draws.duration_s / training_s if training_s else None,
+        "flops_fraction": draws.count * draw_cost["flops"] / total_flops if total_flops else None,
+        "memory_fraction": draw_cost["bytes"] / peak_memory_bytes if peak_memory_bytes else None,
+        "energy_j": None,
+        "energy_fraction": None,
+        "energy_fraction_uncertainty": None,
+        "kind": energy.kind,
+        "paper_convention": draw_cost.get("paper_convention"),
+    }
+    if amplified is not None:
+        document.update(_energy_fraction(energy, amplified, draws.duration_s))
+    return document
+
+
+def _energy_fraction(energy: EnergyAccount, amplified: AmplifiedDraw, draws_s: float) -> Dict[str, Any]:
+    """Energy of the search's own checks, and its share of the total. The gain, common to both, cancels in the share."""
+    energy_j = amplified.power_w * draws_s
+    relative = amplified.uncertainty_j / amplified.energy_j if amplified.energy_j else math.inf
+    fraction = energy_j / energy.total_j if energy.total_j else None
+    total_relative = (energy.uncertainty_j or 0.0) / energy.total_j if energy.total_j else 0.0
+    return {
+        "energy_j": energy_j,
+        "energy_fraction": fraction,
+        "energy_fraction_uncertainty": None
+        if fraction is None
+        else abs(fraction) * math.hypot(relative, total_relative),
+        "amplified": {
+            "energy_per_draw_j": amplified.energy_j,
+            "uncertainty_j": amplified.uncertainty_j,
+            "duration_per_draw_s": amplified.duration_s,
+            "power_w": amplified.power_w,
+            "regression_energy_j": amplified.regression_energy_j,
+            "regression_uncertainty_j": amplified.regression_uncertainty_j,
+            "agree": amplified.agree,
+        },
+    }

@@ -1,0 +1,136 @@
+"""The record of a run from its raw files, and the seal that ends it.
+
+`record_of` is a pure function of the run folder: manifest, traces and phase log hold everything that the record says, so
+that the same version makes the same record again (``ebbench integrate RUN``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
+
+from ebbench.checks import check_run
+from ebbench.energy.account import account
+from ebbench.energy.amplify import AmplifiedDraw, MeasuredBlock, estimate
+from ebbench.energy.phases import read_events
+from ebbench.energy.trace import compact
+from ebbench.overhead import mask_distance_overhead
+from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
+from ebbench.rundir import LOCK, RunDir, read_json, write_json
+
+Event = Mapping[str, Any]
+
+
+def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord:
+    """Integrate, check and put together the record of a run folder; nothing is written.
+
+    `max_gap_s` overrides the bench's. A run that never said how it ended is ``aborted``.
+    """
+    manifest = read_json(rundir.manifest)
+    events = read_events(rundir.phases)
+    bench = manifest.get("bench") or {}
+    energy = account(rundir, max_gap_s=max_gap_s if max_gap_s is not None else bench.get("max_gap_s"))
+    outcome = _last_mark(events, "outcome") or {}
+    overhead = _overhead(energy, events, outcome)
+    checks = check_run(energy, ticket=outcome.get("ticket"), overhead=overhead, facts=_last_mark(events, "bench_facts"))
+    stop = next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
+    return RunRecord(
+        schema_version=SCHEMA_VERSION,
+        run_id=manifest["run_id"],
+        status=stop.get("status", "aborted"),
+        kind=energy.kind,
+        recipe=manifest.get("recipe") or {},
+        board=manifest.get("board") or {},
+        meters=manifest["meters"],
+        energy=energy,
+        duration_s=_duration_s(events),
+        flops=outcome.get("flops"),
+        accuracy=outcome.get("accuracy"),
+        ticket=outcome.get("ticket"),
+        mask_distance_overhead=overhead,
+        verdict=worst([check.verdict for check in checks]),
+        checks=checks,
+        files=_hashes(rundir.path),
+        environment=manifest.get("environment") or {},
+        notes=list(outcome.get("notes", [])),
+        reason=stop.get("reason"),
+    )
+
+
+def seal(rundir: RunDir) -> RunRecord:
+    """Compact the traces, then write the record last: from now on the run has ended."""
+    for path in rundir.traces():
+        compact(path)
+    record = record_of(rundir)
+    write_json(rundir.next_record(), record.to_json())
+    return record
+
+
+def _last_mark(events: List[Event], name: str) -> Optional[Dict[str, Any]]:
+    found = [e["values"] for e in events if e["event"] == "mark" and e["name"] == name]
+    return dict(found[-1]) if found else None
+
+
+def _duration_s(events: List[Event]) -> float:
+    """Time during which the run's process lived, summed over its starts (s)."""
+    total_ns, start_ns, last_ns = 0, None, 0
+    for event in events:
+        if event["event"] == "start":
+            total_ns += last_ns - start_ns if start_ns is not None else 0
+            start_ns = event["t_ns"]
+        last_ns = event["t_ns"]
+    return (total_ns + (last_ns - start_ns if start_ns is not None else 0)) * 1e-9
+
+
+def _overhead(energy: EnergyAccount, events: List[Event], outcome: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    draw_cost = outcome.get("draw_cost")
+    if not draw_cost:
+        return None
+    return mask_distance_overhead(
+        energy,
+        _amplified(energy, events),
+        draw_cost,
+        total_flops=(outcome.get("flops") or {}).get("total", 0.0),
+        peak_memory_bytes=outcome.get("peak_memory_bytes"),
+    )
+
+
+def _amplified(energy: EnergyAccount, events: List[Event]) -> Optional[AmplifiedDraw]:
+    """The estimate from the amplified blocks of the run's last start; None where there are none with energies."""
+    segment = max((e["segment"] for e in events if e["event"] == "start"), default=0)
+    by_path = {p["path"]: p for p in energy.phases if p["segment"] == segment and p["path"].startswith("amplify/")}
+    blocks = []
+    for event in events:
+        if event["event"] != "mark" or event["name"] != "block" or event["values"]["path"] not in by_path:
+            continue
+        values, phase = event["values"], by_path[event["values"]["path"]]
+        if phase["energy_j"] is not None and phase["status"] == "ok":
+            blocks.append(
+                MeasuredBlock(
+                    values["kind"],
+                    values["repeats"],
+                    phase["duration_s"],
+                    phase["energy_j"],
+                    phase["uncertainty_j"] or 0.0,
+                )
+            )
+    return estimate(blocks) if blocks else None
+
+
+def _hashes(folder: Path) -> Dict[str, str]:
+    """SHA-256 of every raw file of the run; records and the lock are left out."""
+    files = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != LOCK and not p.name.startswith(("record", "."))
+    ]
+    return {str(p.relative_to(folder)): _sha256(p) for p in files}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for piece in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()

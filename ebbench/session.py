@@ -1,0 +1,213 @@
+"""Conducts one run: manifest, samplers, idle, pipeline, amplified blocks, idle, record.
+
+What happens in which order is here and nowhere else; how each step is done is in the modules it calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from ebbench import __version__, plugins
+from ebbench.config import Bench, Recipe, run_id
+from ebbench.context import Display, SessionContext, Silent, read_checkpoint
+from ebbench.energy import amplify
+from ebbench.energy.recording import Recording
+from ebbench.environment import describe
+from ebbench.errors import ConfigError, DiskError, EbbenchError, ResultError, UserError
+from ebbench.protocols import Board, MeterRequest, Outcome
+from ebbench.records import RunRecord
+from ebbench.rundir import RunDir, read_json, write_json
+from ebbench.sealing import seal
+from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
+
+FREE_BYTES_NEEDED = 200 << 20  # trace of a day at 100 Hz and two checkpoints of VGG16, with room
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run needs besides its recipe, found once before anything is written."""
+
+    device: Device
+    board: Optional[Board]
+    meters: List[Tuple[str, str, MeterRequest]]
+
+
+def conduct(
+    recipe: Recipe,
+    bench: Bench,
+    out: Path,
+    *,
+    may_simulate: bool = False,
+    resume: bool = False,
+    display: Optional[Display] = None,
+) -> RunRecord:
+    """Run `recipe` on `bench` in the folder ``out/<run id>`` and return its sealed record.
+
+    A run that is sealed already is returned as it is. One that did not end is continued with `resume`, and refused
+    without. Raises UserError before anything is written; a run that fails is sealed with its reason; a run that is
+    interrupted (Ctrl-C, a full disk) is left so that `resume` can go on with it.
+    """
+    display = display or Silent()
+    rundir = RunDir(Path(out) / run_id(recipe, bench))
+    if rundir.is_sealed:
+        display.say(f"{rundir.path} is measured already and kept as it is")
+        return load_record(rundir)
+    if rundir.manifest.exists() and not resume:
+        raise UserError(f"{rundir.path} holds a run that did not end; go on with --resume, or choose another --out")
+    pipeline = plugins.load(plugins.PIPELINES, recipe.method)(recipe)
+    setup = find_setup(bench, may_simulate)
+    rundir.create()
+    with contextlib.closing(rundir.lock()):
+        _check_free_space(rundir.path)
+        _write_manifest(rundir, recipe, bench, setup)
+        recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
+        _record(recording, rundir, recipe, bench, setup, pipeline, display)
+        return seal(rundir)
+
+
+def load_record(rundir: RunDir) -> RunRecord:
+    """The sealed record of a run folder, as objects."""
+    return RunRecord.from_json(read_json(rundir.record))
+
+
+def find_setup(bench: Bench, may_simulate: bool) -> Setup:
+    """Choose device, board and meters; a named board that does not exist is refused with the nearest name."""
+    device = choose_device(bench.device)
+    board = plugins.choose_board(bench.board)
+    meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate)
+    return Setup(device, board, meters)
+
+
+def _meters(rundir: RunDir, setup: Setup, bench: Bench) -> List[Tuple[str, str, MeterRequest, Optional[float]]]:
+    """The meters as the recording wants them; each is told where the phases are logged."""
+    phases = str(rundir.phases.resolve())
+    return [(name, factory, dataclasses.replace(r, phases=phases), bench.rate_hz) for name, factory, r in setup.meters]
+
+
+def _check_free_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES_NEEDED:
+        raise DiskError(
+            f"{folder}: {free >> 20} MiB free, {FREE_BYTES_NEEDED >> 20} MiB needed; make room or choose another folder with --out"
+        )
+
+
+def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup) -> None:
+    """Write everything that is needed to interpret the data, before there are any; a resumed run must match its own."""
+    manifest: Dict[str, Any] = {
+        "ebbench": __version__,
+        "run_id": run_id(recipe, bench),
+        "recipe": recipe.settings(),
+        "bench": bench.settings(),
+        "board": {"name": setup.board.name, "title": setup.board.title} if setup.board else {"name": "unknown"},
+        "device": {"name": setup.device.name, "title": setup.device.title, "uuid": setup.device.uuid},
+        "environment": describe(),
+        "meters": [],
+    }
+    if rundir.manifest.exists():
+        old = read_json(rundir.manifest)
+        differing = [key for key in ("recipe", "device") if old.get(key) != manifest[key]]
+        if differing:
+            raise UserError(
+                f"{rundir.path} cannot be resumed: its {' and '.join(differing)} differ; choose another --out"
+            )
+        manifest = old
+    write_json(rundir.manifest, manifest)
+
+
+def _describe_meters(rundir: RunDir, recording: Recording) -> None:
+    """Add to the manifest what the opened meters say about themselves; a resumed run must have the same rails."""
+    manifest = read_json(rundir.manifest)
+    infos = [{**info.to_json(), "reference": number == 0} for number, info in enumerate(recording.infos)]
+    before = [(m["name"], [r["name"] for r in m["rails"]]) for m in manifest["meters"]]
+    now = [(m["name"], [r["name"] for r in infos[i]["rails"]]) for i, m in enumerate(infos)]
+    if before and before != now:
+        raise ConfigError(
+            f"{rundir.path} cannot be resumed: it was measured with {before}, now there is {now}; see --meter"
+        )
+    if not before:
+        manifest["meters"] = infos
+        write_json(rundir.manifest, manifest)
+
+
+def _record(
+    recording: Recording, rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup, pipeline: Any, display: Display
+) -> None:
+    """From the first reading to the last. Whatever happens, the samplers are stopped and what was measured is on the disk."""
+    found = read_checkpoint(rundir.checkpoint)
+    status, reason = "aborted", None
+    recording.open(restored=found[1]["taken"] if found else None)
+    try:
+        _describe_meters(rundir, recording)
+        context = SessionContext(
+            rundir, recording, device=setup.device.name, checkpoint_s=recipe.checkpoint_s, display=display
+        )
+        _rest(context, bench.idle_s)
+        reset_peak_memory(setup.device.name)
+        outcome: Outcome = pipeline.run(context)
+        context.mark("outcome", **_outcome_values(outcome, setup.device.name))
+        if outcome.repeat_draw is not None and bench.amplify_s > 0:
+            _amplify(context, outcome, bench.amplify_s)
+        _rest(context, bench.idle_s)
+        status = "success"
+    except ResultError as error:  # the run failed: it is sealed with its reason
+        status, reason = "failed", str(error)
+        display.say(str(error))
+    except BaseException as error:
+        reason = str(error) if isinstance(error, EbbenchError) else type(error).__name__
+        _log(rundir, traceback.format_exc())
+        raise
+    finally:
+        recording.stop(status, reason)
+
+
+def _outcome_values(outcome: Outcome, device: str) -> Dict[str, Any]:
+    return {
+        "accuracy": outcome.accuracy,
+        "flops": outcome.flops,
+        "ticket": outcome.ticket,
+        "draw_cost": outcome.draw_cost,
+        "notes": outcome.notes,
+        "peak_memory_bytes": peak_memory_bytes(device),
+    }
+
+
+def _rest(context: SessionContext, seconds: float) -> None:
+    """Do nothing for `seconds` in the phase ``idle``."""
+    if seconds <= 0:
+        return
+    with context.phase("idle"):
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            time.sleep(min(0.25, left_s))
+            context.progress(seconds - left_s, seconds)
+
+
+def _amplify(context: SessionContext, outcome: Outcome, seconds: float) -> None:
+    """Repeat the draw in blocks long enough to be measured, between equal blocks of rest (energy/amplify.py says why)."""
+    assert outcome.repeat_draw is not None
+    draw_s = amplify.time_once(outcome.repeat_draw)
+    blocks = amplify.plan(draw_s, seconds)
+    with context.phase("amplify"):
+        for number, block in enumerate(blocks):
+            with context.phase(f"block-{number}"), context.phase(block.kind):
+                end_s = time.monotonic() + block.seconds
+                for _ in range(block.repeats):
+                    outcome.repeat_draw()
+                if block.kind == "idle":
+                    time.sleep(max(0.0, end_s - time.monotonic()))
+            path = f"amplify/block-{number}/{block.kind}"
+            context.mark("block", path=path, kind=block.kind, repeats=block.repeats)
+            context.progress(number + 1, len(blocks))
+
+
+def _log(rundir: RunDir, text: str) -> None:
+    with contextlib.suppress(OSError), open(rundir.log, "a") as handle:  # a full disk must not hide the first error
+        handle.write(text.rstrip() + "\n")
