@@ -244,7 +244,7 @@ def load_toml(path: Path) -> Dict[str, Any]:
         raise ConfigError(f"{path} is not there") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also an integer of thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 

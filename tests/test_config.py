@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebbench.config import (
+    Bench,
+    MeterRef,
+    Recipe,
+    expand,
+    load_bench,
+    load_experiment,
+    load_toml,
+    make_recipe,
+    run_id,
+)
+from ebbench.errors import ConfigError
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1)
+ADDRESSES = st.text(st.characters(blacklist_characters="?", blacklist_categories=("Cs",)), min_size=1)
+VALUES = st.text(st.characters(blacklist_categories=("Cs",)))
+SCALARS = st.one_of(
+    st.integers(-3, 300), st.floats(), st.booleans(), st.text(max_size=5), st.dates(), st.just("early-bird")
+)
+TOML_VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=2)
+)
+RECIPE_FIELDS = [f.name for f in dataclasses.fields(Recipe)]
+BENCH_FIELDS = [f.name for f in dataclasses.fields(Bench)]
+
+
+@given(NAMES, st.none() | ADDRESSES, st.dictionaries(st.text("abc_XYZ", min_size=1), VALUES, max_size=3))
+def test_a_meter_reads_back_as_it_is_written(name, address, options):
+    meter = MeterRef(name, address, options)
+    assert MeterRef.parse(str(meter)) == meter
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "address", "options"),
+    [
+        ("nvml", "nvml", None, {}),
+        ("sim?noise_w=0.1", "sim", None, {"noise_w": "0.1"}),
+        ("replay:old/trace.csv", "replay", "old/trace.csv", {}),
+        ("scpi:TCPIP::10.0.0.5::INSTR?scope=wall", "scpi", "TCPIP::10.0.0.5::INSTR", {"scope": "wall"}),
+        ("shelly:http://10.0.0.7?scope=wall", "shelly", "http://10.0.0.7", {"scope": "wall"}),
+    ],
+)
+def test_meters_are_named_as_the_documentation_names_them(uri, name, address, options):
+    assert MeterRef.parse(uri) == MeterRef(name, address, options)
+    assert str(MeterRef.parse(uri)) == uri
+
+
+@pytest.mark.parametrize("uri", ["", ":address", "?a=b", "sim?noise"])
+def test_a_meter_that_cannot_be_read_says_how_one_is_written(uri):
+    with pytest.raises(ConfigError, match=r"NAME|\?key=value"):
+        MeterRef.parse(uri)
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [({"prune_ration": 0.5}, "prune_ratio"), ({"epoch": 3}, "epochs"), ({"batchsize": 3}, "batch_size")],
+)
+def test_an_unknown_key_of_a_recipe_names_the_nearest_known_one(settings, hint):
+    with pytest.raises(ConfigError, match=f"did you mean '{hint}'"):
+        make_recipe(settings)
+
+
+def test_an_unknown_key_of_a_bench_names_the_place_and_the_nearest_known_one():
+    with pytest.raises(ConfigError, match=r"bench\.toml: unknown key 'idle'; did you mean 'idle_s'"):
+        load_bench({"idle": 3}, {}, "bench.toml")
+
+
+def test_all_faults_of_a_recipe_are_reported_at_once():
+    with pytest.raises(ConfigError) as caught:
+        Recipe(prune_ratio=1.5, epochs=0, epsilon=0, momentum=-1, pairs="papper", draw=(7,))
+    message = str(caught.value)
+    for name in ("prune_ratio = 1.5", "epochs = 0", "epsilon = 0", "momentum = -1", "did you mean 'paper'", "1..0"):
+        assert name in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "name", ["prune_ratio", "learning_rate", "epsilon", "momentum", "weight_decay", "l1", "checkpoint_s"]
+)
+def test_no_setting_of_a_recipe_is_infinite_or_not_a_number(name, value):
+    with pytest.raises(ConfigError, match=name):
+        make_recipe({name: value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["idle_s", "warmup_s", "amplify_s", "rate_hz", "max_gap_s"])
+def test_no_setting_of_a_bench_is_infinite_or_not_a_number(name, value):
+    with pytest.raises(ConfigError, match=name):
+        load_bench({name: value}, {}, "bench")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 1.5},
+        {"epochs": True},
+        {"epochs": "8"},
+        {"deterministic": 1},
+        {"model": 16},
+        {"milestones": ["half"]},
+        {"milestones": [[0.5]]},
+        {"draw": ["3"]},
+        {"draw": 1.5},
+        {"draw": True},
+        {"prune_ratio": "0.5"},
+        {"train_images": 10.0},
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_the_right_type(settings):
+    (name,) = settings
+    with pytest.raises(ConfigError, match=rf"{name} = .*needed"):
+        make_recipe(settings)
+
+
+def test_whole_numbers_serve_where_a_fraction_is_expected():
+    recipe = make_recipe({"learning_rate": 1, "milestones": [0.5], "draw": 3})
+    assert (recipe.learning_rate, recipe.draw) == (1.0, (3,))
+    assert isinstance(recipe.learning_rate, float)
+
+
+@given(st.dictionaries(st.sampled_from(RECIPE_FIELDS), TOML_VALUES, max_size=3))
+def test_whatever_a_recipe_is_made_of_it_is_a_recipe_or_one_clear_line(settings):
+    try:
+        recipe = make_recipe(settings)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+    else:
+        assert make_recipe(recipe.settings()) == recipe
+
+
+@given(st.dictionaries(st.sampled_from(BENCH_FIELDS), TOML_VALUES, max_size=3))
+def test_whatever_a_bench_is_made_of_it_is_a_bench_or_one_clear_line(settings):
+    try:
+        bench = load_bench(settings, {}, "bench")
+    except ConfigError as error:
+        assert "\n" not in str(error)
+    else:
+        assert load_bench(bench.settings(), {}, "bench") == bench
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "recipe = 3",
+        'experiment = "x"',
+        "matrix = [1]",
+        "bench = true",
+        "[matrix]\nseed = 1",
+        "[matrix]\nseed = []",
+        "[experiment]\nname = 'x'",
+        "[recipes]\nepochs = 3",
+        "[recipe]\nepochs = ",
+        "[experiment]\ndescription = 3",
+        "[experiment]\nmay_simulate = 'no'",
+    ],
+)
+def test_a_malformed_experiment_is_one_line_with_the_file_in_it(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.toml") as caught:
+        load_experiment(path, {}, {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_absent_a_folder_or_no_text_is_one_line(tmp_path):
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "absent.toml", tmp_path, binary):
+        with pytest.raises(ConfigError, match=str(path)):
+            load_toml(path)
+
+
+def test_a_matrix_is_interleaved_by_replicate_so_that_heat_meets_every_method_alike():
+    recipes = expand({"seed": [1, 2, 3], "method": ["dense", "eb-ff"], "prune_ratio": [0.3, 0.5]})
+    assert len(recipes) == 12
+    assert [r.seed for r in recipes] == sorted(r.seed for r in recipes)
+    per_replicate = [{(r.method, r.prune_ratio) for r in recipes if r.seed == seed} for seed in (1, 2, 3)]
+    assert per_replicate[0] == per_replicate[1] == per_replicate[2]
+    assert len(per_replicate[0]) == 4
+
+
+def test_the_command_line_replaces_what_the_file_says(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[recipe]\nepochs = 8\n[matrix]\nseed = [1, 2]\n[bench]\nidle_s = 3.0\n")
+    experiment = load_experiment(path, {"seed": [5], "method": ["dense", "eb-ff"]}, {"idle_s": 1.0})
+    assert [(r.seed, r.method, r.epochs) for r in experiment.recipes] == [(5, "dense", 8), (5, "eb-ff", 8)]
+    assert experiment.bench.idle_s == 1.0
+    assert experiment.name == "mine"
+    assert not experiment.may_simulate
+
+
+def test_a_run_keeps_its_name_when_a_setting_with_a_default_is_added_later():
+    @dataclasses.dataclass(frozen=True)
+    class LaterRecipe(Recipe):
+        added_later: int = 0
+
+    assert run_id(LaterRecipe(), Bench()) == run_id(Recipe(), Bench())
+
+
+def test_a_default_that_is_spelled_out_names_the_same_run():
+    spelled_out = make_recipe(Recipe().settings())
+    assert run_id(spelled_out, Bench()) == run_id(Recipe(), Bench())
+
+
+@given(
+    st.sampled_from([("epochs", 3), ("seed", 7), ("l1", 0.0), ("threads", 2), ("draw", (3,)), ("deterministic", False)])
+)
+def test_each_setting_that_differs_names_another_run(setting):
+    changed = dataclasses.replace(Recipe(), **dict([setting]))
+    assert run_id(changed, Bench()) != run_id(Recipe(), Bench())
+
+
+def test_a_run_is_named_alike_by_every_process():
+    """Hashes of strings differ between processes; a name must not hang on them."""
+    code = "from ebbench.config import *; print(run_id(Recipe(method='dense', draw=(3,)), Bench(meters=('sim',))))"
+    names = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(names) == 1
+    assert names.pop().startswith("dense-vgg16-cifar10-s1-")
+
+
+def test_a_run_id_is_a_file_name_whatever_the_data_set():
+    name = run_id(Recipe(dataset="npz:/data/cifar.npz"), Bench())
+    assert "/" not in name
+    assert ":" not in name
+
+
+def test_settings_are_json():
+    assert json.loads(json.dumps(Recipe(draw=(1, 2)).settings()))["draw"] == [1, 2]
+    assert json.loads(json.dumps(Bench().settings()))["meters"] == ["auto"]
