@@ -1,0 +1,103 @@
+"""Batches from uint8 images on the device, augmented there; every draw is a pure function of (seed, phase, epoch).
+
+Shapes: B batch, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Iterator, Sequence, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ebbench.training.data import ImageSet
+
+#: black border in pixels that a random crop may take in (section 4.1's standard augmentation)
+PAD = 4
+
+Batch = Tuple[int, Tensor, Tensor]
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Steps in one pass; the last batch may be short."""
+    return -(-images // batch_size)
+
+
+def augmented_batches(
+    imageset: ImageSet,
+    batch_size: int,
+    *,
+    seed: int,
+    phase: str,
+    epoch: int,
+    start_step: int = 0,
+    mean: Sequence[float],
+    std: Sequence[float],
+    augment: bool = True,
+) -> Iterator[Batch]:
+    """One epoch in random order: (step, x float32 [B, C, H, W] normalised, y int64 [B]), from `start_step` (0-based) on.
+
+    With `augment`, each image is padded by 4 black pixels, cropped back at a random place and mirrored half of the time.
+    Order, places and mirrorings depend on (seed, phase, epoch) alone, so an interrupted epoch goes on with what it would
+    have seen. Steps do not wait for the device.
+    """
+    images, labels = imageset.images, imageset.labels
+    plan = torch.from_numpy(epoch_plan(len(labels), seed=seed, phase=phase, epoch=epoch)).to(images.device)
+    normalise = Normaliser(mean, std, images.device)
+    for step in range(start_step, steps_per_epoch(len(labels), batch_size)):
+        order, top, left, mirrored = plan[:, step * batch_size : (step + 1) * batch_size]
+        x = images.index_select(0, order)
+        if augment:
+            x = crop_and_mirror(x, top, left, mirrored.bool())
+        yield step, normalise(x), labels.index_select(0, order)
+
+
+def plain_batches(
+    imageset: ImageSet, batch_size: int, *, mean: Sequence[float], std: Sequence[float]
+) -> Iterator[Batch]:
+    """All images in their order, normalised: for evaluation. Yields what `augmented_batches` does."""
+    normalise = Normaliser(mean, std, imageset.images.device)
+    for step in range(steps_per_epoch(len(imageset.labels), batch_size)):
+        part = slice(step * batch_size, (step + 1) * batch_size)
+        yield step, normalise(imageset.images[part]), imageset.labels[part]
+
+
+def epoch_plan(images: int, *, seed: int, phase: str, epoch: int) -> np.ndarray:
+    """What happens to the images of one epoch, int64 [4, N] in the order of use: index, crop's top, crop's left, mirrored.
+
+    Made from raw 64-bit words of Philox, whose stream (unlike that of numpy's distributions) never changes between versions.
+    """
+    words = np.random.Philox(np.random.SeedSequence([seed, zlib.crc32(phase.encode()), epoch])).random_raw(2 * images)
+    order = np.argsort(words[:images], kind="stable")
+    chance = words[images:]
+    span = 2 * PAD + 1
+    # three independent draws from disjoint bits; 2^31 mod 9 = 2 makes a bias of 1e-9
+    top, left, mirrored = (chance >> 33) % span, (chance >> 2 & 0x7FFFFFFF) % span, chance & 1
+    return np.stack([order, top, left, mirrored]).astype(np.int64)
+
+
+def crop_and_mirror(x_BCHW: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    """Cut a window of the same size out of each zero-padded uint8 image, [B] offsets 0..8, and mirror where [B] says so."""
+    height, width = x_BCHW.shape[2:]
+    padded = F.pad(x_BCHW, (PAD, PAD, PAD, PAD))
+    windows_BC99HW = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: nothing is copied
+    cropped = windows_BC99HW[torch.arange(len(x_BCHW), device=x_BCHW.device), :, top, left]
+    return torch.where(mirrored[:, None, None, None], cropped.flip(3), cropped)
+
+
+class Normaliser:
+    """uint8 images to float32 (x / 255 - mean) / std, per channel."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        mean_C = torch.tensor(mean, dtype=torch.float64)
+        std_C = torch.tensor(std, dtype=torch.float64)
+        self._scale = (1 / (255 * std_C)).float().view(1, -1, 1, 1).to(device)
+        self._shift = (-mean_C / std_C).float().view(1, -1, 1, 1).to(device)
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:
+        """Float32 [B, C, H, W]."""
+        return x_BCHW.float().mul_(self._scale).add_(self._shift)

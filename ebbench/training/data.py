@@ -1,0 +1,143 @@
+"""Images and labels by name: ``synthetic``, ``npz:FILE``, ``cifar10``, ``cifar100``; uint8, to live on the accelerator."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebbench.errors import ConfigError, InputError, nearest
+from ebbench.training import synthetic
+from ebbench.training.batches import augmented_batches, plain_batches, steps_per_epoch
+from ebbench.training.compat import import_torchvision_datasets
+from ebbench.training.npz import Arrays, read_npz
+
+__all__ = ["DATASETS", "Dataset", "ImageSet", "augmented_batches", "load_dataset", "plain_batches", "steps_per_epoch"]
+
+#: of CIFAR-10's training images, as fractions of 255; the public code uses them for CIFAR-100 too
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR_STD = (0.2023, 0.1994, 0.2010)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """`images` uint8 [N, C, H, W], `labels` int64 [N], both on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: str) -> ImageSet:
+        """The same images on `device`."""
+        return ImageSet(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test part. `mean` and `std` per channel are fractions of 255; `image_shape` is (C, H, W).
+
+    `fingerprint`: the first 16 hex digits of the SHA-256 of all images and labels, so that a resumed run and a reader can
+    tell whether these are the same data.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    num_classes: int
+    image_shape: Tuple[int, int, int]
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+    fingerprint: str
+
+
+def load_dataset(
+    name: str, data_dir: str = "data", train_images: Optional[int] = None, test_images: Optional[int] = None
+) -> Dataset:
+    """The dataset `name` on the CPU, cut to the first `train_images` and `test_images` where these are given.
+
+    Raises ConfigError for an unknown name or more images than there are, InputError for files that are missing or damaged.
+    """
+    kind, _, rest = name.partition(":")
+    if kind not in DATASETS:
+        raise ConfigError(f"unknown dataset {name!r}; {nearest(kind, DATASETS)}; files are named npz:FILE")
+    arrays, num_classes = DATASETS[kind](rest, Path(data_dir))
+    train = _first(name, "training", arrays.x_train, arrays.y_train, train_images)
+    test = _first(name, "test", arrays.x_test, arrays.y_test, test_images)
+    mean, std = (CIFAR_MEAN, CIFAR_STD) if kind.startswith("cifar") else _moments(train.images.numpy())
+    shape = (train.images.shape[1], train.images.shape[2], train.images.shape[3])
+    return Dataset(name, train, test, num_classes, shape, mean, std, _fingerprint(train, test))
+
+
+def _first(name: str, part: str, images_NHWC: np.ndarray, labels: np.ndarray, count: Optional[int]) -> ImageSet:
+    if count is not None and count > len(labels):
+        raise ConfigError(f"dataset {name!r} has {len(labels)} {part} images, not the {count} that were asked for")
+    images_NCHW = np.ascontiguousarray(images_NHWC[:count].transpose(0, 3, 1, 2))
+    return ImageSet(torch.from_numpy(images_NCHW), torch.from_numpy(labels[:count].astype(np.int64)))
+
+
+def _moments(images_NCHW: np.ndarray) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
+    """Mean and standard deviation of each channel as fractions of 255, to four digits; from integer sums, so exact."""
+    counts = np.stack([np.bincount(images_NCHW[:, c].ravel(), minlength=256) for c in range(images_NCHW.shape[1])])
+    levels = np.arange(256)
+    n = counts[0].sum()
+    mean = counts @ levels / n
+    variance = counts @ levels**2 / n - mean**2
+    # a channel of one grey value has no spread: leave it as it is
+    std = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 255.0)
+    return tuple(round(float(m) / 255, 4) for m in mean), tuple(max(round(float(s) / 255, 4), 1e-4) for s in std)
+
+
+def _fingerprint(*parts: ImageSet) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.images.numpy().data)
+        digest.update(part.labels.numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _read_synthetic(rest: str, data_dir: Path) -> Tuple[Arrays, int]:
+    if rest:
+        raise ConfigError(f"dataset 'synthetic:{rest}': 'synthetic' takes nothing after it")
+    return synthetic.images(), synthetic.CLASSES
+
+
+def _read_npz(rest: str, data_dir: Path) -> Tuple[Arrays, int]:
+    if not rest:
+        raise ConfigError("dataset 'npz' needs a file: npz:FILE")
+    return read_npz(Path(rest))
+
+
+def _cifar(name: str, classes: int) -> Callable[[str, Path], Tuple[Arrays, int]]:
+    """A reader of the torchvision dataset of that name, which is never downloaded unasked."""
+    class_name = name.upper()
+
+    def read(rest: str, data_dir: Path) -> Tuple[Arrays, int]:
+        if rest:
+            raise ConfigError(f"dataset '{name}:{rest}': the folder is given with --data-dir")
+        load = getattr(import_torchvision_datasets(), class_name)
+        try:
+            parts = [load(str(data_dir), train=train, download=False) for train in (True, False)]
+        except (RuntimeError, OSError, EOFError) as error:
+            raise InputError(
+                f"{name} is not whole in {data_dir} ({error}); get it with: python -m ebbench.training.download {name} {data_dir}"
+            ) from error
+        images = [part.data for part in parts]
+        labels = [np.asarray(part.targets, dtype=np.int64) for part in parts]
+        return Arrays(images[0], labels[0], images[1], labels[1]), classes
+
+    return read
+
+
+DATASETS: Dict[str, Callable[[str, Path], Tuple[Arrays, int]]] = {
+    "synthetic": _read_synthetic,
+    "npz": _read_npz,
+    "cifar10": _cifar("cifar10", 10),
+    "cifar100": _cifar("cifar100", 100),
+}

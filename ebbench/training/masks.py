@@ -1,0 +1,178 @@
+"""Channel masks from BatchNorm scales, the distance between them, and the early-bird criterion.
+
+A mask is a bool array [N] over the channels of all prunable BatchNorms in module order; True = kept. Everything here is
+numpy on the CPU, so a mask is the same on every device; only `gamma_of` touches torch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from fractions import Fraction
+from typing import Any, Deque, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ebbench.errors import ConfigError, RunFailed, nearest
+from ebbench.training.mask_file import MaskFile, load_masks, save_masks
+
+__all__ = [
+    "EarlyBirdQueue",
+    "MaskFile",
+    "distance_matrix",
+    "draw_mask",
+    "draw_mask_reference",
+    "gamma_of",
+    "hamming",
+    "layer_sizes_of",
+    "load_masks",
+    "save_masks",
+    "split",
+]
+
+PAPER, REFERENCE = "paper", "reference"
+
+
+def gamma_of(model: nn.Module) -> np.ndarray:
+    """|gamma| of all prunable BatchNorms in module order, float32 [N]; one copy from the device."""
+    with torch.no_grad():
+        gamma = torch.cat([norm.weight for norm in model.prunable_norms()]).abs_()
+    return gamma.float().cpu().numpy()
+
+
+def layer_sizes_of(model: nn.Module) -> List[int]:
+    """Channels of each prunable BatchNorm, in module order."""
+    return [norm.num_features for norm in model.prunable_norms()]
+
+
+def split(mask: np.ndarray, layer_sizes: Sequence[int]) -> List[np.ndarray]:
+    """The mask of each layer, as views."""
+    return np.split(mask, np.cumsum(layer_sizes)[:-1])
+
+
+def draw_mask(gamma: np.ndarray, prune_ratio: float, layer_sizes: Sequence[int]) -> np.ndarray:
+    """Prune the int(N p) channels of smallest (|gamma|, flat index), except the last one of a layer: bool [N].
+
+    `gamma`: |gamma|, float [N]. A channel that would empty its layer is passed over and the next one pruned in its
+    place, so the count is exact. Raises RunFailed when |gamma| holds NaN, ConfigError when so many channels cannot go.
+    """
+    pruned = int(len(gamma) * prune_ratio)
+    if pruned == 0:
+        return np.ones(len(gamma), dtype=bool)
+    # selection, not a sort: O(N)
+    threshold = np.partition(gamma, pruned - 1)[pruned - 1]
+    mask = gamma > threshold
+    starts = np.zeros(len(layer_sizes), dtype=np.intp)
+    np.cumsum(layer_sizes[:-1], out=starts[1:])
+    is_exact = np.count_nonzero(mask) == len(gamma) - pruned  # False where channels tie at the threshold, or are NaN
+    if is_exact and np.logical_or.reduceat(mask, starts).all():
+        return mask
+    return _draw_with_care(gamma, pruned, layer_sizes)
+
+
+def _draw_with_care(gamma: np.ndarray, pruned: int, layer_sizes: Sequence[int]) -> np.ndarray:
+    """`draw_mask` where channels tie or a layer would be emptied: the top channel of each layer is not for sale."""
+    if np.isnan(gamma).any():
+        raise RunFailed(
+            "no mask can be drawn: a BatchNorm scale is NaN, the training diverged; lower the learning rate"
+        )
+    if pruned > len(gamma) - len(layer_sizes):
+        raise ConfigError(
+            f"{pruned} of {len(gamma)} channels cannot go: each of the {len(layer_sizes)} layers keeps one; lower prune_ratio"
+        )
+    order = np.argsort(gamma, kind="stable")  # ties by flat index
+    layer_of_order = np.repeat(np.arange(len(layer_sizes)), layer_sizes)[order]
+    # the last channel of each layer in that order
+    _, last_reversed = np.unique(layer_of_order[::-1], return_index=True)
+    for_sale = np.ones(len(gamma), dtype=bool)
+    for_sale[len(gamma) - 1 - last_reversed] = False
+    mask = np.ones(len(gamma), dtype=bool)
+    mask[order[for_sale][:pruned]] = False
+    return mask
+
+
+def draw_mask_reference(gamma: np.ndarray, prune_ratio: float) -> np.ndarray:
+    """The mask of the authors' public code: keep |gamma| > element int(N p) of the sorted scales, bool [N].
+
+    So int(N p) + 1 channels go, and all that tie with the last of them; a layer may be emptied. For comparing masks in
+    their way only: such a mask is not for pruning.
+    """
+    threshold = int(len(gamma) * prune_ratio)
+    return gamma > np.partition(gamma, threshold)[threshold]
+
+
+def hamming(a: np.ndarray, b: np.ndarray) -> int:
+    """The number of channels in which two masks differ."""
+    return int(np.count_nonzero(a != b))
+
+
+def distance_matrix(masks: np.ndarray) -> np.ndarray:
+    """The distances Hamming / N between all rows of bool [m, N], as float64 [m, m] (Figure 3), by one matrix product."""
+    signs = masks.astype(np.float32)
+    signs *= 2
+    signs -= 1  # the inner product of two rows is (equal - different), exact in float32 up to N = 2^24
+    channels = masks.shape[1]
+    agreement = signs @ signs.T
+    return (channels - agreement.astype(np.float64)) / (2 * channels)
+
+
+class EarlyBirdQueue:
+    """Says when the mask has settled (Algorithm 1), from one mask per epoch.
+
+    ``pairs="paper"``: the queue holds the distances of the last `length` pairs of consecutive masks; found when it is full
+    and all are < epsilon, so after `length` + 1 masks at the earliest. ``pairs="reference"``: as in the public code the
+    queue holds `length` masks, the first of them drawn from the untrained network; the newest is compared with each of the
+    others, found when it is full and all distances are <= epsilon.
+
+    Distances are compared as integers: Hamming against epsilon N with epsilon as it was typed, no rounding.
+    """
+
+    def __init__(self, epsilon: float, length: int, pairs: str = PAPER) -> None:
+        if pairs not in (PAPER, REFERENCE):
+            raise ConfigError(f"pairs = {pairs!r}: {nearest(pairs, (PAPER, REFERENCE))}")
+        self.length = length
+        self.pairs = pairs
+        self._epsilon = Fraction(repr(float(epsilon)))
+        self._masks: Deque[np.ndarray] = deque(maxlen=1 if pairs == PAPER else length)
+        self._hammings: Deque[int] = deque(maxlen=length)
+
+    def push(self, mask: np.ndarray) -> Dict[str, Any]:
+        """Take the next epoch's mask.
+
+        Returns ``distance`` (to the mask before; None for the first), ``distances`` (all that the criterion looks at now,
+        oldest first; for the paper's pairs those in the queue) and ``found``. Distances are fractions of N.
+        """
+        earlier = [hamming(mask, other) for other in self._masks]
+        if self.pairs == PAPER:
+            self._hammings.extend(earlier)
+            seen, needed = list(self._hammings), self.length
+        else:
+            seen, needed = earlier[-(self.length - 1) :] if self.length > 1 else [], self.length - 1
+        self._masks.append(mask.copy())
+        return {
+            "distance": earlier[-1] / len(mask) if earlier else None,
+            "distances": [h / len(mask) for h in seen],
+            "found": len(seen) == needed and all(self._is_close(h, len(mask)) for h in seen),
+        }
+
+    def _is_close(self, distance: int, channels: int) -> bool:
+        limit = self._epsilon * channels
+        return distance < limit if self.pairs == PAPER else distance <= limit
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """Everything the queue knows, as arrays for a checkpoint."""
+        masks = np.array(list(self._masks), dtype=bool)
+        return {"masks": masks, "hammings": np.array(list(self._hammings), dtype=np.int64)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go back to what `state` gave."""
+        self._masks.clear()
+        self._masks.extend(np.array(row, dtype=bool) for row in state["masks"])
+        self._hammings.clear()
+        self._hammings.extend(int(h) for h in state["hammings"])
+
+    @property
+    def newest(self) -> Optional[np.ndarray]:
+        """The mask that was pushed last."""
+        return self._masks[-1] if self._masks else None

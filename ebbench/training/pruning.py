@@ -1,0 +1,128 @@
+"""From a mask to a small network that computes exactly what the masked one does, and the masked one itself.
+
+*Masked* means gamma = beta = 0 in the pruned channels, held there at every step together with their momentum.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ebbench.errors import InputError
+from ebbench.training.masks import layer_sizes_of, split
+from ebbench.training.models import SlicingPlan, build_model, empty_model
+
+
+def prune(model: nn.Module, mask: np.ndarray) -> nn.Module:
+    """A physically small copy that inherits weights, gamma, beta and running statistics; `model` stays as it is.
+
+    `mask`: bool [N], True = kept. The copy has the device, dtype and mode of `model`. Raises InputError for a mask of the
+    wrong length or one that empties a layer.
+    """
+    plan = plan_of(model, mask)
+    small = empty_model(model.name, model.num_classes, plan.widths)
+    small = _like(small, model)
+    state = _masked_state(model, mask)
+    with torch.no_grad():
+        for name, tensor in small.state_dict(keep_vars=True).items():
+            tensor.data.copy_(_cut(state[name], plan.kept.get(name, ())))
+    return small
+
+
+def reinit(model: nn.Module, mask: np.ndarray, seed: int) -> nn.Module:
+    """A network of the ticket's widths with fresh weights, on the device and with the dtype of `model`."""
+    plan = plan_of(model, mask)
+    return _like(build_model(model.name, model.num_classes, plan.widths, seed), model)
+
+
+def plan_of(model: nn.Module, mask: np.ndarray) -> SlicingPlan:
+    """What `model` keeps of its tensors under `mask`; where every mask is checked."""
+    return model.slicing_plan(layer_masks_of(model, mask))
+
+
+def layer_masks_of(model: nn.Module, mask: np.ndarray) -> List[np.ndarray]:
+    """The mask of each prunable BatchNorm, checked. Raises InputError with the layer's number, counted from 1."""
+    sizes = layer_sizes_of(model)
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (sum(sizes),):
+        raise InputError(
+            f"a mask of {sum(sizes)} booleans fits {model.name} with widths {list(model.widths)}, "
+            f"not {mask.dtype} {list(mask.shape)}"
+        )
+    layers = split(mask, sizes)
+    for number, layer in enumerate(layers, start=1):
+        if not layer.any():
+            raise InputError(
+                f"the mask empties layer {number} of {len(layers)} ({len(layer)} channels); keep at least one"
+            )
+    return layers
+
+
+def apply_mask(model: nn.Module, mask: np.ndarray) -> None:
+    """Set gamma = beta = 0 in the pruned channels, in place."""
+    HeldMask(model, mask).hold()
+
+
+class HeldMask:
+    """Holds gamma and beta of the pruned channels, and their momentum, at zero.
+
+    `hold` is called after every step of the optimiser. Left alone, L1, weight decay and (in a residual network) the gradient
+    itself would move them.
+    """
+
+    def __init__(self, model: nn.Module, mask: np.ndarray) -> None:
+        layers = layer_masks_of(model, mask)
+        self._parameters: List[Tensor] = []
+        self._masks: List[Tensor] = []
+        for norm, layer in zip(model.prunable_norms(), layers):
+            if not layer.all():
+                kept = torch.from_numpy(layer.copy()).to(norm.weight.device, norm.weight.dtype)
+                self._parameters += [norm.weight, norm.bias]
+                self._masks += [kept, kept]
+
+    def hold(self, optimizer: Optional[torch.optim.Optimizer] = None) -> None:
+        """Zero what is pruned: in the network, and in the momentum buffers of `optimizer`."""
+        if not self._parameters:
+            return
+        with torch.no_grad():
+            torch._foreach_mul_(self._parameters, self._masks)
+            buffers = [] if optimizer is None else self._momentum_of(optimizer)
+            if buffers:
+                torch._foreach_mul_([b for b, _ in buffers], [m for _, m in buffers])
+
+    def _momentum_of(self, optimizer: torch.optim.Optimizer) -> List[Tuple[Tensor, Tensor]]:
+        pairs = []
+        for parameter, mask in zip(self._parameters, self._masks):
+            buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if buffer is not None:
+                pairs.append((buffer, mask))
+        return pairs
+
+
+def _masked_state(model: nn.Module, mask: np.ndarray) -> Dict[str, Tensor]:
+    """The state dict with gamma = beta = 0 in the pruned channels; the network's own tensors are not written."""
+    state = dict(model.state_dict())
+    names = {id(norm): name for name, norm in model.named_modules()}
+    for norm, layer in zip(model.prunable_norms(), layer_masks_of(model, mask)):
+        kept = torch.from_numpy(layer.copy()).to(norm.weight.device)
+        for leaf in ("weight", "bias"):
+            key = f"{names[id(norm)]}.{leaf}"
+            state[key] = state[key] * kept
+    return state
+
+
+def _cut(tensor: Tensor, kept: Tuple[Optional[np.ndarray], ...]) -> Tensor:
+    """The kept indices along each leading axis; None keeps the axis."""
+    for axis, indices in enumerate(kept):
+        if indices is not None:
+            tensor = tensor.index_select(axis, torch.from_numpy(indices).to(tensor.device))
+    return tensor
+
+
+def _like(model: nn.Module, other: nn.Module) -> nn.Module:
+    """Put `model` on the device, in the dtype and in the mode of `other`."""
+    weight = next(other.parameters())
+    return model.to(device=weight.device, dtype=weight.dtype).train(other.training)
