@@ -78,7 +78,12 @@ class RunDir:
 
     def lock(self) -> IO[str]:
         """Hold the folder for this process until the returned file is closed (a flock: it dies with us)."""
-        handle = open(self.path / LOCK, "a+")  # noqa: SIM115 - the caller holds it for the whole run
+        try:
+            handle = open(self.path / LOCK, "a+")  # noqa: SIM115 - the caller holds it for the whole run
+        except OSError as error:
+            raise DiskError(
+                f"cannot write in {self.path}: {error.strerror}; choose another folder with --out"
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -104,6 +109,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise DiskError(
@@ -111,12 +117,23 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
+def _sync_folder(folder: Path) -> None:
+    """A file's new name is on the disk only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def read_json(path: Path) -> Dict[str, Any]:
     """Read one JSON document; say so in one line when it is not there or damaged."""
     try:
-        document: Dict[str, Any] = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is not there; is {path.parent} a run folder?") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{path} holds {type(document).__name__}, not a JSON object; is it damaged?")
     return document
