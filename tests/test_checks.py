@@ -1,0 +1,120 @@
+"""Verdicts: each check is planted with a fault that it alone must find."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ebbench.checks import check_run
+from ebbench.records import FAIL, NOT_CHECKED, PASS, WARN, EnergyAccount, PhaseEnergy
+
+
+def phase(energy_j, duration_s, readings, count=1):
+    return PhaseEnergy(energy_j, 0.01 * energy_j, energy_j, duration_s, duration_s, count, "simulated", "ok", None, readings)
+
+
+@pytest.fixture
+def healthy():
+    """A run of 100 s at 10 W sampled at 100 Hz with two equal idle phases."""
+    idle = {"path": "idle", "energy_j": 20.0, "duration_s": 10.0, "status": "ok"}
+    return EnergyAccount(
+        reference={"meter": "sim", "rail": "VDD_IN", "scope": "module"},
+        kind="simulated",
+        total_j=1000.0,
+        uncertainty_j=10.0,
+        redone_j=0.0,
+        other_j=40.0,
+        net_j=800.0,
+        idle_power_w=2.0,
+        duration_s=100.0,
+        covered_s=100.0,
+        down_s=0.0,
+        by_phase={"search": phase(600.0, 60.0, 6000), "retrain": phase(400.0, 40.0, 4000), "prune": phase(0.1, 0.01, 1)},
+        phases=[idle, dict(idle)],
+        rails={},
+        components_j={},
+        trace={"readings": 10000, "missed": 3, "longest_gap_s": 0.0, "damage": None, "saturated": 0, "cross_meter_ratio": 1.01},
+    )
+
+
+def verdicts(account, **more):
+    return {check.name: check.verdict for check in check_run(account, **more)}
+
+
+def with_trace(account, **facts):
+    return dataclasses.replace(account, trace={**account.trace, **facts})
+
+
+def test_a_healthy_run_passes_everything_that_its_bench_logs(healthy):
+    found = verdicts(healthy)
+    assert {v for v in found.values()} == {PASS, NOT_CHECKED}
+    assert {n for n, v in found.items() if v == NOT_CHECKED} == {
+        "thermal throttling",
+        "power mode unchanged",
+        "clocks unchanged",
+        "clock offset",
+    }
+
+
+@pytest.mark.parametrize(
+    "name, verdict, fault",
+    [
+        ("coverage", WARN, {"covered_s": 99.5}),
+        ("coverage", FAIL, {"covered_s": 90.0}),
+        ("uncertainty of the total", WARN, {"uncertainty_j": 100.0}),
+        ("uncertainty of the total", FAIL, {"uncertainty_j": 900.0}),
+        ("uncertainty of the total", NOT_CHECKED, {"uncertainty_j": None}),
+        ("work done twice", WARN, {"redone_j": 200.0}),
+    ],
+)
+def test_a_fault_of_the_account_is_found_by_its_check_alone(healthy, name, verdict, fault):
+    before, after = verdicts(healthy), verdicts(dataclasses.replace(healthy, **fault))
+    assert after[name] == verdict
+    assert {n for n in after if after[n] != before[n]} == {name}
+
+
+@pytest.mark.parametrize(
+    "name, verdict, facts",
+    [
+        ("longest gap", FAIL, {"longest_gap_s": 5.0}),
+        ("longest gap", NOT_CHECKED, {"longest_gap_s": None}),
+        ("trace whole", WARN, {"damage": "the last 12 readings are lost"}),
+        ("missed sampling slots", FAIL, {"missed": 10000}),
+        ("readings at the meter's limit", FAIL, {"saturated": 1}),
+        ("readings at the meter's limit", NOT_CHECKED, {"saturated": None}),
+        ("meters agree", FAIL, {"cross_meter_ratio": 0.5}),
+        ("meters agree", NOT_CHECKED, {"cross_meter_ratio": None}),
+    ],
+)
+def test_a_fault_of_the_trace_is_found_by_its_check_alone(healthy, name, verdict, facts):
+    before, after = verdicts(healthy), verdicts(with_trace(healthy, **facts))
+    assert after[name] == verdict
+    assert {n for n in after if after[n] != before[n]} == {name}
+
+
+def test_a_phase_below_one_percent_of_the_energy_may_have_few_readings(healthy):
+    assert verdicts(healthy)["readings per phase"] == PASS
+    thin = dataclasses.replace(healthy, by_phase={**healthy.by_phase, "retrain": phase(400.0, 40.0, 8)})
+    assert verdicts(thin)["readings per phase"] == FAIL
+
+
+def test_idle_drift_needs_two_idle_phases_and_compares_their_powers(healthy):
+    warm = [healthy.phases[0], {**healthy.phases[1], "energy_j": 22.0}]
+    assert verdicts(dataclasses.replace(healthy, phases=warm))["idle power drift"] == WARN
+    assert verdicts(dataclasses.replace(healthy, phases=warm[:1]))["idle power drift"] == NOT_CHECKED
+
+
+def test_a_ticket_that_never_settled_is_a_warning(healthy):
+    assert verdicts(healthy, ticket={"found": False})["ticket found"] == WARN
+    assert verdicts(healthy, ticket={"found": True})["ticket found"] == PASS
+
+
+def test_what_the_bench_logged_is_judged_and_what_it_did_not_log_is_not(healthy):
+    found = verdicts(healthy, facts={"throttled_s": 3.0, "power_mode_changed": False})
+    assert (found["thermal throttling"], found["power mode unchanged"], found["clocks unchanged"]) == (FAIL, PASS, NOT_CHECKED)
+
+
+def test_every_finding_says_what_to_do(healthy):
+    broken = dataclasses.replace(healthy, covered_s=50.0, uncertainty_j=900.0, redone_j=500.0)
+    assert all(check.advice for check in check_run(broken) if check.verdict in (WARN, FAIL))
