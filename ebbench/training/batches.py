@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 #: black border in pixels that a random crop may take in (section 4.1's standard augmentation)
 PAD = 4
 
-Batch = Tuple[int, Tensor, Tensor]
+Step = Tuple[int, Tensor, Tensor]
+Batches = Iterator[Tuple[Tensor, Tensor]]
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -38,7 +39,7 @@ def augmented_batches(
     mean: Sequence[float],
     std: Sequence[float],
     augment: bool = True,
-) -> Iterator[Batch]:
+) -> Iterator[Step]:
     """One epoch in random order: (step, x float32 [B, C, H, W] normalised, y int64 [B]), from `start_step` (0-based) on.
 
     With `augment`, each image is padded by 4 black pixels, cropped back at a random place and mirrored half of the time.
@@ -56,14 +57,12 @@ def augmented_batches(
         yield step, normalise(x), labels.index_select(0, order)
 
 
-def plain_batches(
-    imageset: ImageSet, batch_size: int, *, mean: Sequence[float], std: Sequence[float]
-) -> Iterator[Batch]:
-    """All images in their order, normalised: for evaluation. Yields what `augmented_batches` does."""
+def plain_batches(imageset: ImageSet, batch_size: int, *, mean: Sequence[float], std: Sequence[float]) -> Batches:
+    """All images in their order, normalised: for evaluation. Yields (x, y) as in `augmented_batches`."""
     normalise = Normaliser(mean, std, imageset.images.device)
     for step in range(steps_per_epoch(len(imageset.labels), batch_size)):
         part = slice(step * batch_size, (step + 1) * batch_size)
-        yield step, normalise(imageset.images[part]), imageset.labels[part]
+        yield normalise(imageset.images[part]), imageset.labels[part]
 
 
 def epoch_plan(images: int, *, seed: int, phase: str, epoch: int) -> np.ndarray:
