@@ -153,7 +153,7 @@ def test_a_damaged_document_is_one_clear_line(tmp_path, content):
 
 
 def test_an_absent_document_asks_whether_this_is_a_run(tmp_path):
-    with pytest.raises(UserError, match="is not there; is .* a run folder"):
+    with pytest.raises(UserError, match=r"is not there; is .* a run folder"):
         read_json(tmp_path / "manifest.json")
 
 
