@@ -16,7 +16,7 @@ from ebbench.energy.recording import Recording
 from ebbench.errors import DiskError, UserError
 from ebbench.records import PHASE_NAMES
 from ebbench.rundir import RunDir
-from ebbench.training.masks import save_masks
+from ebbench.training.mask_file import save_masks
 from ebbench.units import NS_PER_S
 
 _NUMBERED = re.compile(r"(epoch|block)-\d+")

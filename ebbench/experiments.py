@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ebbench import plugins
 from ebbench.config import Experiment, Recipe, load_experiment
 from ebbench.context import Display
-from ebbench.errors import EXIT_OK, ConfigError, EbbenchError, RunFailed, nearest
+from ebbench.errors import EXIT_OK, ConfigError, DeviceError, RunFailed, nearest
 from ebbench.records import RunRecord
 from ebbench.session import conduct
 
@@ -28,9 +28,10 @@ def find_experiment(name: str, recipe: Mapping[str, List[Any]], bench: Mapping[s
 
 
 def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Display) -> Tuple[List[RunRecord], int]:
-    """Conduct the runs one after the other; a run that fails does not stop the ones after it.
+    """Conduct the runs one after the other; a run or a meter that fails does not stop the runs after it.
 
-    Returns the records, and the exit code of the worst run.
+    Returns the records, and the exit code of the worst run. A fault that is the user's to fix stops at once; what was
+    sealed by then is found again next time.
     """
     records: List[RunRecord] = []
     code = EXIT_OK
@@ -40,7 +41,7 @@ def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Dis
             record = conduct(
                 recipe, experiment.bench, out, may_simulate=experiment.may_simulate, resume=resume, display=display
             )
-        except EbbenchError as error:
+        except DeviceError as error:
             if len(experiment.recipes) == 1:
                 raise
             display.say(str(error))

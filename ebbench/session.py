@@ -19,14 +19,16 @@ from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import amplify
 from ebbench.energy.recording import Recording
-from ebbench.environment import describe
-from ebbench.errors import ConfigError, DiskError, EbbenchError, ResultError, UserError
+from ebbench.environment import describe, hottest_c
+from ebbench.errors import ConfigError, DeviceError, DiskError, EbbenchError, ResultError, UserError
 from ebbench.protocols import Board, MeterRequest, Outcome
 from ebbench.records import RunRecord
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing import seal
 from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
+from ebbench.training.warmup import warm_up
 
+COOLDOWN_PATIENCE_S, COOLDOWN_LOOK_S = 1800.0, 5.0
 FREE_BYTES_NEEDED = 200 << 20  # trace of a day at 100 Hz and two checkpoints of VGG16, with room
 
 
@@ -149,7 +151,9 @@ def _record(
         context = SessionContext(
             rundir, recording, device=setup.device.name, checkpoint_s=recipe.checkpoint_s, display=display
         )
+        _cool_down(bench.cooldown_c, context, display)
         _rest(context, bench.idle_s)
+        _warm_up(context, recipe, bench.warmup_s)
         reset_peak_memory(setup.device.name)
         outcome: Outcome = pipeline.run(context)
         context.mark("outcome", **_outcome_values(outcome, setup.device.name))
@@ -188,6 +192,29 @@ def _rest(context: SessionContext, seconds: float) -> None:
         while (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(0.25, left_s))
             context.progress(seconds - left_s, seconds)
+
+
+def _warm_up(context: SessionContext, recipe: Recipe, seconds: float) -> None:
+    """Work of the same kind for `seconds` in the phase ``warmup``; nothing of it reaches the run."""
+    if seconds > 0:
+        with context.phase("warmup"):
+            warm_up(recipe, context.device, seconds, lambda done_s: context.progress(done_s, seconds))
+
+
+def _cool_down(limit_c: Optional[float], context: SessionContext, display: Display) -> None:
+    """Wait until the warmest sensor shows at most `limit_c`; the temperature at the start is kept as a mark either way."""
+    warmest_c = hottest_c()
+    if limit_c is not None:
+        if warmest_c is None:
+            raise ConfigError("--cooldown: this machine shows no temperature sensor; leave the option out")
+        deadline_s = time.monotonic() + COOLDOWN_PATIENCE_S
+        while warmest_c > limit_c:
+            if time.monotonic() > deadline_s:
+                raise DeviceError(f"--cooldown {limit_c:g}: still {warmest_c:.1f} degrees after {COOLDOWN_PATIENCE_S:g} s; allow more")
+            display.say(f"cooling down: {warmest_c:.1f} degrees, waiting for {limit_c:g}")
+            time.sleep(COOLDOWN_LOOK_S)
+            warmest_c = hottest_c() or warmest_c
+    context.mark("start_temperature", celsius=warmest_c)
 
 
 def _amplify(context: SessionContext, outcome: Outcome, seconds: float) -> None:
