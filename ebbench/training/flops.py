@@ -79,7 +79,7 @@ def document(
     prune_ratio: Optional[float] = None,
     epochs: Optional[int] = None,
     ticket_epoch: Optional[int] = None,
-    widths: Union[None, str, Sequence[int]] = None,
+    widths: Union[str, Sequence[int], None] = None,
     pruned_forward: Optional[float] = None,
     convention: str = EXACT,
 ) -> Dict[str, Any]:
@@ -165,7 +165,7 @@ def _evaluation(plan: Sequence[Tuple[str, int, str]], costs: Mapping[str, _StepC
 def _pruned_cost(
     network: nn.Module,
     prune_ratio: Optional[float],
-    widths: Union[None, str, Sequence[int]],
+    widths: Union[str, Sequence[int], None],
     pruned_forward: Optional[float],
     convention: str,
     assumptions: List[str],
@@ -187,7 +187,7 @@ def _pruned_cost(
 
 
 def _kept_widths(
-    network: nn.Module, prune_ratio: Optional[float], widths: Union[None, str, Sequence[int]], assumptions: List[str]
+    network: nn.Module, prune_ratio: Optional[float], widths: Union[str, Sequence[int], None], assumptions: List[str]
 ) -> Tuple[int, ...]:
     if widths is None or widths == "uniform":
         ratio = DEFAULT_PRUNE_RATIO if prune_ratio is None else prune_ratio

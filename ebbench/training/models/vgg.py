@@ -34,6 +34,7 @@ class VGG(nn.Module):
         self.num_classes = num_classes
         self.widths = widths
         self.features = nn.Sequential(*_features(widths))
+        self._norms = [layer for layer in self.features if isinstance(layer, nn.BatchNorm2d)]
         self.classifier = nn.Linear(widths[-1], num_classes, device="meta")
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class VGG(nn.Module):
 
     def prunable_norms(self) -> List[nn.BatchNorm2d]:
         """The BatchNorm after every convolution."""
-        return [layer for layer in self.features if isinstance(layer, nn.BatchNorm2d)]
+        return list(self._norms)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Fresh weights: convolutions N(0, 2 / (k^2 C_out)), gamma 0.5, beta 0, linear N(0, 0.01^2) and bias 0."""
