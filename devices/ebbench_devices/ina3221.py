@@ -1,0 +1,197 @@
+"""The INA3221 power monitors on a Jetson's module, through the kernel's files; needs no root.
+
+Two drivers, two layouts (L4T 32: NVIDIA's ``ina3221x``, iio; JetPack 5 and newer: mainline ``ina3221``, hwmon):
+
+* iio gives the power of one conversion in milliwatts, read every sweep. Volts and amperes every 10th.
+* hwmon has no power file and waits for a new conversion at each read (about 6.6 ms), so the current is read every sweep and
+  the bus voltage, which barely moves, every 10th; power is their product, in microwatts, from whole millivolts and
+  milliamperes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ebbench.environment import is_simulated_root
+from ebbench.errors import ConfigError, MeterError
+from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
+from ebbench_devices.ina3221_chips import (
+    HWMON,
+    IIO,
+    MODULE_INPUTS,
+    Channel,
+    channels,
+    chips,
+    settings,
+    total_of,
+    uncertainty,
+)
+from ebbench_devices.sysfs import FileReader
+
+DEFAULT_RATE_HZ = {IIO: 100.0, HWMON: 20.0}
+VOLTAGE_EVERY = 10  # sweeps
+
+
+class Ina3221Meter:
+    """All rails of all INA3221 of the board, the total's first."""
+
+    def __init__(self, request: MeterRequest) -> None:
+        if request.options or request.address:
+            given = next(iter(request.options), None) or request.address or ""
+            raise ConfigError(f"ina3221: unknown option or address {given!r}; it takes none, it finds its rails itself")
+        self._board = request.board
+        self._channels: List[Channel] = []
+        self._files: List[Dict[str, FileReader]] = []
+        self._volts_mv: List[Optional[int]] = []
+        self._sweep = 0
+
+    @classmethod
+    def probe(cls, request: MeterRequest) -> Availability:
+        """Look for chips and read the total once."""
+        scope = str((request.board or {}).get("scope", "module"))
+        simulated = is_simulated_root()
+        if not chips():
+            expected = [r for r in (request.board or {}).get("rails", []) if r.get("sensor", "ina3221") == "ina3221"]
+            reason = "no INA3221 under /sys/bus/i2c/drivers/ina3221x or ina3221"
+            if expected:
+                reason += (
+                    f", although a {request.board['title']} has one; load its driver, or mount /sys in the container"  # type: ignore[index]
+                )
+            return Availability(False, bool(expected), reason, scope, simulated)
+        meter = cls(replace(request, address=None, options={}))
+        try:
+            info = meter.open()
+            meter.read()
+        except MeterError as error:
+            return Availability(False, True, str(error), scope, simulated)
+        finally:
+            meter.close()
+        names = ", ".join(rail.name for rail in info.rails)
+        if not info.total:
+            reason = f"which of its rails ({names}) make up the board is not known; name the board with --board"
+            return Availability(False, True, reason, scope, simulated)
+        return Availability(
+            True, True, f"{len(info.rails)} rails, total {' + '.join(info.total)}", info.scope, simulated
+        )
+
+    def open(self) -> MeterInfo:
+        """Open every file once. A rail that cannot be opened is left out and named; one of the total raises."""
+        found = channels(self._board)
+        if not found:
+            raise MeterError(
+                "no INA3221 rail under /sys/bus/i2c/drivers/ina3221x or ina3221; load its driver or use --meter"
+            )
+        total = total_of(found, self._board)
+        found.sort(key=lambda channel: total.index(channel.name) if channel.name in total else len(total))
+        left_out: Dict[str, str] = {}
+        for channel in found:
+            try:
+                self._files.append(_open_files(channel))
+            except MeterError as error:
+                if channel.name in total:
+                    self.close()
+                    raise
+                left_out[channel.name] = str(error)
+                continue
+            self._channels.append(channel)
+        if not self._channels:
+            raise MeterError(f"no rail of the INA3221 can be read: {next(iter(left_out.values()))}")
+        self._volts_mv = [_try_int(files["voltage"]) for files in self._files]
+        return self._info(total, left_out)
+
+    def _info(self, total: Tuple[str, ...], left_out: Mapping[str, str]) -> MeterInfo:
+        layout = self._channels[0].layout
+        rails = tuple(self._rail(channel, mv) for channel, mv in zip(self._channels, self._volts_mv))
+        power_scale = {IIO: 1e-3, HWMON: 1e-6}
+        columns: List[Column] = []
+        for channel in self._channels:
+            columns.append(Column(f"{channel.name}_w", power_scale[channel.layout], raw=True))
+            columns += [Column(f"{channel.name}_{unit}", 1e-3, raw=True) for unit in ("v", "a")]
+        identity = {
+            "layout": layout,
+            "power": "driver's own, V and I of one conversion"
+            if layout == IIO
+            else f"I x V, V every {VOLTAGE_EVERY} sweeps",
+            "total_from": "board" if "total" in (self._board or {}) else "name",
+            "left_out": dict(left_out),
+            "chips": {chip: settings(folder, kind) for chip, kind, folder in chips()},
+            "rails": {c.name: {"chip": c.chip, "channel": c.number, "shunt_ohm": c.shunt_ohm} for c in self._channels},
+        }
+        scope = str((self._board or {}).get("scope", "module"))
+        rate_hz = DEFAULT_RATE_HZ[layout]
+        return MeterInfo("ina3221", scope, is_simulated_root(), rails, tuple(columns), total, rate_hz, None, identity)
+
+    def _rail(self, channel: Channel, volts_mv: Optional[int]) -> Rail:
+        """The rail's meaning; how the chip averages is taken from hwmon's files, and not known (instant) on iio."""
+        scope = channel.facts.get("scope", "module" if channel.name in MODULE_INPUTS else "rail")
+        chip = settings(channel.folder, channel.layout)
+        period_s = chip["update_interval"] * 1e-3 if chip.get("update_interval") else None
+        averages = (chip.get("samples") or 1) > 1 and period_s is not None
+        return Rail(
+            channel.name,
+            str(scope),
+            channel.facts.get("inside_of"),
+            kind=AVERAGE if averages else INSTANT,
+            update_period_s=period_s,
+            averaging_s=period_s if averages and period_s else 0.0,
+            **uncertainty(channel.shunt_ohm, volts_mv * 1e-3 if volts_mv else None),
+        )
+
+    def read(self) -> Sequence[Optional[float]]:
+        """Raw integers per rail: power (mW on iio, uW on hwmon), mV, mA. A rail that fails is None in this sweep.
+
+        Raises MeterError when no rail could be read.
+        """
+        slow = self._sweep % VOLTAGE_EVERY == 0
+        self._sweep += 1
+        values: List[Optional[float]] = []
+        for i, (channel, files) in enumerate(zip(self._channels, self._files)):
+            values += self._read_iio(files, slow) if channel.layout == IIO else self._read_hwmon(i, files, slow)
+        if all(value is None for value in values[::3]):
+            raise MeterError(self._first_reason())
+        return values
+
+    @staticmethod
+    def _read_iio(files: Mapping[str, FileReader], slow: bool) -> List[Optional[float]]:
+        power_mw = _try_int(files["power"])
+        return [power_mw, _try_int(files["voltage"]), _try_int(files["current"])] if slow else [power_mw, None, None]
+
+    def _read_hwmon(self, i: int, files: Mapping[str, FileReader], slow: bool) -> List[Optional[float]]:
+        current_ma = _try_int(files["current"])
+        read_mv = None
+        if slow or self._volts_mv[i] is None:  # after a failure it is tried at once
+            read_mv = self._volts_mv[i] = _try_int(files["voltage"])
+        volts_mv = self._volts_mv[i]
+        power_uw = None if current_ma is None or volts_mv is None else current_ma * volts_mv
+        return [power_uw, read_mv, current_ma]
+
+    def _first_reason(self) -> str:
+        """Why the first rail cannot be read, in the words of its file."""
+        for file in self._files[0].values():
+            try:
+                file.read_int()
+            except MeterError as error:
+                return str(error)
+        return "no rail of the INA3221 answered in this sweep"
+
+    def close(self) -> None:
+        """Close every file."""
+        for files in self._files:
+            for file in files.values():
+                file.close()
+        self._files = []
+        self._channels = []
+
+
+def _open_files(channel: Channel) -> Dict[str, FileReader]:
+    quantities = ("power", "voltage", "current") if channel.layout == IIO else ("current", "voltage")
+    return {quantity: FileReader(channel.file(quantity)) for quantity in quantities}
+
+
+def _try_int(file: FileReader) -> Optional[int]:
+    """The number, or None where the sensor did not answer."""
+    try:
+        return file.read_int()
+    except MeterError:
+        return None

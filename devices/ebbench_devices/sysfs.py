@@ -1,0 +1,81 @@
+"""One file of the kernel that holds one number, opened once and read many times."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Optional
+
+from ebbench.environment import is_simulated_root
+from ebbench.errors import MeterError
+
+_LONGEST = 64  # bytes; a number and its unit ("32760 ma") are shorter
+
+
+class FileReader:
+    """Reads a number from `path` with one system call. Below a replaced root, a file put in the old one's place is followed.
+
+    The kernel never replaces its own files, so on a real board the descriptor is simply kept.
+    """
+
+    def __init__(self, path: os.PathLike) -> None:
+        self.path = Path(path)
+        self._follow = is_simulated_root()
+        self._handle: Optional[int] = None
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self._handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise MeterError(
+                f"{self.path}: permission denied; run as root or give your user read access to it"
+            ) from error
+        except OSError as error:
+            raise MeterError(f"{self.path}: {error.strerror}; check that the sensor's driver is loaded") from error
+
+    def read_text(self) -> str:
+        """What the file holds now, stripped. Raises MeterError when it cannot be read or is empty."""
+        if self._handle is None:
+            raise MeterError(f"{self.path}: already closed")
+        try:
+            if self._follow and os.fstat(self._handle).st_nlink == 0:
+                self.close()
+                self._open()
+            text = os.pread(self._handle, _LONGEST, 0).decode("ascii", "replace").strip("\0 \t\r\n")  # type: ignore[arg-type]
+        except OSError as error:
+            raise MeterError(f"{self.path}: {error.strerror}; the sensor did not answer") from error
+        if not text:
+            raise MeterError(f"{self.path}: empty; the sensor did not answer")
+        return text
+
+    def read_int(self) -> int:
+        """The file's whole number; a unit behind it is allowed (``32760 ma``)."""
+        text = self.read_text()
+        try:
+            return int(text.split()[0])
+        except ValueError as error:
+            raise MeterError(f"{self.path}: {text!r} is not a whole number; check the driver") from error
+
+    def read_float(self) -> float:
+        """The file's number."""
+        text = self.read_text()
+        try:
+            return float(text.split()[0])
+        except ValueError as error:
+            raise MeterError(f"{self.path}: {text!r} is not a number; check the driver") from error
+
+    def close(self) -> None:
+        """Give the descriptor back; a second time does nothing."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def read_number(path: os.PathLike) -> float:
+    """The number in `path`, read once; MeterError as `FileReader`."""
+    reader = FileReader(path)
+    try:
+        return reader.read_float()
+    finally:
+        reader.close()
