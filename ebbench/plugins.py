@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench.errors import ConfigError, nearest
-from ebbench.protocols import Board
+from ebbench.config import MeterRef
+from ebbench.environment import device_tree
+from ebbench.errors import ConfigError, EbbenchError, MeterError, nearest
+from ebbench.protocols import Availability, Board, MeterRequest
 
 METERS = "ebbench.meters"
 BOARDS = "ebbench.boards"
 PIPELINES = "ebbench.pipelines"
 EXPERIMENTS = "ebbench.experiments"
 REPORTS = "ebbench.reports"
+
+#: the order in which `auto` looks for a real meter; names that are not registered are passed over
+AUTO_ORDER = ("ina3221", "jtop", "tegrastats", "nvml", "rapl")
+SIMULATED = "sim"
+
+#: a chosen meter: its name, the path of its class, and what it is told
+Choice = Tuple[str, str, MeterRequest]
 
 
 def registered(group: str) -> Dict[str, str]:
@@ -57,3 +67,104 @@ def experiments() -> Dict[str, Path]:
         folder = Path(resolve(path).__file__).parent
         found.update({file.stem: file for file in sorted(folder.glob("*.toml"))})
     return found
+
+
+def choose_board(name: str = "auto") -> Optional[Board]:
+    """The board called `name`, or with ``auto`` the one that this machine says it is; None where it is no known board.
+
+    A Jetson whose device tree is masked (some containers) is None too: its meter then asks for ``--board`` if it must.
+    """
+    known = boards()
+    if name == "auto":
+        return identify(known.values(), *device_tree())
+    if name not in known:
+        raise ConfigError(f"unknown board {name!r}; {nearest(name, ['auto', *known])}")
+    return known[name]
+
+
+def identify(known: Iterable[Board], model: Optional[str], compatible: Sequence[str]) -> Optional[Board]:
+    """The board whose `model` or `compatible` strings occur in the device tree's; the longest such string decides."""
+    matches: List[Tuple[int, str, Board]] = []
+    for board in known:
+        texts = [(part, (model or "").lower()) for part in board.facts.get("model", [])]
+        texts += [(part, text.lower()) for part in board.facts.get("compatible", []) for text in compatible]
+        matches += [(len(part), board.name, board) for part, text in texts if part.lower() in text]
+    return max(matches, key=lambda match: match[:2])[2] if matches else None
+
+
+def choose_meters(
+    refs: Sequence[str], board: Optional[Board], device_uuid: Optional[str] = None, may_simulate: bool = False
+) -> List[Choice]:
+    """The meters named by the URIs `refs`, in their order (the first is the reference), with ``auto`` resolved.
+
+    Raises ConfigError for an unknown or repeated name, MeterError where `auto` finds no meter or one that cannot be read.
+    """
+    known = registered(METERS)
+    chosen: List[Choice] = []
+    for uri in refs:
+        ref = MeterRef.parse(uri)
+        if ref.name == "auto":
+            if ref.address or ref.options:
+                raise ConfigError(f"meter {uri!r}: auto has no address and no options; name the meter")
+            ref = MeterRef(_auto(known, board, device_uuid, may_simulate))
+        if ref.name not in known:
+            raise ConfigError(f"unknown meter {ref.name!r}; {nearest(ref.name, ['auto', *known])}")
+        if ref.name in (name for name, _, _ in chosen):
+            raise ConfigError(f"meter {ref.name!r} is named twice; name each meter once")
+        chosen.append((ref.name, known[ref.name], _request(board, device_uuid, ref)))
+    return chosen
+
+
+def _request(board: Optional[Board], device_uuid: Optional[str], ref: Optional[MeterRef] = None) -> MeterRequest:
+    facts: Optional[Mapping[str, Any]] = dict(board.facts) if board else None
+    return MeterRequest(ref.address if ref else None, dict(ref.options) if ref else {}, facts, device_uuid)
+
+
+def _auto(known: Mapping[str, str], board: Optional[Board], device_uuid: Optional[str], may_simulate: bool) -> str:
+    """The first meter of the order that can be used. Never a simulated one where a real one only needs mending."""
+    blocked = []
+    for name in AUTO_ORDER:
+        if name not in known:
+            continue
+        there = probe(known[name], _request(board, device_uuid))
+        if there.available:
+            return name
+        if there.present:
+            blocked.append(f"{name}: {there.reason}")
+    if blocked:
+        raise MeterError(
+            f"a meter is here but cannot be read: {'; '.join(blocked)}; mend that, or name one with --meter"
+        )
+    if may_simulate and SIMULATED in known:
+        return SIMULATED
+    raise MeterError(
+        "no meter found on this machine; name one with --meter (`ebbench meters` lists them, sim simulates)"
+    )
+
+
+def probe(path: str, request: MeterRequest) -> Availability:
+    """What the meter class at `path` finds here; one that cannot even be imported is not available, with the reason."""
+    try:
+        found: Availability = resolve(path).probe(request)
+    except (ImportError, AttributeError, EbbenchError, OSError) as error:
+        return Availability(False, False, f"{path} cannot be used: {error}", "unknown")
+    return found
+
+
+def survey(board: Optional[Board] = None, device_uuid: Optional[str] = None) -> Dict[str, Any]:
+    """``{"meters": [{name, available, scope, simulated, reason}], "auto": name}``: all registered meters, probed.
+
+    `auto` is what the quickstart would take, None where a real meter is here but must be mended first.
+    """
+    known = registered(METERS)
+    board = board or choose_board()
+    request = _request(board, device_uuid)
+    rows = []
+    for name in sorted(known):
+        there = dataclasses.asdict(probe(known[name], request))
+        rows.append({"name": name, **{key: there[key] for key in ("available", "scope", "simulated", "reason")}})
+    try:
+        auto: Optional[str] = _auto(known, board, device_uuid, may_simulate=True)
+    except MeterError:
+        auto = None
+    return {"meters": rows, "auto": auto}
