@@ -1,0 +1,267 @@
+"""The report: tables and figures as files, and one HTML page that holds them all and needs nothing else."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+from ebbench.errors import ConfigError, DiskError, UserError, nearest
+from ebbench.records import FAIL
+from ebbench_reports.collect import Collection, Run, collect, frame
+from ebbench_reports.compare import bench_key, pool
+from ebbench_reports.markup import Table, to_html, to_latex, to_markdown
+from ebbench_reports.sections import details, facts, unread_list
+from ebbench_reports.table_2 import table_2, table_2_csv
+from ebbench_reports.tables import banner, checks_table, overhead_csv, overhead_table, runs_table
+from ebbench_reports.timeline import Timeline, read_timeline
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("ebbench.report")
+
+TABLES = (2,)
+FIGURES = ("power", "energy", "distances", "accuracy", "tradeoff")
+TABLE_FORMATS = ("md", "csv", "tex")
+FIGURE_FORMATS = ("svg", "png", "pdf")
+FORMATS = (*TABLE_FORMATS, "html", *FIGURE_FORMATS)
+#: runs whose power is drawn; the phases and traces of the others are not opened
+MAX_TIMELINES = 8
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to write."""
+
+    figures: Tuple[str, ...] = FIGURES
+    formats: Tuple[str, ...] = FORMATS
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> Wanted:
+        """From the command line's options; unknown names are a ConfigError that names the nearest."""
+        figures = tuple(options.get("figures") or FIGURES)
+        formats = tuple(options.get("formats") or FORMATS)
+        for what, names, known in (("figure", figures, FIGURES), ("format", formats, FORMATS)):
+            for name in names:
+                if name not in known:
+                    raise ConfigError(f"unknown {what} {name!r}; {nearest(str(name), known)}")
+        for table in options.get("tables") or ():
+            if table not in TABLES:
+                raise ConfigError(f"table {table} cannot be rendered yet; use --table 2")
+        if options.get("compare_paper"):
+            raise ConfigError("--compare-paper cannot be rendered yet; leave it out")
+        return cls(figures, formats)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure as the page shows it."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+class HtmlReport:
+    """Tables as Markdown, CSV, LaTeX, figures as SVG, PNG, PDF, and ``index.html`` with all of them."""
+
+    def __init__(self) -> None:
+        #: ids of the runs that failed or have the verdict FAIL, after `render`
+        self.failing: List[str] = []
+
+    def render(self, runs: Sequence[Path], out: Path, options: Mapping[str, Any]) -> List[Path]:
+        """Write the report of all runs in or under `runs` to `out`; returns the files written.
+
+        Options: ``tables``, ``figures`` and ``formats`` (names), empty or absent for all. Raises UserError where a
+        name is unknown or no run is found, DiskError where `out` cannot be written.
+        """
+        wanted = Wanted.parse(options)
+        collection = collect(runs)
+        self.failing = [
+            run.record.run_id for run in collection.runs if run.record.verdict == FAIL or run.record.status != "success"
+        ]
+        out = Path(out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            return _write(collection, out, wanted)
+        except OSError as error:
+            raise DiskError(
+                f"cannot write the report to {out}: {error.strerror}; choose another folder with --out"
+            ) from error
+
+
+def _write(collection: Collection, out: Path, wanted: Wanted) -> List[Path]:
+    tables = [table_2(collection), overhead_table(collection.runs)]
+    shown = [table for table in tables if table is not None]
+    written = list(_write_tables(collection, shown, out, wanted.formats))
+    plots: List[Plot] = []
+    if {"html", *FIGURE_FORMATS} & set(wanted.formats):
+        plots, files = _draw(collection, out, wanted)
+        written += files
+    if "html" in wanted.formats:
+        page = out / "index.html"
+        page.write_text(html_page(collection, shown, plots), encoding="utf-8")
+        written.append(page)
+    return written
+
+
+def _write_tables(collection: Collection, tables: Sequence[Table], out: Path, formats: Sequence[str]) -> Iterator[Path]:
+    texts: Dict[str, str] = {}
+    for table in tables:
+        texts[f"{table.name}.md"] = to_markdown(table)
+        texts[f"{table.name}.tex"] = to_latex(table)
+        texts[f"{table.name}.csv"] = (
+            table_2_csv(collection) if table.name == "table-2" else overhead_csv(collection.runs)
+        )
+    texts["runs.csv"] = frame(collection.runs).to_csv(index=False, lineterminator="\n")
+    for name, text in texts.items():
+        if name.rpartition(".")[2] in formats:
+            path = out / name
+            path.write_text(text, encoding="utf-8")
+            yield path
+
+
+def _draw(collection: Collection, out: Path, wanted: Wanted) -> Tuple[List[Plot], List[Path]]:
+    """Draw each figure once; keep its SVG for the page and write the formats that are wanted."""
+    from ebbench_reports import figures  # matplotlib takes a second to import
+
+    formats = [name for name in FIGURE_FORMATS if name in wanted.formats]
+    plots, written = [], []
+    with figures.style():
+        for name, caption, figure in _figures(collection, wanted.figures):
+            written += figures.save(figure, out / name, formats)
+            plots.append(Plot(name, figure.get_label(), caption, inline_svg(figures.svg(figure), name)))
+    return plots, written
+
+
+def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str, str, Figure]]:
+    """(file name, caption, figure) of each wanted figure that has something to show."""
+    from ebbench_reports import figures
+
+    runs = collection.runs
+    timelines = _timelines(runs[:MAX_TIMELINES], "power" in names) if {"power", "accuracy"} & set(names) else {}
+    cut = f" The first {MAX_TIMELINES} of {len(runs)} runs." if len(runs) > MAX_TIMELINES else ""
+    drawn = {
+        "energy": lambda: figures.energy(runs[: figures.MAX_BARS]),
+        "tradeoff": lambda: figures.tradeoff(pool(runs)),
+        "distances": lambda: figures.distances(runs),
+        "accuracy": lambda: figures.accuracy(runs, timelines),
+    }
+    for name, draw in drawn.items():
+        figure = draw() if name in names else None
+        if figure is not None:
+            yield name, _CAPTIONS[name] + (cut if name == "accuracy" else ""), figure
+    for run in runs if "power" in names else ():
+        figure = figures.power(run, timelines[run.number]) if run.number in timelines else None
+        if figure is not None:
+            yield f"power-run-{run.number}", _CAPTIONS["power"] + cut, figure
+
+
+_CAPTIONS = {
+    "power": "Line: mean; band: least and greatest reading of each bin of time. Breaks are gaps, in which nothing was read.",
+    "energy": "Gross energy of the reference rail over the training phases; the mark at the end is the interval of the total.",
+    "distances": "Share of channels in which the masks of two epochs differ; the ticket is drawn once it stays below ε.",
+    "accuracy": "Test accuracy as it was evaluated while training.",
+    "tradeoff": "One point per row of the table. Further left is cheaper, further up is better.",
+}
+
+
+def _timelines(runs: Sequence[Run], with_power: bool) -> Dict[int, Timeline]:
+    found = {}
+    for run in runs:
+        try:
+            timeline = read_timeline(run, with_power)
+        except UserError as error:
+            log.warning("no figure over time for run %d: %s", run.number, error)
+            continue
+        if timeline is not None:
+            found[run.number] = timeline
+    return found
+
+
+def inline_svg(svg: str, prefix: str) -> str:
+    """An SVG as part of a page: ids made unique, scaled to the page's width, the neutral colours left to the style sheet."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    for colour, variable in (("#1c2126", "ink"), ("#5b6570", "muted"), ("#dfe3e8", "line"), ("#ffffff", "card")):
+        svg = re.sub(rf"((?:fill|stroke): ?){colour}", rf"\1var(--{variable})", svg)
+    return svg
+
+
+def html_page(collection: Collection, tables: Sequence[Table], plots: Sequence[Plot]) -> str:
+    """The whole page; every text from a record is escaped."""
+    shout = banner(collection.runs)
+    head, _, rest = shout.partition(": ")
+    warning = (
+        f'<div class="simulated" role="alert"><strong>{escape(head)}</strong>{escape(rest)}</div>' if shout else ""
+    )
+    title = _title(collection)
+    parts = [(anchor, name, body) for anchor, name, body in _parts(collection, tables, plots) if body]
+    navigation = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in parts)
+    sections = "\n".join(f'<section id="{a}">\n<h2>{escape(name)}</h2>\n{body}\n</section>' for a, name, body in parts)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(("SIMULATED · " if shout else "") + title)}</title>
+<link rel="icon" href="data:,">
+<style>
+{Path(__file__).with_name("page.css").read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{escape(title)}</h1>
+<p class="lead">Energy of training, measured phase by phase. Every number leads back to a run.</p>
+{warning}
+{facts(collection)}
+<nav aria-label="Parts of this page">{navigation}</nav>
+</header>
+{sections}
+<footer>Made by ebbench. This file is complete in itself; the raw files stay in the run folders.</footer>
+</main>
+</body>
+</html>
+"""
+
+
+def _parts(collection: Collection, tables: Sequence[Table], plots: Sequence[Plot]) -> Iterator[Tuple[str, str, str]]:
+    """(anchor, heading, HTML) of each part of the page."""
+    html = {table.name: to_html(table) for table in tables}
+    runs = collection.runs
+    yield "result", "Result", html.get("table-2", "") if runs else '<p class="empty">No run ended.</p>'
+    yield "figures", "Figures", "\n".join(_plot(plot) for plot in plots)
+    yield "mask-distance", "Mask-distance overhead", html.get("overhead", "")
+    yield "doubts", "Checks", to_html(checks_table(runs)) if runs else ""
+    listing = _with_anchors(to_html(runs_table(runs)), runs) if runs else ""
+    yield "sources", "Runs", listing + unread_list(collection)
+    yield "details", "Recipes, environments and raw files", details(runs)
+
+
+def _plot(plot: Plot) -> str:
+    svg = plot.svg.replace("<svg", f'<svg role="img" aria-label="{escape(plot.title)}"', 1)
+    return f'<figure class="plot" id="{plot.name}">\n{svg}\n<figcaption>{escape(plot.caption)}</figcaption></figure>'
+
+
+def _with_anchors(html: str, runs: Sequence[Run]) -> str:
+    """Give each row of the runs' table the anchor that the other tables link to."""
+    numbers = iter(run.number for run in runs)
+    return re.sub(r"<tr><td", lambda _: f'<tr id="run-{next(numbers)}"><td', html)
+
+
+def _title(collection: Collection) -> str:
+    names = sorted({str(r.record.recipe["model"]) for r in collection.runs if r.record.recipe.get("model")})
+    boards = sorted({bench_key(run).board or "unknown board" for run in collection.runs})
+    what = f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''}" if names else "Energy report"
+    return f"{what} on {boards[0]}" if len(boards) == 1 else what

@@ -1,0 +1,143 @@
+"""The parts of the page that are neither table nor figure: the facts on top, and the raw material below."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+from ebbench.records import worst
+from ebbench.units import format_duration, format_si
+from ebbench_reports.collect import Collection, Run, method_title
+from ebbench_reports.compare import bench_key
+from ebbench_reports.markup import ranges
+from ebbench_reports.quantity import MISSING_TEXT
+
+#: runs whose recipe, environment and budget are spelled out; the records hold them for all
+MAX_DETAILS = 50
+
+
+def facts(collection: Collection) -> str:
+    """What was run, on what, measured how, when, and whether it can be believed."""
+    runs = collection.runs
+    keys = [bench_key(run) for run in runs]
+    ended = sum(run.record.status == "success" for run in runs)
+    items = [
+        (
+            "Runs",
+            f"{ended} succeeded, {len(runs) - ended} failed or aborted, {len(collection.unread)} without a record",
+        ),
+        ("Methods", _listed(method_title(run.record.recipe.get("method")) for run in runs)),
+        ("Networks and data", _listed(_task(run) for run in runs)),
+        ("Board", _listed(key.board or "unknown" for key in keys)),
+        ("Accelerator", _listed(key.device for key in keys if key.device)),
+        ("Meter, rail (scope)", _listed(f"{k.meter}, {k.rail} ({k.scope})" for k in keys if k.meter)),
+        ("Kind of the energies", _listed(key.kind for key in keys)),
+        ("Verdict", _verdict(runs)),
+        ("Date", _dates(runs)),
+        ("Duration", format_duration(sum(run.record.duration_s for run in runs)) if runs else MISSING_TEXT),
+    ]
+    return (
+        '<dl class="facts">'
+        + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in items)
+        + "</dl>"
+    )
+
+
+def details(runs: Sequence[Run]) -> str:
+    """One folded part per run: phases, budget of the uncertainty, recipe, board, environment and files."""
+    parts = [_details_of(run) for run in runs[:MAX_DETAILS]]
+    if len(runs) > MAX_DETAILS:
+        parts.append(f'<p class="empty">The first {MAX_DETAILS} of {len(runs)} runs; the records hold the others.</p>')
+    return "\n".join(parts)
+
+
+def unread_list(collection: Collection) -> str:
+    """Folders that give no run, with the reason."""
+    if not collection.unread:
+        return ""
+    items = "".join(f"<li><code>{escape(str(u.folder))}</code>: {escape(u.reason)}</li>" for u in collection.unread)
+    return f'<figure><figcaption><strong>Folders without a run.</strong></figcaption><ul class="notes">{items}</ul></figure>'
+
+
+def _details_of(run: Run) -> str:
+    record = run.record
+    parts = [
+        ("Energy by phase", _phases(run)),
+        ("Uncertainty budget of the total (standard uncertainties, k = 1)", _grid(_budget(run))),
+        ("Recipe", _grid(_flat(record.recipe))),
+        ("Board", _grid(_flat(record.board))),
+        ("Environment", _grid(_flat(record.environment))),
+        ("Notes", _grid((str(i), note) for i, note in enumerate(record.notes, 1))),
+        ("Raw files (SHA-256)", _grid(sorted(record.files.items()))),
+    ]
+    body = "".join(f"<h3>{escape(title)}</h3>{content}" for title, content in parts if content)
+    return f"<details><summary>Run {run.number} · <code>{escape(record.run_id)}</code></summary>{body}</details>"
+
+
+def _phases(run: Run) -> str:
+    rows = []
+    for path, phase in run.record.energy.by_phase.items():
+        energy = format_si(phase.energy_j, "J")
+        if phase.uncertainty_j is not None and phase.energy_j is not None:
+            energy += f" ± {format_si(phase.uncertainty_j, 'J', 2)}"
+        words = [
+            phase.kind,
+            *([] if phase.status == "ok" else [f"{phase.status}: {phase.reason or 'no reason recorded'}"]),
+        ]
+        words += ["unresolved: too short for the sampling period"] if phase.unresolved else []
+        rows.append((path, f"{energy} · {format_duration(phase.duration_s)} · {phase.count} × · {'; '.join(words)}"))
+    return _grid(rows)
+
+
+def _budget(run: Run) -> List[Tuple[str, str]]:
+    account = run.record.energy
+    rows = []
+    for name, component_j in account.components_j.items():
+        share = f" · {100 * component_j / account.total_j:.2g} %" if component_j is not None and account.total_j else ""
+        rows.append((name, f"{format_si(component_j, 'J', 2)}{share}"))
+    return rows
+
+
+def _grid(rows: Any) -> str:
+    cells = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>" for k, v in rows)
+    return f'<div class="scroll"><table>{cells}</table></div>' if cells else ""
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, str]]:
+    """Nested settings as dotted names with JSON values."""
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is None:
+            yield f"{prefix}{key}", MISSING_TEXT
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _listed(values: Any) -> str:
+    """Each once, in order; a long list is cut and says so."""
+    unique = list(dict.fromkeys(values))
+    return ("; ".join(unique[:6]) + (f"; and {len(unique) - 6} more" if len(unique) > 6 else "")) or MISSING_TEXT
+
+
+def _task(run: Run) -> str:
+    model, dataset = run.record.recipe.get("model"), run.record.recipe.get("dataset")
+    return f"{model} on {dataset}" if model else run.record.run_id
+
+
+def _verdict(runs: Sequence[Run]) -> str:
+    by_verdict: Dict[str, List[int]] = {}
+    for run in runs:
+        by_verdict.setdefault(run.record.verdict, []).append(run.number)
+    if len(by_verdict) <= 1:
+        return next(iter(by_verdict), MISSING_TEXT)
+    parts = "; ".join(f"{verdict}: run {ranges(numbers)}" for verdict, numbers in sorted(by_verdict.items()))
+    return f"{worst(list(by_verdict))} ({parts})"
+
+
+def _dates(runs: Sequence[Run]) -> str:
+    started = sorted(run.started for run in runs if run.started)
+    if not started:
+        return MISSING_TEXT
+    return started[0] if started[0] == started[-1] else f"{started[0]} to {started[-1]}"

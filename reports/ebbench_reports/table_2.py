@@ -1,0 +1,199 @@
+"""Table 2 of the paper, from our runs: accuracy, energy with its interval, FLOPs and the saving against dense training."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+
+from ebbench.records import MISSING, PARTIAL
+from ebbench.units import format_si
+from ebbench_reports.collect import Collection, method_title
+from ebbench_reports.compare import Group, Saving, find_reference, pool, saving
+from ebbench_reports.markup import Cell, Column, Section, Table
+from ebbench_reports.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, prefix_for
+from ebbench_reports.tables import banner, findings_notes, left_out, scaled, write_csv
+
+_HOW = (
+    "Energy is gross, of the training phases of the stated rail, without work that was done twice (total - redone). "
+    "Intervals: k = 2 for what the meter contributes; from two replicates on they also hold the 95 % interval of the mean "
+    "(Student's t). Saving = 1 - energy / energy of dense training on the same bench; errors common to both cancel in it."
+)
+
+
+def table_2(collection: Collection) -> Table:
+    """Method x model x data set x prune ratio, in the form of the paper's Table 2; a section per bench, model and data set."""
+    groups = pool(collection.runs)
+    columns, rows = _rows(groups)
+    sections: Dict[str, List[Mapping[str, Cell]]] = {}
+    for group, row in zip(groups, rows):
+        sections.setdefault(_section_title(group), []).append(row)
+    return Table(
+        name="table-2",
+        title="Accuracy and energy of training",
+        caption=_HOW,
+        columns=columns,
+        sections=tuple(Section(title, tuple(found)) for title, found in sections.items()),
+        banner=banner(collection.runs),
+        notes=(*findings_notes(collection.runs), *left_out(collection)),
+        sources=tuple((run.number, run.record.run_id) for run in collection.runs),
+    )
+
+
+def compared(group: Group, groups: Sequence[Group]) -> Union[Saving, str]:
+    """The saving of `group` against its dense training, or why there is none."""
+    reference = find_reference(group, groups)
+    return reference if isinstance(reference, str) else saving(group, reference)
+
+
+def _rows(groups: Sequence[Group]) -> Tuple[Tuple[Column, ...], List[Dict[str, Cell]]]:
+    """The columns, with one unit for all rows, and a row per group."""
+    reasons = [compared(g, groups) for g in groups]
+    columns, texts = _numbers(groups, [s.ratio if isinstance(s, Saving) else None for s in reasons])
+    rows = []
+    for i, (group, reason, name) in enumerate(zip(groups, reasons, _method_names(groups))):
+        row = {key: Cell(column[i]) for key, column in texts.items()}
+        row["energy"] = Cell(texts["energy"][i], _energy_notes(group))
+        row["saving"] = Cell(texts["saving"][i], (reason,) if isinstance(reason, str) and not _is_dense(group) else ())
+        row["method"] = Cell(name)
+        row["kind"] = Cell(group.bench.kind, badge=group.bench.kind)
+        row["verdict"] = Cell(group.verdict, badge=group.verdict)
+        row["runs"] = Cell("", runs=tuple(run.number for run in group.runs))
+        rows.append(row)
+    ends = (Column("kind", "Kind"), Column("verdict", "Verdict"), Column("runs", "Runs"))
+    return (Column("method", "Method"), *columns, *ends), rows
+
+
+def _numbers(
+    groups: Sequence[Group], ratios: Sequence[Optional[Quantity]]
+) -> Tuple[List[Column], Dict[str, List[str]]]:
+    """The columns of numbers and their texts, a text per group."""
+    factor, letter = prefix_for(g.energy_j.value if g.energy_j else None for g in groups)
+    flops = [g.mean("flops", "total") for g in groups]
+    flops_factor, flops_letter = prefix_for(q.value if q else None for q in flops)
+    ours = [None if _is_dense(g) else ratio for g, ratio in zip(groups, ratios)]
+    found = [
+        ("p", "p", aligned([_prune_ratio(g) for g in groups])),
+        (
+            "final",
+            "Final accuracy (%)",
+            aligned([scaled(g.mean("accuracy", "final"), 100) for g in groups], decimals=2),
+        ),
+        ("best", "Best accuracy (%)", aligned([scaled(g.mean("accuracy", "best"), 100) for g in groups], decimals=2)),
+        ("energy", f"Energy ({letter}J)", aligned([scaled(g.energy_j, 1 / factor) for g in groups])),
+        ("range", f"Replicates ({letter}J)", [_range_text(g, factor) for g in groups]),
+        ("saving", "Saving (%)", aligned([_saving_percent(r) for r in ours], decimals=1)),
+        ("factor", "Dense / this (×)", aligned([_factor(r) for r in ours], decimals=2)),
+        ("flops", f"FLOPs ({flops_letter})", aligned([q and Quantity(q.value / flops_factor) for q in flops])),
+    ]
+    if all(len(g.runs) == 1 for g in groups):
+        found = [column for column in found if column[0] != "range"]
+    return [Column(key, title, number=True) for key, title, _ in found], {key: texts for key, _, texts in found}
+
+
+def table_2_csv(collection: Collection) -> str:
+    """The rows of Table 2 as numbers: SI units, fractions, full precision; what is missing is empty."""
+    groups = pool(collection.runs)
+    lines = [_csv_row(group, compared(group, groups)) for group in groups]
+    return write_csv(lines, list(_csv_row_names()))
+
+
+def _csv_row(group: Group, compared_to: Union[Saving, str]) -> Dict[str, Any]:
+    energies = [run.energy_j for run in group.runs if run.energy_j is not None]
+    ratio = compared_to.ratio if isinstance(compared_to, Saving) else None
+    row: Dict[str, Any] = {n: group.recipe.get(n) for n in ("method", "model", "dataset", "prune_ratio")}
+    if _is_dense(group):
+        row["prune_ratio"] = None
+    row.update({n: getattr(group.bench, n) for n in ("kind", "board", "device", "meter", "rail", "scope")})
+    row.update(verdict=group.verdict, replicates=len(group.runs), energy_status=_status(group))
+    for name in ("final", "best"):
+        row.update(_pair(f"accuracy_{name}", group.mean("accuracy", name)))
+    row.update(_pair("energy_j", group.energy_j))
+    row.update(energy_min_j=min(energies, default=None), energy_max_j=max(energies, default=None))
+    row["redone_j"] = sum(run.record.energy.redone_j or 0.0 for run in group.runs) / len(group.runs)
+    row.update(_pair("energy_ratio_to_dense", ratio))
+    row["not_compared"] = compared_to if isinstance(compared_to, str) else None
+    row.update(_pair("flops_total", group.mean("flops", "total")))
+    row["run_ids"] = " ".join(run.record.run_id for run in group.runs)
+    return row
+
+
+def _csv_row_names() -> Iterable[str]:
+    yield from ("method", "model", "dataset", "prune_ratio")
+    yield from ("kind", "board", "device", "meter", "rail", "scope", "verdict", "replicates", "energy_status")
+    for name in ("accuracy_final", "accuracy_best", "energy_j"):
+        yield from (name, f"{name}_half_width")
+    yield from ("energy_min_j", "energy_max_j", "redone_j", "energy_ratio_to_dense", "energy_ratio_to_dense_half_width")
+    yield from ("not_compared", "flops_total", "flops_total_half_width", "run_ids")
+
+
+def _pair(name: str, quantity: Optional[Quantity]) -> Dict[str, Optional[float]]:
+    return {name: quantity and quantity.value, f"{name}_half_width": quantity and quantity.half_width}
+
+
+def _section_title(group: Group) -> str:
+    model, dataset = group.recipe.get("model"), group.recipe.get("dataset")
+    what = f"{model} on {dataset}" if model and dataset else group.runs[0].record.run_id
+    return f"{what} · {group.bench.title()}"
+
+
+def _method_names(groups: Sequence[Group]) -> List[str]:
+    """The method of each row; where two rows would read the same, also the settings in which they differ."""
+    heads = [(_section_title(g), method_title(g.recipe.get("method")), str(_prune_ratio(g))) for g in groups]
+    names = []
+    for group, head in zip(groups, heads):
+        alike = [g for g, h in zip(groups, heads) if h == head]
+        keys = sorted({k for g in alike for k in g.recipe if k not in ("seed", "data_dir", "checkpoint_s")})
+        differing = [k for k in keys if len({str(g.recipe.get(k)) for g in alike}) > 1]
+        if _is_dense(group):
+            differing = [k for k in differing if k != "prune_ratio"]
+        names.append(head[1] + "".join(f", {k}={group.recipe.get(k)}" for k in differing))
+    return names
+
+
+def _is_dense(group: Group) -> bool:
+    return group.recipe.get("method") == "dense"
+
+
+def _prune_ratio(group: Group) -> Optional[Quantity]:
+    ratio = None if _is_dense(group) else group.recipe.get("prune_ratio")
+    return None if ratio is None else Quantity(float(f"{ratio:.4g}"))
+
+
+def _saving_percent(ratio: Optional[Quantity]) -> Optional[Quantity]:
+    return ratio and Quantity((1 - ratio.value) * 100, ratio.half_width and ratio.half_width * 100)
+
+
+def _factor(ratio: Optional[Quantity]) -> Optional[Quantity]:
+    return ratio and Quantity(1 / ratio.value, ratio.half_width and ratio.half_width / ratio.value**2)
+
+
+def _range_text(group: Group, factor: float) -> str:
+    energies = [run.energy_j / factor for run in group.runs if run.energy_j is not None]
+    if len(energies) < 2:
+        return "1" if energies else MISSING_TEXT
+    low, high = (format_quantity(Quantity(e)) for e in (min(energies), max(energies)))
+    return f"{len(energies)}: {low} … {high}"
+
+
+def _status(group: Group) -> str:
+    return MISSING if group.energy_j is None else group.runs[0].record.energy.status
+
+
+def _energy_notes(group: Group) -> Tuple[str, ...]:
+    """What the reader must know about this energy."""
+    notes = []
+    accounts = [run.record.energy for run in group.runs]
+    if _status(group) in (PARTIAL, MISSING):
+        reasons = "; ".join(sorted({a.reason for a in accounts if a.reason})) or "no reason recorded"
+        covered_s, duration_s = sum(a.covered_s for a in accounts), sum(a.duration_s for a in accounts)
+        share = (
+            f"{100 * covered_s / duration_s:.3g} % of the training time covered" if duration_s else "nothing covered"
+        )
+        notes.append(f"Energy {_status(group)}: {share} ({reasons})")
+    elif group.energy_j is not None and group.energy_j.half_width is None:
+        notes.append("No interval: an uncertainty is not stated in the record")
+    redone_j = sum(a.redone_j or 0.0 for a in accounts)
+    if redone_j > 0:
+        notes.append(f"{format_si(redone_j, 'J')} of work done twice after an interruption left out")
+    if any(a.redone_j is None for a in accounts) and group.energy_j is not None:
+        notes.append("Work done twice is not known and is included")
+    return tuple(notes)

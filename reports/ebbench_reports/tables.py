@@ -1,0 +1,242 @@
+"""The tables beside Table 2: the mask-distance overhead, the checks, the runs; and what every table says below."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from ebbench.records import FAIL, NOT_CHECKED, OK, SIMULATED, WARN
+from ebbench.units import format_duration, format_si
+from ebbench_reports.collect import Collection, Run, method_title
+from ebbench_reports.markup import Cell, Column, Section, Table, ranges
+from ebbench_reports.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, prefix_for
+
+SIMULATED_BANNER = "SIMULATED: made from a simulated power sensor. No energy here was measured; do not cite it."
+PARTLY_SIMULATED_BANNER = "PARTLY SIMULATED: rows of the kind 'simulated' are not measurements; do not cite them."
+
+
+def banner(runs: Iterable[Run]) -> str:
+    """What must be shouted above everything that is made from these runs; empty when all is measured."""
+    kinds = {run.record.kind for run in runs}
+    if SIMULATED not in kinds:
+        return ""
+    return SIMULATED_BANNER if kinds == {SIMULATED} else PARTLY_SIMULATED_BANNER
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Comma-separated text; a float is written so that it reads back as the same float."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def scaled(quantity: Optional[Quantity], factor: float) -> Optional[Quantity]:
+    """`Quantity.scaled`, where there is one."""
+    return quantity and quantity.scaled(factor)
+
+
+def findings(runs: Sequence[Run]) -> List[Dict[str, Any]]:
+    """Every check that is not PASS, worst first, each once with the runs that it concerns."""
+    order = {FAIL: 0, WARN: 1, NOT_CHECKED: 2}
+    found: Dict[Tuple[str, str, str], Dict[str, Any]] = {}
+    for run in runs:
+        for check in run.record.checks:
+            if check.verdict in order:
+                key = (check.verdict, check.name, check.advice)
+                entry = found.setdefault(key, {"check": check, "values": [], "runs": []})
+                entry["runs"].append(run.number)
+                entry["values"] += [] if check.value is None else [check.value]
+    return sorted(found.values(), key=lambda e: (order[e["check"].verdict], -len(e["runs"]), e["check"].name))
+
+
+def findings_notes(runs: Sequence[Run]) -> List[str]:
+    """Every WARN and FAIL in one sentence, for below a table."""
+    notes = []
+    for entry in findings(runs):
+        check = entry["check"]
+        if check.verdict != NOT_CHECKED:
+            numbers = f": {_values_text(entry['values'])}, limit {_number(check.limit)}" if entry["values"] else ""
+            notes.append(
+                f"{check.verdict} {check.name}{numbers} (run {ranges(entry['runs'])}). {_sentence(check.advice)}"
+            )
+    return notes
+
+
+def left_out(collection: Collection) -> List[str]:
+    """Runs that ended badly and folders that give no run, each in one sentence."""
+    notes = []
+    for run in collection.runs:
+        if run.record.status != "success":
+            spent = format_si(run.record.energy.total_j, "J")
+            reason = run.record.reason or "no reason recorded"
+            notes.append(
+                f"Run {run.number} ({run.record.run_id}) {run.record.status} and is in no row: {reason}; {spent} spent."
+            )
+        notes += [f"Run {run.number}: {_sentence(note)}" for note in run.notes]
+    return notes + [_sentence(unread.reason) for unread in collection.unread]
+
+
+def checks_table(runs: Sequence[Run]) -> Table:
+    """All findings with their numbers and what to do."""
+    rows = []
+    for entry in findings(runs):
+        check = entry["check"]
+        rows.append({
+            "verdict": Cell(check.verdict, badge=check.verdict),
+            "check": Cell(check.name),
+            "value": Cell(_values_text(entry["values"])),
+            "limit": Cell(_number(check.limit)),
+            "advice": Cell(_sentence(check.advice)),
+            "runs": Cell("", runs=tuple(entry["runs"])),
+        })  # fmt: skip
+    columns = (
+        Column("verdict", "Verdict"), Column("check", "Check"), Column("value", "Value", number=True),
+        Column("limit", "Limit", number=True), Column("advice", "What to do"), Column("runs", "Runs"),
+    )  # fmt: skip
+    passed = sum(check.verdict == "PASS" for run in runs for check in run.record.checks)
+    caption = f"{passed} checks passed; those that did not, or could not be made, are below."
+    return Table("checks", "Checks", caption, columns, (Section("", tuple(rows)),) if rows else ())
+
+
+def runs_table(runs: Sequence[Run]) -> Table:
+    """What each run number stands for."""
+    columns = (
+        Column("run", "Run", number=True), Column("id", "Run id", code=True), Column("energy", "Energy", number=True),
+        Column("redone", "Done twice", number=True), Column("time", "Duration", number=True), Column("kind", "Kind"),
+        Column("status", "Status"), Column("verdict", "Verdict"), Column("started", "Started"),
+        Column("folder", "Folder", code=True),
+    )  # fmt: skip
+    rows = [
+        {
+            "run": Cell(str(run.number)),
+            "id": Cell(run.record.run_id),
+            "energy": Cell(_energy_text(run)),
+            "redone": Cell(format_si(run.record.energy.redone_j, "J")),
+            "time": Cell(format_duration(run.record.duration_s)),
+            "kind": Cell(run.record.kind, badge=run.record.kind),
+            "status": Cell(run.record.status, badge=run.record.status),
+            "verdict": Cell(run.record.verdict, badge=run.record.verdict),
+            "started": Cell(run.started or MISSING_TEXT),
+            "folder": Cell(str(run.folder)),
+        }
+        for run in runs
+    ]
+    return Table("runs", "Runs", "Every number above leads back to these.", columns, (Section("", tuple(rows)),))
+
+
+def overhead_table(runs: Sequence[Run]) -> Optional[Table]:
+    """Mask-distance checks as fractions of the whole training; None where no run has any."""
+    runs = [run for run in runs if run.record.mask_distance_overhead]
+    if not runs:
+        return None
+    parts = [run.record.mask_distance_overhead or {} for run in runs]
+    energies = [_fraction(p, "energy_fraction") for p in parts]
+    per = {key: [_fraction(p, f"{key}_fraction") for p in parts] for key in ("time", "flops", "memory")}
+    paper = {
+        key: [_fraction(p.get("paper_convention") or {}, f"{key}_fraction") for p in parts]
+        for key in ("flops", "memory")
+    }
+    largest = max((q.value for column in [energies, *per.values()] for q in column if q), default=1.0)
+    factor, unit = (1e2, "%") if largest >= 1e-5 else (1e6, "ppm")
+    texts = {"energy": aligned([scaled(q, factor) for q in energies])}
+    texts.update({key: aligned([scaled(q, factor) for q in column]) for key, column in per.items()})
+    texts.update({f"paper_{key}": aligned([scaled(q, factor) for q in column]) for key, column in paper.items()})
+    rows = []
+    for i, run in enumerate(runs):
+        row = {key: Cell(column[i]) for key, column in texts.items()}
+        row["energy"] = Cell(texts["energy"][i], _overhead_notes(energies[i]))
+        row["method"] = Cell(method_title(run.record.recipe.get("method")))
+        row["p"] = Cell(str(run.record.recipe.get("prune_ratio", MISSING_TEXT)))
+        row["draws"] = Cell(str(parts[i].get("draws", MISSING_TEXT)))
+        row["kind"] = Cell(
+            str(parts[i].get("kind") or run.record.kind), badge=str(parts[i].get("kind") or run.record.kind)
+        )
+        row["runs"] = Cell("", runs=(run.number,))
+        rows.append(row)
+    return Table(
+        name="overhead",
+        title="Overhead of the mask-distance checks",
+        caption=(
+            "Fractions of the whole training's energy (interval: k = 2, from amplified blocks), time, FLOPs and peak memory. "
+            "The last two columns follow the paper: a float mask over the parameters, and one check over ONE image's forward pass."
+        ),
+        columns=_overhead_columns(unit),
+        sections=(Section("", tuple(rows)),),
+        banner=banner(runs),
+        sources=tuple((run.number, run.record.run_id) for run in runs),
+    )
+
+
+def _overhead_columns(unit: str) -> Tuple[Column, ...]:
+    titles = (("energy", "Energy"), ("time", "Time"), ("flops", "FLOPs"), ("memory", "Memory"))
+    return (
+        Column("method", "Method"),
+        Column("p", "p", number=True),
+        Column("draws", "Checks", number=True),
+        *(Column(key, f"{title} ({unit})", number=True) for key, title in titles),
+        Column("paper_memory", f"Paper's memory ({unit})", number=True),
+        Column("paper_flops", f"Paper's FLOPs ({unit})", number=True),
+        Column("kind", "Kind"),
+        Column("runs", "Run"),
+    )
+
+
+def _fraction(part: Mapping[str, Any], name: str) -> Optional[Quantity]:
+    value = part.get(name)
+    return None if value is None else Quantity(value, part.get(f"{name}_uncertainty"))
+
+
+def _overhead_notes(energy: Optional[Quantity]) -> Tuple[str, ...]:
+    if energy is None:
+        return ("Not measured: no amplified blocks; run with --amplify SECONDS",)
+    if energy.half_width is not None and energy.half_width >= energy.value:
+        return ("Not resolved: the interval includes zero",)
+    return ()
+
+
+def _energy_text(run: Run) -> str:
+    account = run.record.energy
+    if run.energy_j is None:
+        return MISSING_TEXT
+    factor, letter = prefix_for([run.energy_j])
+    text = format_quantity(Quantity(run.energy_j, account.uncertainty_j).scaled(1 / factor))
+    return f"{text} {letter}J" + ("" if account.status == OK else f" ({account.status})")
+
+
+def _values_text(values: Sequence[float]) -> str:
+    if not values:
+        return MISSING_TEXT
+    low, high = _number(min(values)), _number(max(values))
+    return low if low == high else f"{low} … {high}"
+
+
+def _number(value: Optional[float]) -> str:
+    return MISSING_TEXT if value is None else f"{value:.3g}".replace("-", "−")
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text and (text[0].upper() + text[1:] if text[0].islower() else text) + ("" if text.endswith(".") else ".")
+
+
+def overhead_csv(runs: Sequence[Run]) -> str:
+    """The fractions of `overhead_table` as they are in the records."""
+    names = [f"{part}_fraction" for part in ("energy", "time", "flops", "memory")]
+    names.insert(1, "energy_fraction_uncertainty")
+    rows = []
+    for run in runs:
+        overhead = run.record.mask_distance_overhead
+        if overhead:
+            paper = overhead.get("paper_convention") or {}
+            row = {
+                "run_id": run.record.run_id,
+                "kind": overhead.get("kind") or run.record.kind,
+                "draws": overhead.get("draws"),
+            }
+            row.update({name: overhead.get(name) for name in names})
+            row.update({f"paper_{part}_fraction": paper.get(f"{part}_fraction") for part in ("flops", "memory")})
+            rows.append(row)
+    return write_csv(rows, ["run_id", "kind", "draws", *names, "paper_flops_fraction", "paper_memory_fraction"])
