@@ -227,8 +227,8 @@ class SimMeter:
         edge_ns = self._power.last_edge_ns
         if edge_ns is not None and self._time_ns(np.array([self._next - 1]))[0] <= edge_ns:
             wait_s = (self._time_ns(np.array([self._next]))[0] - self._clock()) / NS_PER_S
-            if 0 < wait_s <= _LONGEST_WAIT_S:
-                self._sleep(wait_s)
+            if 0 <= wait_s <= _LONGEST_WAIT_S:
+                self._sleep(wait_s + 1e-6)
             blocks.append(self._take(self._poll()))
         return Block(*(np.concatenate(parts) for parts in zip(*blocks)))
 
@@ -256,11 +256,11 @@ class SimMeter:
         return self._origin_ns + np.rint((index + shift) * (NS_PER_S / self._rate_hz)).astype(np.int64)
 
     def _take(self, safe_until_ns: int) -> Tuple[np.ndarray, np.ndarray]:
-        """The readings due by `safe_until_ns`: times int64 [n] and values (W) [n, 2]; what is older is forgotten."""
+        """The readings due before `safe_until_ns`: times int64 [n] and values (W) [n, 2]; what is older is forgotten."""
         cells = int((safe_until_ns - self._origin_ns) * self._rate_hz / NS_PER_S) + 1
         index = np.arange(self._next, max(cells, self._next))
         times_ns = self._time_ns(index)
-        index = index[times_ns <= safe_until_ns]
+        index = index[times_ns < safe_until_ns]  # an edge may still come at safe_until_ns itself
         times_ns = times_ns[: len(index)]
         values_w = self._read(index, times_ns)
         kept = self._kept(index, times_ns)
