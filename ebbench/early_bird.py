@@ -1,0 +1,245 @@
+"""EB Train (You et al. 2020): search until the channel mask settles, prune, train on what is left.
+
+Algorithm 1: after every epoch of dense training with L1 a mask is drawn from |gamma|; when the last five distances between
+consecutive masks are below 0.1 the ticket has emerged, and the search ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from ebbench.config import Recipe
+from ebbench.errors import ConfigError
+from ebbench.protocols import Outcome, RunContext
+from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
+from ebbench.training.loop import Trainer
+from ebbench.training.masks import EarlyBirdQueue, draw_mask, gamma_of, layer_sizes_of, split
+from ebbench.training.pruning import prune, reinit
+from ebbench.training.state import load_weights, weights_of
+from ebbench.training.tally import run_flops
+
+
+class EarlyBirdInherit:
+    """``eb-ff``: the pruned network goes on with the weights that it has, at the epoch where the search ended."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        _refuse_draw(recipe)
+        self.recipe = recipe
+
+    def run(self, context: RunContext) -> Outcome:
+        """Search, prune, retrain; from the start or from the last checkpoint."""
+        trainer = Trainer(self.recipe, context, "search")
+        state = trainer.state
+        if state.stage == "search":
+            trainer.total_epochs = self._epochs_in_all(self.recipe.epochs)
+            search(trainer)
+        ticket = state.facts["ticket"]
+        if state.stage == "prune":
+            with context.phase("prune"):
+                small = self._small_network(trainer.model, state.arrays["mask"])
+            trainer.open_stage("retrain", self._first_epoch(ticket["epoch"]), small)
+        trainer.total_epochs = self._epochs_in_all(ticket["epoch"])
+        if state.epoch < self.recipe.epochs:
+            with context.phase("retrain"):
+                trainer.train_until(self.recipe.epochs, l1=self.recipe.l1)
+        trainer.evaluate()
+        return _outcome(trainer)
+
+    def _small_network(self, model: nn.Module, mask: np.ndarray) -> nn.Module:
+        return prune(model, mask)
+
+    def _first_epoch(self, ticket_epoch: int) -> int:
+        """Where in the schedule retraining begins: milestones that the search has passed stay passed."""
+        return ticket_epoch if self.recipe.retrain_epochs == "remaining" else 0
+
+    def _epochs_in_all(self, searched: int) -> int:
+        return searched + self.recipe.epochs - self._first_epoch(searched)
+
+
+class EarlyBirdReinit(EarlyBirdInherit):
+    """``eb-reinit``: the pruned network starts anew, fresh weights and the whole schedule."""
+
+    def _small_network(self, model: nn.Module, mask: np.ndarray) -> nn.Module:
+        return reinit(model, mask, self.recipe.seed)
+
+    def _first_epoch(self, ticket_epoch: int) -> int:
+        return 0
+
+
+class Check:
+    """One mask-distance check: |gamma| from the network, the mask, its distances, the queue's decision.
+
+    `push()` is what the search does once per epoch, and what is repeated to measure its energy: nothing more, nothing less.
+    """
+
+    def __init__(self, recipe: Recipe, model: nn.Module) -> None:
+        self.model = model
+        self.layer_sizes = layer_sizes_of(model)
+        self._prune_ratio = recipe.prune_ratio
+        self._queue = EarlyBirdQueue(recipe.epsilon, recipe.fifo_length, recipe.pairs)
+
+    def push(self) -> Tuple[np.ndarray, np.ndarray, Dict[str, Any]]:
+        """|gamma| float32 [N], mask bool [N], and what `EarlyBirdQueue.push` says of it."""
+        gamma = gamma_of(self.model)
+        mask = self.mask_of(gamma)
+        return gamma, mask, self._queue.push(mask)
+
+    def replay(self, gammas: np.ndarray) -> List[np.ndarray]:
+        """Bring the queue to where it was after these epochs, |gamma| [e, N]; their masks."""
+        masks = [self.mask_of(gamma) for gamma in gammas]
+        for mask in masks:
+            self._queue.push(mask)
+        return masks
+
+    def mask_of(self, gamma: np.ndarray) -> np.ndarray:
+        """The mask, bool [N]."""
+        return draw_mask(gamma, self._prune_ratio, self.layer_sizes)
+
+
+def search(trainer: Trainer) -> None:
+    """Train until the ticket is there, and keep it: ``facts["ticket"]``, ``arrays["mask"]``; the stage is ``prune`` after that.
+
+    The network is then the one of the ticket's epoch.
+    """
+    state, context = trainer.state, trainer.context
+    with context.phase("search"):
+        finder = _Finder(trainer)
+        while not finder.is_over():
+            trainer.train_epoch(trainer.recipe.l1, at_end=finder.draw)
+            trainer.evaluate_if_due()
+            finder.close_epoch()
+            if not finder.is_over():
+                trainer.checkpoint_if_due()
+    finder.take_ticket()
+    context.mark("ticket", **{name: state.facts["ticket"][name] for name in ("found", "epoch", "kept_channels")})
+    trainer.checkpoint()
+
+
+class _Finder:
+    """Decides when the search is over and which epoch's mask is the ticket; all it knows is in the trainer's state."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.recipe, self.state = trainer, trainer.recipe, trainer.state
+        self.check = Check(self.recipe, trainer.model)
+        if self.recipe.pairs == "reference":  # the public code compares with the untrained network's mask too
+            self.check.replay(gamma_of(trainer.dense_model())[None])
+        if "gamma" not in self.state.arrays:
+            self.state.arrays["gamma"] = np.empty((0, sum(self.check.layer_sizes)), np.float32)
+            self.state.facts.update(distances=[], settled=False)
+        self.masks = self.check.replay(self.state.arrays["gamma"])
+
+    def draw(self, number: int) -> None:
+        """The check of epoch `number`, with its phase around nothing else."""
+        with self.trainer.context.phase("draw"):
+            gamma, mask, verdict = self.check.push()
+        self.masks.append(mask)
+        self.state.arrays["gamma"] = np.concatenate([self.state.arrays["gamma"], gamma[None]])
+        self.state.facts["distances"].append(verdict["distance"])
+        self.state.facts["settled"] = bool(verdict["found"])
+        if verdict["distance"] is not None:
+            self.trainer.context.metric("mask_distance", verdict["distance"], epoch=number)
+
+    def close_epoch(self) -> None:
+        """Store the masks, and the weights where the ticket may be of this epoch and the search goes on."""
+        context, epoch = self.trainer.context, self.state.epoch
+        with context.phase("checkpoint"):  # writing files is not part of the method
+            context.save_masks(np.array(self.masks), list(range(1, epoch + 1)), self.state.arrays["gamma"])
+        if epoch == self.ticket_epoch() and not self.is_over():
+            self._keep_weights()
+
+    def is_over(self) -> bool:
+        """Whether the search has nothing more to do."""
+        draw, epoch = self.recipe.draw, self.state.epoch
+        if draw == "early-bird" and self.state.facts["settled"]:
+            return True
+        return epoch >= (self.recipe.epochs if isinstance(draw, str) else max(draw))
+
+    def ticket_epoch(self) -> Optional[int]:
+        """The epoch of the ticket as far as is known now; None while there is none."""
+        draw = self.recipe.draw
+        if draw == "best-accuracy":
+            seen = [entry for entry in self.state.accuracy if entry["stage"] == "search"]
+            return max(seen, key=lambda entry: entry["top1"])["epoch"] if seen else None  # the first of equals
+        if not isinstance(draw, str):
+            return draw[0]
+        return self.state.epoch if self.is_over() else None
+
+    def take_ticket(self) -> None:
+        """Fix the ticket and go back to its weights when later epochs were trained too."""
+        epoch = self.ticket_epoch()
+        assert epoch is not None, "every kind of draw has an epoch by the end of the search"
+        mask = self.masks[epoch - 1]
+        if epoch < self.state.epoch:
+            load_weights(self.trainer.model, self._kept_weights())
+        self.state.arrays = {"gamma": self.state.arrays["gamma"], "mask": mask}
+        self.state.stage, self.state.epoch = "prune", epoch
+        self.state.facts["ticket"] = {
+            "found": self.recipe.draw != "early-bird" or self.state.facts["settled"],
+            "epoch": epoch,
+            "searched_epochs": len(self.masks),
+            "draw": self.recipe.draw if isinstance(self.recipe.draw, str) else list(self.recipe.draw),
+            "distances": self.state.facts["distances"],
+            "kept_channels": int(mask.sum()),
+            "channels": len(mask),
+            "prune_ratio": self.recipe.prune_ratio,
+            "layer_kept": [int(layer.sum()) for layer in split(mask, self.check.layer_sizes)],
+        }
+
+    def _keep_weights(self) -> None:
+        self.state.arrays.update({f"kept/{n}": value for n, value in weights_of(self.trainer.model).items()})
+
+    def _kept_weights(self) -> Dict[str, np.ndarray]:
+        return {n[len("kept/") :]: value for n, value in self.state.arrays.items() if n.startswith("kept/")}
+
+
+def _outcome(trainer: Trainer) -> Outcome:
+    """What the run found; costs of the dense network are counted on one that is built anew, the trained one is pruned."""
+    state, ticket = trainer.state, trainer.state.facts["ticket"]
+    model = trainer.dense_model()
+    dense, pruned = forward_cost(model), forward_cost(trainer.model)
+    notes = trainer.notes()
+    if not ticket["found"]:
+        notes.append(f"the mask had not settled by epoch {ticket['epoch']}: the ticket was drawn there")
+    if ticket["searched_epochs"] > ticket["epoch"]:
+        notes.append(
+            f"the ticket is of epoch {ticket['epoch']}, the search went on to epoch {ticket['searched_epochs']}"
+        )
+    return Outcome(
+        accuracy=trainer.accuracy(),
+        flops=run_flops(state.images, dense, pruned),
+        ticket=ticket,
+        repeat_draw=_repeatable_check(trainer, model),
+        draw_cost=_cost_of_a_check(ticket["channels"], dense),
+        notes=notes,
+    )
+
+
+def _repeatable_check(trainer: Trainer, model: nn.Module) -> Callable[[], None]:
+    """The check on the scales that the search's last epoch had, its queue as full as it was then; `model` is dense."""
+    gammas = trainer.state.arrays["gamma"]
+    with torch.no_grad():
+        for norm, gamma in zip(model.prunable_norms(), split(gammas[-1], layer_sizes_of(model))):
+            norm.weight.copy_(torch.from_numpy(gamma))
+    check = Check(trainer.recipe, model.to(trainer.context.device))
+    check.replay(gammas[:-1])
+
+    def repeat() -> None:
+        check.push()
+
+    return repeat
+
+
+def _cost_of_a_check(channels: int, dense: ForwardCost) -> Dict[str, Any]:
+    return draw_cost(channels, dense.parameters, dense.counter_flops)
+
+
+def _refuse_draw(recipe: Recipe) -> None:
+    if recipe.draw == "best-accuracy" and recipe.evaluate_every > recipe.epochs:
+        raise ConfigError(
+            f"draw = 'best-accuracy' needs an accuracy during the search, but evaluate_every = {recipe.evaluate_every} is "
+            f"beyond the {recipe.epochs} epochs; take 1"
+        )

@@ -1,0 +1,45 @@
+"""How often a network is right: per image, not per batch (a mean over batches would weigh a short last one too much)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+import torch
+from torch import nn
+
+from ebbench.training.data import ImageSet, plain_batches
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The fraction of `images` whose class is the first guess, and is among the first five (None up to five classes)."""
+
+    top1: float
+    top5: Optional[float]
+    images: int
+
+
+def evaluate(
+    model: nn.Module,
+    imageset: ImageSet,
+    *,
+    batch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Accuracy:
+    """Accuracy over all images; running statistics and the mode of `model` stay as they are. Waits for the device once."""
+    was_training = model.training
+    model.eval()
+    hits = torch.zeros(2, dtype=torch.int64, device=imageset.labels.device)
+    try:
+        with torch.no_grad():
+            for x_BCHW, y_B in plain_batches(imageset, batch_size, mean=mean, std=std):
+                logits_BK = model(x_BCHW.contiguous(memory_format=memory_format))
+                is_guess_B5 = logits_BK.topk(min(5, logits_BK.shape[1]), dim=1).indices == y_B[:, None]
+                hits += torch.stack([is_guess_B5[:, 0].sum(), is_guess_B5.sum()])
+    finally:
+        model.train(was_training)
+    first, among_five = (int(count) / len(imageset) for count in hits.tolist())
+    return Accuracy(first, among_five if model.num_classes > 5 else None, len(imageset))

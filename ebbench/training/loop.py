@@ -1,0 +1,258 @@
+"""The training loop of all methods: SGD with momentum, weight decay and L1 on the BatchNorm scales, step by step.
+
+Every step boundary can become a checkpoint. Every random draw is a pure function of (seed, phase, epoch, step), so a
+training that goes on from a checkpoint ends with the same bits. Within an epoch nothing waits for the accelerator but a
+look at the losses every 50 steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ebbench.config import Recipe
+from ebbench.errors import ConfigError, RunFailed, UserError
+from ebbench.protocols import RunContext
+from ebbench.training import compat
+from ebbench.training.accuracy import Accuracy, evaluate
+from ebbench.training.data import Dataset, augmented_batches, load_dataset, steps_per_epoch
+from ebbench.training.layout import MEMORY_FORMATS, layout_by_rule, layout_by_timing
+from ebbench.training.masks import layer_sizes_of
+from ebbench.training.models import build_model
+from ebbench.training.state import TrainState, pack, refuse_other_arithmetic, restore, unpack
+
+#: steps between two looks at the losses: seldom enough to leave an accelerator its queue
+LOOK_EVERY_STEPS = 50
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """The rate of the epoch that has `epoch` epochs before it: divided by ten at each milestone reached."""
+    passed = sum(epoch >= fraction * recipe.epochs - 1e-9 for fraction in recipe.milestones)
+    return recipe.learning_rate / 10.0**passed
+
+
+def add_l1(gammas: Sequence[torch.Tensor], l1: float) -> None:
+    """Add the subgradient of l1 |gamma|, with sign(0) = 0, to each gradient (Liu et al. 2017, equation 1)."""
+    if l1:
+        with torch.no_grad():
+            torch._foreach_add_([gamma.grad for gamma in gammas], compat.foreach_sign(gammas), alpha=l1)
+
+
+class Trainer:
+    """A network, its optimiser and its data, moved on epoch by epoch; new, or where its last checkpoint left it.
+
+    `stage` is the phase with which a new training begins. Raises UserError, before any training, for everything that
+    does not fit together.
+    """
+
+    def __init__(self, recipe: Recipe, context: RunContext, stage: str) -> None:
+        torch.set_num_threads(recipe.threads)
+        compat.set_deterministic(recipe.deterministic)
+        self.recipe = recipe
+        self.context = context
+        self.dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.train_images, recipe.test_images)
+        model = self.dense_model()
+        refuse_misfits(recipe, self.dataset, model)
+        self._train = self.dataset.train.to(context.device)
+        self._test = self.dataset.test.to(context.device)
+        self.steps = steps_per_epoch(len(self._train), recipe.batch_size)
+        #: of all the work to come, for the progress; a method that trains longer says so
+        self.total_epochs = recipe.epochs
+        self._losses = torch.zeros(self.steps, device=context.device)
+        stored = context.load_checkpoint()
+        if stored is None:
+            self.state = TrainState(stage, self._choose_layout(model), facts={})
+            self.place(model)
+        else:
+            self._reopen(*stored)
+
+    def dense_model(self) -> nn.Module:
+        """The network with its initial weights, on the CPU."""
+        return build_model(self.recipe.model, self.dataset.num_classes, seed=self.recipe.seed)
+
+    def place(self, model: nn.Module) -> None:
+        """Train this network from now on, with a fresh optimiser."""
+        layout = MEMORY_FORMATS[self.state.memory_format]
+        self.model = model.to(self.context.device).to(memory_format=layout)
+        self._gammas = [norm.weight for norm in self.model.prunable_norms()]
+        self._optimizer = compat.sgd(
+            self.model.parameters(),
+            lr=self.recipe.learning_rate,
+            momentum=self.recipe.momentum,
+            weight_decay=self.recipe.weight_decay,
+        )
+
+    def open_stage(self, stage: str, epoch: int, model: nn.Module) -> None:
+        """Go on to the phase `stage` at that epoch of the schedule, with another network."""
+        self.state.stage, self.state.epoch, self.state.step = stage, epoch, 0
+        self.place(model)
+
+    def train_until(self, epochs: int, l1: float) -> None:
+        """Train the open stage until `epochs` epochs of its schedule are complete; accuracies between, not after the last."""
+        while self.state.epoch < epochs:
+            self.train_epoch(l1)
+            self.evaluate_if_due(epochs)
+            self.checkpoint_if_due()
+
+    def train_epoch(self, l1: float, at_end: Optional[Callable[[int], None]] = None) -> None:
+        """Train the (rest of the) epoch that is open; `at_end(number)` is still part of it. Numbers count from 1."""
+        number = self.state.epoch + 1
+        with self.context.phase(f"epoch-{number}"):
+            self._train_steps(l1)
+            mean_loss = self._look_at_losses()
+            if at_end is not None:
+                at_end(number)
+        self.state.epoch, self.state.step = number, 0
+        self.context.metric("loss", mean_loss, epoch=number, stage=self.state.stage)
+
+    def evaluate_if_due(self, except_at: Optional[int] = None) -> None:
+        """Accuracy after every `evaluate_every` epochs; not at `except_at`, the last one, which the end of the run evaluates."""
+        epoch = self.state.epoch
+        if epoch % self.recipe.evaluate_every == 0 and epoch != except_at:
+            self.evaluate(f"{self.state.stage}/evaluate")
+
+    def evaluate(self, books: str = "evaluate") -> Accuracy:
+        """Accuracy on the test part, now, in a phase of its own; its images go to `books`."""
+        state, data = self.state, self.dataset
+        with self.context.phase("evaluate"):
+            found = evaluate(
+                self.model,
+                self._test,
+                batch_size=self.recipe.batch_size,
+                mean=data.mean,
+                std=data.std,
+                memory_format=MEMORY_FORMATS[state.memory_format],
+            )
+        state.images[books] = state.images.get(books, 0) + found.images
+        state.accuracy.append({"stage": state.stage, "epoch": state.epoch, "top1": found.top1, "top5": found.top5})
+        self.context.metric("accuracy", found.top1, epoch=state.epoch, stage=state.stage)
+        return found
+
+    def checkpoint_if_due(self) -> None:
+        """Save the training at this step boundary when the context says that it is time."""
+        if self.context.checkpoint_due():
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Save the training as it is; call at a step boundary only."""
+        arrays, document = pack(self.state, self.model, self._optimizer, self._losses)
+        self.context.save_checkpoint(arrays, {**document, "data": self.dataset.fingerprint})
+
+    def accuracy(self) -> Dict[str, Optional[float]]:
+        """The last accuracy, and the best one of the stage that it belongs to."""
+        last = self.state.accuracy[-1]
+        return {"final": last["top1"], "best": self.state.best_top1(last["stage"]), "top5_final": last["top5"]}
+
+    def notes(self) -> List[str]:
+        """What a reader of the result should know about the training."""
+        return [f"memory layout: {self.state.memory_format}"]
+
+    def _train_steps(self, l1: float) -> None:
+        recipe, state = self.recipe, self.state
+        self.model.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, state.epoch)
+        batches = augmented_batches(
+            self._train,
+            recipe.batch_size,
+            seed=recipe.seed,
+            # the first training of every method sees the same batches, so that one is comparable with another
+            phase="retrain" if state.stage == "retrain" else "train",
+            epoch=state.epoch,
+            start_step=state.step,
+            mean=self.dataset.mean,
+            std=self.dataset.std,
+        )
+        for step, x_BCHW, y_B in batches:
+            self._losses[step] = self._train_step(x_BCHW, y_B, l1)
+            state.step = step + 1
+            state.images[state.stage] = state.images.get(state.stage, 0) + len(y_B)
+            if state.step % LOOK_EVERY_STEPS == 0:
+                self._look_at_losses()
+            self._show_progress()
+            self.checkpoint_if_due()
+
+    def _train_step(self, x_BCHW: torch.Tensor, y_B: torch.Tensor, l1: float) -> torch.Tensor:
+        """One step of SGD; the loss stays on the device."""
+        self._optimizer.zero_grad(set_to_none=True)
+        layout = MEMORY_FORMATS[self.state.memory_format]
+        loss = F.cross_entropy(self.model(x_BCHW.contiguous(memory_format=layout)), y_B)
+        loss.backward()
+        add_l1(self._gammas, l1)
+        self._optimizer.step()
+        return loss.detach()
+
+    def _look_at_losses(self) -> float:
+        """Their mean over the open epoch so far. Raises RunFailed, naming the first step whose loss is not finite."""
+        losses = self._losses[: self.state.step].cpu()  # the one wait for the device
+        broken = (~torch.isfinite(losses)).nonzero()
+        if len(broken):
+            raise RunFailed(
+                f"the loss is {losses[broken[0, 0]].item()} at {self.state.stage} epoch {self.state.epoch + 1}, "
+                f"step {broken[0, 0].item() + 1} of {self.steps}: the training diverged; lower learning_rate"
+            )
+        return float(losses.double().mean())
+
+    def _show_progress(self) -> None:
+        trained = sum(count for name, count in self.state.images.items() if "evaluate" not in name)
+        self.context.progress(trained / len(self._train), self.total_epochs)
+
+    def _choose_layout(self, model: nn.Module) -> str:
+        """The memory layout for this whole run; see `layout.py` for why a repeatable run goes by a rule."""
+        if self.recipe.deterministic:
+            chosen = layout_by_rule(self.context.device, torch.__version__, max(model.widths))
+            self.context.mark("memory_format", chosen=chosen, by="rule")
+            return chosen
+        with self.context.phase("warmup"):
+            data = self.dataset
+            batches = augmented_batches(
+                self._train, self.recipe.batch_size, seed=0, phase="timing", epoch=0, mean=data.mean, std=data.std
+            )
+            _, x_BCHW, y_B = next(batches)
+            chosen = layout_by_timing(model.to(self.context.device), x_BCHW, y_B)
+        self.context.mark("memory_format", chosen=chosen, by="timing")
+        return chosen
+
+    def _reopen(self, arrays: Dict[str, Any], document: Dict[str, Any]) -> None:
+        """Go on where a checkpoint was taken."""
+        refuse_other_arithmetic(document["arithmetic"])
+        if document["data"] != self.dataset.fingerprint:
+            raise UserError(
+                f"dataset {self.recipe.dataset!r} changed since the checkpoint was written: restore the old files, or start "
+                "the run anew with another --out"
+            )
+        self.state = unpack(arrays, document)
+        self.place(build_model(self.recipe.model, self.dataset.num_classes, document["widths"]))
+        restore(arrays, self.model, self._optimizer, self._losses)
+
+
+def refuse_misfits(recipe: Recipe, dataset: Dataset, model: nn.Module) -> None:
+    """Raise one UserError with everything in which data, network and recipe do not fit together."""
+    faults = []
+    labels = torch.cat([dataset.train.labels, dataset.test.labels])
+    if int(labels.min()) < 0 or int(labels.max()) >= dataset.num_classes:
+        faults.append(
+            f"dataset {dataset.name!r} has labels {int(labels.min())}..{int(labels.max())}; "
+            f"{dataset.num_classes} classes need 0..{dataset.num_classes - 1}"
+        )
+    if tuple(dataset.image_shape) != tuple(model.input_shape):
+        faults.append(
+            f"model {recipe.model!r} takes images of {_by(model.input_shape)}, "
+            f"dataset {dataset.name!r} has {_by(dataset.image_shape)}"
+        )
+    layers = layer_sizes_of(model)
+    pruned = int(sum(layers) * recipe.prune_ratio)
+    if recipe.method != "dense" and pruned > sum(layers) - len(layers):
+        faults.append(
+            f"prune_ratio = {recipe.prune_ratio} prunes {pruned} of {sum(layers)} channels of {recipe.model!r}, but each of its "
+            f"{len(layers)} layers keeps one; take at most {(sum(layers) - len(layers)) / sum(layers):.3f}"
+        )
+    if faults:
+        raise ConfigError("; ".join(faults))
+
+
+def _by(shape: Any) -> str:
+    return " x ".join(str(n) for n in shape)
