@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ebbench.clock import monotonic_ns
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
@@ -45,6 +46,8 @@ class Ina3221Meter:
         self._files: List[Dict[str, FileReader]] = []
         self._volts_mv: List[Optional[int]] = []
         self._sweep = 0
+        #: when each column of the last sweep was read, after its start (ns)
+        self.offsets_ns: List[int] = []
 
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
@@ -145,9 +148,13 @@ class Ina3221Meter:
         """
         slow = self._sweep % VOLTAGE_EVERY == 0
         self._sweep += 1
+        start_ns = monotonic_ns()
         values: List[Optional[float]] = []
+        offsets_ns: List[int] = []
         for i, (channel, files) in enumerate(zip(self._channels, self._files)):
             values += self._read_iio(files, slow) if channel.layout == IIO else self._read_hwmon(i, files, slow)
+            offsets_ns += [monotonic_ns() - start_ns] * 3
+        self.offsets_ns = offsets_ns
         if all(value is None for value in values[::3]):
             raise MeterError(self._first_reason())
         return values
@@ -158,10 +165,10 @@ class Ina3221Meter:
         return [power_mw, _try_int(files["voltage"]), _try_int(files["current"])] if slow else [power_mw, None, None]
 
     def _read_hwmon(self, i: int, files: Mapping[str, FileReader], slow: bool) -> List[Optional[float]]:
-        current_ma = _try_int(files["current"])
         read_mv = None
         if slow or self._volts_mv[i] is None:  # after a failure it is tried at once
             read_mv = self._volts_mv[i] = _try_int(files["voltage"])
+        current_ma = _try_int(files["current"])  # last, so that the rail's offset in the sweep is the current's
         volts_mv = self._volts_mv[i]
         power_uw = None if current_ma is None or volts_mv is None else current_ma * volts_mv
         return [power_uw, read_mv, current_ma]

@@ -17,6 +17,8 @@ from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo,
 OPTIONS = ("index", "uuid")
 #: NVML's documentation states +-5 % for its power; taken as a rectangular limit
 GAIN_RATIO = 0.05 / 3**0.5
+#: how often power and counter are updated (public measurements on Volta and newer; it can be measured)
+UPDATE_PERIOD_S = 0.1
 #: compute capability of GA100, the last chip whose nvmlDeviceGetPowerUsage is instantaneous
 GA100 = (8, 0)
 
@@ -69,7 +71,10 @@ class NvmlMeter:
         except MeterError:
             self.close()
             raise
-        rail = Rail("GPU", "gpu", gain_ratio=GAIN_RATIO, kind=kind, averaging_s=1.0 if kind == AVERAGE else 0.0)
+        averaging_s = 1.0 if kind == AVERAGE else 0.0
+        rail = Rail(
+            "GPU", "gpu", gain_ratio=GAIN_RATIO, kind=kind, update_period_s=UPDATE_PERIOD_S, averaging_s=averaging_s
+        )
         identity["power_from"] = power_from
         return MeterInfo("nvml", "gpu", is_simulated_root(), (rail,), tuple(columns), ("GPU",), 20.0, None, identity)
 

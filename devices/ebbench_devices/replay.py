@@ -32,6 +32,11 @@ _COLUMN = re.compile(r"([A-Za-z0-9_]+)_([wvaj])")
 Piece = Tuple[np.ndarray, np.ndarray]
 
 
+#: recordings that have ended, by the request that asked for them: a sampler opens a meter that fails again with the same
+#: request, and a recording must not begin anew then (the request is kept so that its id stays its own)
+_ENDED: Dict[int, Tuple[MeterRequest, MeterError]] = {}
+
+
 class ReplayMeter:
     """Shows the readings of a recording again, in constant memory for our own traces."""
 
@@ -39,6 +44,7 @@ class ReplayMeter:
         if not request.address:
             raise ConfigError("replay needs a recording: replay:FILE (.arrows, or a CSV with time_s and <rail>_w)")
         self.path = Path(request.address)
+        self._request = request
         for key in request.options:
             if key not in OPTIONS:
                 raise ConfigError(f"replay: unknown option {key!r}; {nearest(key, OPTIONS)}")
@@ -67,6 +73,8 @@ class ReplayMeter:
 
     def open(self) -> MeterInfo:
         """Read the header and the first readings. Raises InputError for a file that is not a recording."""
+        if id(self._request) in _ENDED:
+            raise _ENDED[id(self._request)][1]
         recording = ArrowRecording(self.path) if self.path.suffix == ".arrows" else CsvRecording(self.path)
         self._recording = recording
         self._pieces = recording.pieces()
@@ -117,7 +125,9 @@ class ReplayMeter:
             self._waiting = self._following()
         if not taken:
             why = self._recording.damage or "the recording ended; use a longer one, or loop=1 to repeat it"
-            raise MeterError(f"replay {self.path}: {why}")
+            ended = MeterError(f"replay {self.path}: {why}")
+            _ENDED[id(self._request)] = (self._request, ended)
+            raise ended
         return Block(np.concatenate([t for t, _ in taken]), np.concatenate([v for _, v in taken]))
 
     def _remember(self, times_ns: np.ndarray, values: np.ndarray) -> None:

@@ -10,10 +10,9 @@ the fields of `Sensor`.
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -29,7 +28,6 @@ POWERS_W: Mapping[str, float] = {
     "idle": 2.5, "warmup": 9.0, "search": 9.0, "train": 9.0, "retrain": 9.0, "finetune": 9.0, "draw": 6.0, "prune": 5.0,
     "rewind": 4.0, "evaluate": 8.0, "checkpoint": 4.0, "amplify": 2.5, "other": 9.0,
 }  # fmt: skip
-_LONGEST_WAIT_S = 2.0  # for the one reading beyond the last edge
 _NOISE_BLOCK = 1024  # readings per seeded block of random numbers
 
 
@@ -117,11 +115,6 @@ class SimulatedPower:
         self._after_w: List[float] = []
         self.extend(events)
 
-    @property
-    def last_edge_ns(self) -> Optional[int]:
-        """When the last known edge was."""
-        return self._edges_ns[-1] if self._edges_ns else None
-
     def extend(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take further events of the phase log, in their order."""
         for event in events:
@@ -187,16 +180,14 @@ class SimulatedPower:
 class SimMeter:
     """The simulated meter; reads ``phases.jsonl`` to know what is running and is idle where there is none."""
 
-    def __init__(
-        self, request: MeterRequest, clock: Clock = monotonic_ns, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, request: MeterRequest, clock: Clock = monotonic_ns) -> None:
         self.sensor, powers_w = _parse(request.options)
         if request.address:
             raise ConfigError(f"sim has no address ({request.address!r}); write sim?noise_w=0.1")
         self._power = SimulatedPower((), powers_w, self.sensor.ripple_w, self.sensor.ripple_hz)
-        self._clock, self._sleep = clock, sleep
+        self._clock = clock
         self._tail = PhaseTail(Path(request.phases), clock) if request.phases else None
-        self._origin_ns = 0
+        self._origin_ns = self._begun_ns = 0
         self._rate_hz = self.sensor.rate_hz
         self._next = 0  # index of the next reading
 
@@ -209,38 +200,26 @@ class SimMeter:
 
     def open(self) -> MeterInfo:
         """Begin now; readings lie on a grid of the rate from here on."""
-        self._origin_ns = self._clock()
+        self._origin_ns = self._begun_ns = self._clock()
         rails = (self.sensor.rail("VDD_IN", None), self.sensor.rail("VDD_GPU", "VDD_IN"))
         columns = tuple(Column(f"{rail.name}_w") for rail in rails)
         identity = {"sensor": dataclasses.asdict(self.sensor), "powers_w": dict(self._power._table)}
         return MeterInfo("sim", "module", True, rails, columns, ("VDD_IN",), self.sensor.rate_hz, None, identity)
 
     def drain(self, rate_hz: float) -> Block:
-        """All readings up to the time before which no edge can come any more.
-
-        Waits for one more reading where the newest edge is later than the last one, so that the run's last edge is covered.
-        """
+        """All readings up to the time before which no edge can come any more; call again for the one beyond an edge."""
         if self._next == 0:
             self._rate_hz = rate_hz
-        self._maybe_fail()
-        blocks = [self._take(self._poll())]
-        edge_ns = self._power.last_edge_ns
-        if edge_ns is not None and self._time_ns(np.array([self._next - 1]))[0] <= edge_ns:
-            wait_s = (self._time_ns(np.array([self._next]))[0] - self._clock()) / NS_PER_S
-            if 0 <= wait_s <= _LONGEST_WAIT_S:
-                self._sleep(wait_s + 1e-6)
-            blocks.append(self._take(self._poll()))
-        return Block(*(np.concatenate(parts) for parts in zip(*blocks)))
+        safe_until_ns = self._poll()
+        limit_s = self.sensor.fail_after_s
+        if limit_s is not None and self._clock() - self._begun_ns > limit_s * NS_PER_S:
+            raise MeterError(f"sim: told to fail after {limit_s:g} s; take fail_after_s out of its options")
+        return Block(*self._take(safe_until_ns))
 
     def close(self) -> None:
         """Stop following the phase log."""
         if self._tail is not None:
             self._tail.close()
-
-    def _maybe_fail(self) -> None:
-        limit_s = self.sensor.fail_after_s
-        if limit_s is not None and self._clock() - self._origin_ns > limit_s * NS_PER_S:
-            raise MeterError(f"sim: told to fail after {limit_s:g} s; take fail_after_s out of its options")
 
     def _poll(self) -> int:
         """The time (ns) up to which the power is known for good."""
@@ -248,6 +227,8 @@ class SimMeter:
             return self._clock()
         events, safe_until_ns = self._tail.poll()
         self._power.extend(events)
+        # a meter that failed is opened again: it goes on failing, because its time runs from the start of the run
+        self._begun_ns = next((e["t_ns"] for e in reversed(events) if e["event"] == "start"), self._begun_ns)
         return safe_until_ns
 
     def _time_ns(self, index: np.ndarray) -> np.ndarray:
@@ -301,8 +282,7 @@ class SimMeter:
         blocks = np.floor_divide(index, _NOISE_BLOCK)
         for block in np.unique(blocks):
             here = blocks == block
-            # the seed is a list of words that must not be negative; index -1 is asked for before the first reading
-            generator = np.random.default_rng([int(self.sensor.seed), stream, int(block) + 1])
+            generator = np.random.default_rng([int(self.sensor.seed), stream, int(block)])
             numbers = generator.random(_NOISE_BLOCK) if uniform else generator.standard_normal(_NOISE_BLOCK)
             drawn[here] = numbers[index[here] - block * _NOISE_BLOCK]
         return drawn

@@ -68,6 +68,19 @@ def test_a_recording_that_ends_is_an_error_and_not_a_reading(csv_file):
         meter.drain(1.0)
 
 
+def test_a_recording_that_ended_does_not_begin_anew_when_the_meter_is_opened_again(csv_file):
+    request = MeterRequest(address=str(csv_file))
+    now = [0]
+    for attempt in (0, 1):
+        meter = ReplayMeter(request, clock=lambda: now[0])
+        now[0] += 10 * S
+        with pytest.raises(MeterError, match="ended"):
+            meter.open()
+            now[0] += 10 * S
+            assert len(meter.drain(1.0).time_ns) == 3 and attempt == 0
+            meter.drain(1.0)
+
+
 def test_a_loop_goes_on_with_the_same_interval_and_its_counter_never_falls(arrows_file):
     meter, _, now = replay(arrows_file, loop="1")
     blocks = []

@@ -28,7 +28,7 @@ class FakeClock:
 
 def meter_on(clock, phases=None, **options):
     request = MeterRequest(options={k: str(v) for k, v in options.items()}, phases=phases)
-    meter = SimMeter(request, clock, clock.sleep)
+    meter = SimMeter(request, clock)
     return meter, meter.open()
 
 
@@ -145,17 +145,19 @@ def test_an_edge_between_two_drains_is_never_missed(tmp_path):
     assert np.array_equal(np.diff(times_ns), np.full(len(times_ns) - 1, S // 100))
 
 
-def test_the_last_drain_goes_beyond_the_last_edge(tmp_path):
+def test_draining_again_gives_the_reading_beyond_the_last_edge(tmp_path):
     clock = FakeClock()
     log = PhaseLog(tmp_path / "phases.jsonl", clock)
     log.start()
-    meter, _ = meter_on(clock, str(tmp_path / "phases.jsonl"), rate_hz=2)
+    meter, _ = meter_on(clock, str(tmp_path / "phases.jsonl"))
     number = log.begin("train")
-    clock.sleep(1.2)
+    clock.sleep(1.203)
     log.end(number)
     edge_ns = clock.now_ns
-    block = meter.drain(2.0)
-    assert block.time_ns[-1] > edge_ns
+    assert meter.drain(100.0).time_ns[-1] < edge_ns
+    clock.sleep(0.01)
+    last = meter.drain(100.0)
+    assert last.time_ns.tolist() == [edge_ns + 7 * S // 1000] and last.values[0, 0] == POWERS_W["idle"]
 
 
 def test_without_a_phase_log_the_board_is_idle():
@@ -244,13 +246,16 @@ def test_a_plain_sensor_is_instantaneous(tmp_path):
     assert step_at_one_second(tmp_path)[2].kind == INSTANT
 
 
-def test_it_fails_when_it_is_told_to():
+def test_it_fails_when_it_is_told_to_and_goes_on_failing_when_opened_again(tmp_path):
     clock = FakeClock()
-    meter, _ = meter_on(clock, fail_after_s=1)
-    run_for(meter, clock, 1.0)
+    log = PhaseLog(tmp_path / "phases.jsonl", clock)
+    log.start()
+    meter, _ = meter_on(clock, str(tmp_path / "phases.jsonl"), fail_after_s=1)
+    assert len(run_for(meter, clock, 1.0)[0]) == 100
     clock.sleep(0.1)
-    with pytest.raises(MeterError, match="fail_after_s"):
-        meter.drain(100.0)
+    for again in (meter, meter_on(clock, str(tmp_path / "phases.jsonl"), fail_after_s=1)[0]):
+        with pytest.raises(MeterError, match="fail_after_s"):
+            again.drain(100.0)
 
 
 @pytest.mark.parametrize(
