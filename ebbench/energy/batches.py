@@ -26,8 +26,12 @@ Floats = npt.NDArray[np.float64]
 
 _DOCUMENT, _CHECKSUM = b"ebbench", b"crc32"
 _INT32_MAX = 2**31 - 1
-#: above this a float64, in which readings travel, no longer tells neighbouring integers apart
-_EXACT_MAX = 2**53
+#: the largest value that a column takes, and what it takes; from 2**53 on a float64, in which readings travel, skips integers
+_LIMITS: Dict[Any, Tuple[float, str]] = {
+    pa.int32(): (_INT32_MAX, "integer of 32 bits"),
+    pa.int64(): (2**53, "integer up to 2**53"),
+    pa.float64(): (np.finfo(np.float64).max, "number"),
+}
 _DTYPES: Dict[Any, np.dtype[Any]] = {
     pa.int32(): np.dtype(np.int32),
     pa.int64(): np.dtype(np.int64),
@@ -86,7 +90,7 @@ def build(
 ) -> Tuple[pa.RecordBatch, List[str]]:
     """A batch of these readings (`values` float64 [n, columns]), and a line for each column with values that do not fit.
 
-    What does not fit a raw column (no integer, or too large) becomes null: stored is what was read, or nothing.
+    What does not fit (infinity; in a raw column no integer, or too large) becomes null: stored is what was read, or nothing.
     """
     arrays = [
         _array(time_ns, pa.int64()),
@@ -151,18 +155,14 @@ def _type_of(column: Column) -> pa.DataType:
 
 
 def _column(values: Floats, field: pa.Field) -> Tuple[pa.Array, Optional[str]]:
-    is_read = ~np.isnan(values)
-    fault = None
+    limit, what = _LIMITS[field.type]
+    fits = np.abs(values) <= limit
     if field.type != pa.float64():
-        limit = _INT32_MAX if field.type == pa.int32() else _EXACT_MAX
-        with np.errstate(invalid="ignore"):
-            fits = (np.abs(values) <= limit) & (np.rint(values) == values)
-        wrong = np.flatnonzero(is_read & ~fits)
-        if wrong.size:
-            fault = f"{field.name}: {values[wrong[0]]} is no integer of {field.type.bit_width} bits and is not stored"
-        is_read = fits
-    stored = np.where(is_read, values, 0.0).astype(_DTYPES[field.type])
-    return _array(stored, field.type, is_read), fault
+        fits &= np.rint(values) == values
+    wrong = np.flatnonzero(~fits & ~np.isnan(values))
+    fault = f"{field.name}: {values[wrong[0]]} is no {what} and is not stored" if wrong.size else None
+    stored = np.where(fits, values, 0.0).astype(_DTYPES[field.type])
+    return _array(stored, field.type, fits), fault
 
 
 def _array(values: npt.NDArray[Any], kind: pa.DataType, is_read: Optional[npt.NDArray[np.bool_]] = None) -> pa.Array:

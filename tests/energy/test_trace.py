@@ -116,9 +116,9 @@ def test_a_value_that_does_not_fit_its_column_is_missing_and_says_why(tmp_path):
     writer.close()
     chunk = read_whole(tmp_path / "t.arrows")
     assert np.array_equal(chunk.values["VDD_IN_w"], [np.nan, np.nan, 0.007], equal_nan=True)
-    assert np.array_equal(chunk.values["GPU_w"], [1.5, np.inf, 0.0])
+    assert np.array_equal(chunk.values["GPU_w"], [1.5, np.nan, 0.0], equal_nan=True)
     assert np.array_equal(chunk.values["VDD_IN_j"], [1e-6, 2.0**53 * 1e-6, np.nan], equal_nan=True)
-    assert [n["reason"].split(":")[0] for n in chunk.notes] == ["VDD_IN_w", "VDD_IN_j"]
+    assert [n["reason"].split(":")[0] for n in chunk.notes] == ["VDD_IN_w", "GPU_w", "VDD_IN_j"]
 
 
 def test_offsets_of_columns_are_kept_where_a_sweep_is_slow(tmp_path):

@@ -1,0 +1,230 @@
+"""Starts a meter's sampler in a process of its own, and listens to it.
+
+By exec of the interpreter on a tiny module, never through `multiprocessing`: spawn would run the user's ``__main__`` again, so
+that a script without a guard would die, and fork would carry torch, its threads and our locks along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from ebbench import errors
+from ebbench.errors import DiskError, EbbenchError, MeterError
+from ebbench.protocols import MeterInfo, MeterRequest
+
+#: `-I` keeps the working directory out of sys.path; then the parent's takes its place
+_BOOT = (
+    "import json, sys; spec = json.loads(open(0, 'rb', 0, closefd=False).readline()); sys.path[:] = spec['sys_path'];"
+    " from ebbench.energy.sampler_main import main; main(spec)"
+)
+#: numpy would keep a buffer per core, Arrow an arena of its own
+_SMALL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+#: how long opening a meter may take
+READY_S = 30.0
+
+
+class Sampler:
+    """The handle of one sampler: `start`, `wait_ready`, look at `live()`, `error` and `alive`, `stop`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Any, name: str, trace: Path) -> None:
+        self.name, self.trace = name, trace
+        #: what the sampler said when it was ready: info, rate_hz, asked_hz, scheduler, nice
+        self.ready: Optional[Dict[str, Any]] = None
+        #: what it said last: power_w, energy_j, readings, missed, failures, lateness_s and more
+        self.summary: Optional[Dict[str, Any]] = None
+        self._process, self._log = process, log
+        self._failed: Optional[EbbenchError] = None
+        self._live: Optional[Dict[str, Any]] = None
+        self._heard = b""
+        self._stopping = False
+
+    @classmethod
+    def start(
+        cls,
+        factory: str,
+        request: MeterRequest,
+        trace: Path,
+        rate_hz: Optional[float] = None,
+        *,
+        metadata: Optional[Mapping[str, Any]] = None,
+        jitter: Optional[bool] = None,
+        seed: int = 0,
+        also_sync: Sequence[Path] = (),
+    ) -> Sampler:
+        """Start a process that opens ``package.module:Class`` and writes `trace`; returns before it is ready.
+
+        None for `rate_hz` and `jitter` leaves them to the meter. `metadata` go into the trace's header; the files `also_sync` are
+        brought to the disk together with the trace.
+        """
+        spec = {
+            "parent": os.getpid(),
+            "sys_path": _search_path(),
+            "factory": factory,
+            "request": request.to_json(),
+            "trace": str(Path(trace).absolute()),
+            "rate_hz": rate_hz,
+            "metadata": dict(metadata or {}),
+            "jitter": jitter,
+            "seed": seed,
+            "also_sync": [str(Path(p).absolute()) for p in also_sync],
+        }
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - the process writes to it for as long as it lives
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _BOOT],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **_SMALL},
+                start_new_session=True,  # Ctrl-C at the terminal must not end it before it ignores it
+            )
+        except OSError as error:
+            log.close()
+            raise MeterError(f"cannot start the sampler with {sys.executable}: {error.strerror}") from error
+        assert process.stdin is not None and process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        with contextlib.suppress(BrokenPipeError):  # then it has died, and `wait_ready` says why
+            process.stdin.write(json.dumps(spec).encode() + b"\n")
+        return cls(process, log, factory, Path(trace))
+
+    @property
+    def pid(self) -> int:
+        """The sampler's process id."""
+        return self._process.pid
+
+    @property
+    def info(self) -> MeterInfo:
+        """What the meter's readings mean; waits until the meter is open."""
+        return self.wait_ready()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    @property
+    def error(self) -> Optional[EbbenchError]:
+        """What is wrong now: the disk takes nothing, or the process died; None when all is well."""
+        alive = self.alive  # before listening: what a process says last is said before it ends
+        self._listen()
+        if self._failed is not None:
+            return self._failed
+        if not alive and self.summary is None:
+            return MeterError(
+                f"the sampler of {self.name} died ({self._last_words()}); readings after that are missing"
+            )
+        said = (self.summary or self._live or {}).get("error")
+        return DiskError(said) if said else None
+
+    def wait_ready(self, timeout_s: float = READY_S) -> MeterInfo:
+        """What the meter's readings mean, once it is open and read. Raises MeterError with the meter's own message."""
+        deadline_s = time.monotonic() + timeout_s
+        while self.ready is None:
+            left_s = deadline_s - time.monotonic()
+            error = self.error
+            if error is None and left_s <= 0:
+                error = MeterError(f"{self.name} was not ready within {timeout_s:g} s; check its connection")
+            if error is not None:
+                self.kill()
+                raise error
+            self._wait_for_word(min(left_s, 0.1))
+        return MeterInfo.from_json(self.ready["info"])
+
+    def live(self) -> Optional[Dict[str, Any]]:
+        """The last word of the sampler: power_w of the total now, energy_j so far, readings, missed, t_ns, reason, error."""
+        self._listen()
+        return self._live
+
+    def request_stop(self) -> None:
+        """Ask for a last reading and the end; returns at once, so that many samplers can be asked together."""
+        if not self._stopping:
+            self._stopping = True
+            stdin = self._process.stdin
+            assert stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                stdin.write(b"stop\n")
+
+    def stop(self, timeout_s: float = 10.0) -> Dict[str, Any]:
+        """Take a last reading after this call, end the process and return its summary; may be called twice.
+
+        Raises DeviceError where the process died or did not answer; what it wrote before stays.
+        """
+        self.request_stop()
+        deadline_s = time.monotonic() + timeout_s
+        while self.alive and time.monotonic() < deadline_s:
+            self._wait_for_word(0.05)
+            self._listen()
+        error = self.error
+        if self.alive:
+            error = MeterError(f"the sampler of {self.name} did not stop within {timeout_s:g} s; its meter hangs")
+        self.kill()
+        if self.summary is None:
+            raise error or MeterError(f"the sampler of {self.name} ended without a word")
+        return self.summary
+
+    def kill(self) -> None:
+        """End the process at once and release what belongs to it; may be called twice."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._log.close()
+
+    def _wait_for_word(self, timeout_s: float) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        select.select([stdout], [], [], max(timeout_s, 0.0))
+        if not self.alive:
+            time.sleep(0)
+
+    def _listen(self) -> None:
+        """Take in what the sampler said since the last call."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        while not stdout.closed:
+            said = stdout.read(65_536)
+            if not said:  # None: nothing yet; empty: the process has ended
+                break
+            self._heard += said
+        *lines, self._heard = self._heard.split(b"\n")
+        for line in lines:
+            self._take(json.loads(line))
+
+    def _take(self, message: Dict[str, Any]) -> None:
+        if "ready" in message:
+            self.ready = message["ready"]
+        elif "failed" in message:
+            kind = getattr(errors, message["class"], MeterError)
+            self._failed = kind(message["failed"])
+        elif "live" in message:
+            self._live = message["live"]
+        elif "summary" in message:
+            self.summary = message["summary"]
+
+    def _last_words(self) -> str:
+        """How the process ended: its exit code or signal, and the last line that it printed."""
+        code = self._process.returncode
+        how = f"exit code {code}" if code is None or code >= 0 else f"signal {-code}"
+        if self._log.closed:
+            return how
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - 4096))
+        printed: List[str] = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"{how}: {printed[-1]}" if printed else how
+
+
+def _search_path() -> List[str]:
+    """Where this process finds modules, the working directory last: what lies there must not shadow a library."""
+    entries = [p for p in sys.path if isinstance(p, str)]
+    return [p for p in entries if p] + ([os.getcwd()] if "" in entries else [])

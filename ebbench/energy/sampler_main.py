@@ -1,0 +1,258 @@
+"""What the sampler's process does: read one meter on time and write its trace, until told to stop or left alone.
+
+It is started by `sampler.Sampler`, which hands over a specification as one line of JSON on stdin; a line ``stop``, the end of
+stdin or the parent's death end it, each after a last reading. It answers in lines of JSON: ``ready`` or ``failed`` once,
+``live`` every half second, ``summary`` at the end. Neither torch nor pandas nor matplotlib is loaded here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import math
+import os
+import resource
+import select
+import signal
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from ebbench.clock import monotonic_ns
+from ebbench.energy.live import LiveTotal
+from ebbench.energy.parent import Parent
+from ebbench.energy.schedule import JITTER_UP_TO_HZ, Lateness, Schedule
+from ebbench.energy.source import RETRY_NS, Source, reason_of
+from ebbench.energy.sync import Sync
+from ebbench.energy.trace import TraceWriter
+from ebbench.errors import EbbenchError, MeterError
+from ebbench.protocols import Block, MeterInfo, MeterRequest
+from ebbench.units import NS_PER_S
+
+#: a batch is written, and the parent told, this often
+FLUSH_NS = NS_PER_S // 2
+#: how often a meter that samples by itself is drained
+DRAIN_HZ = 10.0
+#: of the time between two readings, this much may be spent on reading
+MAX_READ_FRACTION = 0.8
+
+
+def main(spec: Mapping[str, Any]) -> None:
+    """Run the sampler of this process."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # they may reach everyone at a terminal; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    parent = Parent(int(spec["parent"]))
+    try:
+        sampling = Sampling(spec, parent)
+    except EbbenchError as error:
+        parent.tell({"failed": str(error), "class": type(error).__name__})
+        return
+    except Exception as error:  # noqa: BLE001 - a vendor's library may raise anything; the user gets one line
+        parent.tell({"failed": f"{spec['factory']} cannot be opened: {reason_of(error)}", "class": "MeterError"})
+        return
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # what little is left to collect is collected at every flush
+    parent.tell({"ready": sampling.ready()})
+    sampling.run()
+    parent.tell({"summary": sampling.close()})
+
+
+class Sampling:
+    """One meter, its schedule and its trace."""
+
+    def __init__(self, spec: Mapping[str, Any], parent: Parent) -> None:
+        self._parent = parent
+        self._source = Source(_resolve(spec["factory"]), MeterRequest(**spec["request"]))
+        info = self._source.info
+        self.asked_hz = float(spec["rate_hz"] or info.default_rate_hz)
+        self.rate_hz = self.asked_hz if self._source.is_streamed else self._possible_rate(info)
+        jitter = spec["jitter"] if spec["jitter"] is not None else self.rate_hz <= JITTER_UP_TO_HZ
+        header = {"rate_hz": self.rate_hz, "asked_hz": self.asked_hz, "jitter": jitter, "seed": spec["seed"]}
+        self.writer = TraceWriter(Path(spec["trace"]), info, {**spec["metadata"], **header})
+        self._priority = _raise_priority()
+        self._live = LiveTotal(info, max(1.0, 10 / self.rate_hz))
+        self._lateness = Lateness()
+        self._seq = self._last_ns = self._missed = 0
+        self._noted: Dict[str, int] = {}
+        self._reason: Optional[str] = None
+        self._step = self._drain if self._source.is_streamed else self._sweep
+        self._start_ns = monotonic_ns()
+        self._take_first()
+        self._sync = Sync([self.writer.fd], spec["also_sync"])
+        self._flush()  # the first is slow, and so done before the schedule begins
+        self._schedule = self._new_schedule(jitter, spec["seed"])
+
+    def ready(self) -> Dict[str, Any]:
+        """What the parent is told before anything is measured; the trace has a first reading by then."""
+        return {
+            "info": self._source.info.to_json(),
+            "rate_hz": self.rate_hz,
+            "asked_hz": self.asked_hz,
+            **self._priority,
+        }
+
+    def run(self) -> None:
+        """Read on schedule until we are to stop, and then once more."""
+        now_ns = monotonic_ns()
+        while not self._parent.wait(instant_ns := self._schedule.next(now_ns)):
+            self._missed = self._schedule.missed
+            self._lateness.add(monotonic_ns() - instant_ns)
+            self._step()
+            now_ns = monotonic_ns()
+            if now_ns >= self._flush_ns:
+                self._flush()
+                now_ns = monotonic_ns()
+        self._take_last()
+
+    def close(self) -> Dict[str, Any]:
+        """Write all, close the meter, and sum up."""
+        self._flush()
+        self._sync.finish()
+        self.writer.close()
+        self._source.close()
+        elapsed_s = (monotonic_ns() - self._start_ns) / NS_PER_S
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            **self._state(),
+            **self._priority,
+            "rate_hz": self._seq / elapsed_s,
+            "asked_hz": self.asked_hz,
+            "scheduled_hz": self.rate_hz,
+            "failures": self._source.failures,
+            "lateness_s": self._lateness.percentiles_s(),
+            "lost": self.writer.lost,
+            "cpu_s": used.ru_utime + used.ru_stime,
+            "elapsed_s": elapsed_s,
+            "resident_bytes": _resident_bytes(),
+            "heavy_modules": [m for m in ("torch", "pandas", "matplotlib") if m in sys.modules],
+        }
+
+    def _new_schedule(self, jitter: bool, seed: int) -> Schedule:
+        if self._source.is_streamed:
+            return Schedule(monotonic_ns(), DRAIN_HZ, jitter=False, seed=seed)
+        return Schedule(monotonic_ns(), self.rate_hz, jitter, seed)
+
+    def _possible_rate(self, info: MeterInfo) -> float:
+        """What was asked for, as far as the meter and the time that a reading takes allow."""
+        times_ns = [self._time_to_read()]
+        while len(times_ns) < 5 and sum(times_ns) < NS_PER_S // 5:
+            times_ns.append(self._time_to_read())
+        limit_hz = MAX_READ_FRACTION * NS_PER_S / max(statistics.median(times_ns), 1)
+        return min(self.asked_hz, limit_hz, info.max_rate_hz or math.inf)
+
+    def _time_to_read(self) -> int:
+        """How long one reading takes (ns). Raises MeterError where three in a row fail."""
+        for _ in range(3):
+            start_ns = monotonic_ns()
+            if self._source.attempt(start_ns, self._values) is not None:
+                return monotonic_ns() - start_ns
+        raise MeterError(f"{self._source.info.name} opens but cannot be read: {self._source.reason}")
+
+    def _take_first(self) -> None:
+        """A first reading, so that nothing that follows lies before the trace."""
+        deadline_ns = monotonic_ns() + NS_PER_S
+        self._step()
+        while not self._seq and monotonic_ns() < deadline_ns and not self._parent.wait(monotonic_ns() + 10_000_000):
+            self._step()
+
+    def _take_last(self) -> None:
+        """A last reading that lies after the command to stop, and so after the last edge of a phase."""
+        stop_ns = monotonic_ns()
+        patience_s = 0.3 if self._parent.gone else 0.5 + 2 / self.rate_hz
+        self._step()
+        while self._last_ns <= stop_ns and monotonic_ns() < stop_ns + patience_s * NS_PER_S:
+            select.select([], [], [], 0.01)
+            self._step()
+
+    def _sweep(self) -> None:
+        """Read every column once; a failure is a row of nulls."""
+        time_ns = monotonic_ns()
+        values = self._source.attempt(time_ns, self._values)
+        read_ns = monotonic_ns() - time_ns
+        if values is None:
+            self._note(time_ns)
+            values = [math.nan] * len(self._source.info.columns)
+        self.writer.append(time_ns, read_ns, self._seq, values, self._source.offsets_ns)
+        self._live.add(time_ns, values)
+        self._seq += 1
+        self._last_ns = time_ns
+
+    def _values(self, meter: Any) -> List[float]:
+        """One reading of `meter`, stored values, NaN = not read."""
+        values = [math.nan if v is None else float(v) for v in meter.read()]
+        if len(values) != len(self._source.info.columns):
+            raise MeterError(f"a reading has {len(values)} values for {len(self._source.info.columns)} columns")
+        return values
+
+    def _drain(self) -> None:
+        """Take what a meter that samples by itself has gathered."""
+        start_ns = monotonic_ns()
+        block: Optional[Block] = self._source.attempt(start_ns, lambda meter: meter.drain(self.rate_hz))
+        if block is None:
+            self._note(start_ns)
+            return
+        count = len(block.time_ns)
+        seq = np.arange(self._seq, self._seq + count, dtype=np.int64)
+        self.writer.extend(block.time_ns, np.zeros(count, np.int64), seq, block.values)
+        for time_ns, values in zip(block.time_ns.tolist(), block.values.tolist()):
+            self._live.add(time_ns, values)
+            self._last_ns = time_ns
+        self._seq += count
+
+    def _note(self, t_ns: int) -> None:
+        """Keep why nothing was read, the same reason at most once per second."""
+        self._reason = reason = self._source.reason or "the meter is being opened again"
+        if t_ns >= self._noted.get(reason, t_ns):
+            self.writer.note(t_ns, reason)
+            self._noted = {r: t for r, t in self._noted.items() if t > t_ns}
+            self._noted[reason] = t_ns + RETRY_NS
+
+    def _flush(self) -> None:
+        """Write what was read, and tell the parent how things stand."""
+        gc.collect()
+        self._flush_ns = monotonic_ns() + FLUSH_NS
+        self.writer.flush()
+        self._sync.request()
+        self._parent.mention({"live": self._state()})
+
+    def _state(self) -> Dict[str, Any]:
+        return {
+            "power_w": _finite(self._live.power_w),
+            "energy_j": _finite(self._live.energy_j),
+            "readings": self._seq,
+            "missed": None if self._source.is_streamed else self._missed,
+            "t_ns": self._last_ns,
+            "reason": self._reason,
+            "error": self.writer.error or self._sync.error,
+        }
+
+
+def _resolve(path: str) -> Any:
+    """The class at ``package.module:Name``."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _raise_priority() -> Dict[str, Any]:
+    """Ask for real-time scheduling, else for a better niceness; what was granted."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        return {"scheduler": "fifo", "nice": os.nice(0)}
+    with contextlib.suppress(OSError):
+        os.nice(-10)
+    return {"scheduler": "other", "nice": os.nice(0)}
+
+
+def _resident_bytes() -> Optional[int]:
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _finite(value: Optional[float]) -> Optional[float]:
+    return value if value is not None and math.isfinite(value) else None

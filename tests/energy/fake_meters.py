@@ -1,0 +1,170 @@
+"""Tiny meters for the tests of the sampler; they are opened in its process, where this folder is on the module path."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ebbench.clock import monotonic_ns
+from ebbench.errors import MeterError
+from ebbench.protocols import Block, Column, MeterInfo, Rail
+
+COLUMNS = (Column("VDD_IN_w", 1e-3, raw=True), Column("GPU_w"))
+
+
+def info(columns=COLUMNS, rate_hz=100.0, **fields):
+    rails = (Rail("VDD_IN", "module"), Rail("GPU", "gpu", inside_of="VDD_IN"))
+    return MeterInfo("fake", "module", True, rails, tuple(columns), ("VDD_IN",), rate_hz, **fields)
+
+
+class Constant:
+    """Ten watts, always; options: rate_hz."""
+
+    def __init__(self, request):
+        self.options = request.options
+
+    def open(self):
+        return info(rate_hz=float(self.options.get("rate_hz", 100)))
+
+    def read(self):
+        return (10_000, None)
+
+    def close(self):
+        pass
+
+
+class Unplugged(Constant):
+    """Cannot be opened."""
+
+    def open(self):
+        raise MeterError("no sensor at /sys/bus/i2c; plug it in")
+
+
+class Broken(Constant):
+    """Its library raises what it likes."""
+
+    def open(self):
+        raise ZeroDivisionError("two\nlines")
+
+
+class Mute(Constant):
+    """Opens, and cannot be read."""
+
+    def read(self):
+        raise OSError(5, "Input/output error")
+
+
+class Hanging(Constant):
+    """Hangs once the file that the option names exists."""
+
+    def read(self):
+        while os.path.exists(self.options["hang"]):
+            time.sleep(0.01)
+        return (10_000, None)
+
+
+class Flaky(Constant):
+    """Fails for as long as the file that the option names exists, and then only works again after being opened."""
+
+    def __init__(self, request):
+        super().__init__(request)
+        self.broken = False
+
+    def open(self):
+        if os.path.exists(self.options["broken"]):
+            raise MeterError("the plug is out")
+        return info()
+
+    def read(self):
+        if os.path.exists(self.options["broken"]):
+            self.broken = True
+        if self.broken:
+            raise OSError(19, "No such device")
+        return (10_000, 1.0)
+
+
+class Odd(Constant):
+    """Gives too few values, words, and infinity in turn."""
+
+    def __init__(self, request):
+        super().__init__(request)
+        self.turns = itertools.chain([(1, 1.0)] * 6, itertools.cycle([(1,), ("high", 1.0), (2, float("inf"))]))
+
+    def read(self):
+        return next(self.turns)
+
+
+class Slow(Constant):
+    """A sweep takes 20 ms, the second column comes after 10."""
+
+    offsets_ns = (0, 10_000_000)
+
+    def read(self):
+        time.sleep(0.02)
+        return (10_000, 1.0)
+
+
+class Chatty(Constant):
+    """Prints to stdout, as a vendor's library may."""
+
+    def read(self):
+        print("hello", flush=True)
+        os.write(1, b'{"live": "nonsense"}\n')
+        return (10_000, None)
+
+
+class Stopper(Constant):
+    """Kills its own process when asked to."""
+
+    def read(self):
+        if os.path.exists(self.options["die"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return (10_000, None)
+
+
+class Ramp:
+    """A streamed meter: a reading every 1/rate_hz on a grid of its own, power = seconds since it was opened."""
+
+    def __init__(self, request):
+        self.broken = request.options.get("broken")
+
+    def open(self):
+        self.start_ns = monotonic_ns()
+        self.next = 0
+        return info((Column("VDD_IN_w"),), 50.0)
+
+    def drain(self, rate_hz):
+        if self.broken and os.path.exists(self.broken):
+            raise OSError(19, "No such device")
+        count = int((monotonic_ns() - self.start_ns) * rate_hz / 1e9) + 1
+        index = np.arange(self.next, count)
+        self.next = count
+        return Block(self.start_ns + np.round(index * 1e9 / rate_hz).astype(np.int64), index[:, None] / rate_hz)
+
+    def close(self):
+        pass
+
+
+class Files:
+    """Twelve rails from files, each opened once and read anew, as sysfs is; option: folder."""
+
+    def __init__(self, request):
+        self.folder = Path(request.options["folder"])
+
+    def open(self):
+        self.fds = [os.open(self.folder / f"power{i}", os.O_RDONLY) for i in range(12)]
+        rails = tuple(Rail(f"R{i}", "rail") for i in range(12))
+        columns = tuple(Column(f"R{i}_w", 1e-3, raw=True) for i in range(12))
+        return MeterInfo("files", "module", True, rails, columns, ("R0",), 100.0)
+
+    def read(self):
+        return [int(os.pread(fd, 32, 0)) for fd in self.fds]
+
+    def close(self):
+        for fd in self.fds:
+            os.close(fd)
