@@ -152,7 +152,7 @@ def probe(path: str, request: MeterRequest) -> Availability:
 
 
 def survey(board: Optional[Board] = None, device_uuid: Optional[str] = None) -> Dict[str, Any]:
-    """``{"meters": [{name, available, scope, simulated, reason}], "auto": name}``: all registered meters, probed.
+    """``{"meters": [{name, available, present, scope, simulated, reason}], "auto": name}``: all registered meters, probed.
 
     `auto` is what the quickstart would take, None where a real meter is here but must be mended first.
     """
@@ -162,7 +162,9 @@ def survey(board: Optional[Board] = None, device_uuid: Optional[str] = None) -> 
     rows = []
     for name in sorted(known):
         there = dataclasses.asdict(probe(known[name], request))
-        rows.append({"name": name, **{key: there[key] for key in ("available", "scope", "simulated", "reason")}})
+        rows.append(
+            {"name": name, **{key: there[key] for key in ("available", "present", "scope", "simulated", "reason")}}
+        )
     try:
         auto: Optional[str] = _auto(known, board, device_uuid, may_simulate=True)
     except MeterError:
