@@ -45,7 +45,8 @@ def save_masks(path: Path, masks: np.ndarray, epochs: Sequence[int], gamma: np.n
 def load_masks(path: Path) -> MaskFile:
     """Read what `save_masks` wrote. Raises InputError when the file is missing, damaged or something else."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # opened here, since np.load leaves a damaged file open
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             packed, channels = stored["packed"], int(stored["channels"])
             masks = np.unpackbits(packed, axis=1)[:, :channels].astype(bool)
             return MaskFile(masks, stored["epochs"], stored["gamma"])

@@ -50,8 +50,10 @@ def read_npz(path: Path) -> Tuple[Arrays, int]:
 def _load(path: Path) -> Dict[str, np.ndarray]:
     """The arrays that matter. Pickled ones are refused: a pickle can run any program."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        # opened here, since np.load leaves a damaged file open
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise InputError(f"{path} is a single array, not an .npz archive; np.savez makes one")
             return {name: archive[name] for name in archive.files if name in (*NAMES, "class_names")}
     except FileNotFoundError as error:
