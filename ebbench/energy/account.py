@@ -1,0 +1,353 @@
+"""What a run cost: the traces of all its meters integrated over all its phases.
+
+The total is gross, of the reference rail, over the top-level training phases, less the evaluations, checkpoints and other
+phases nested in them that are not training. It is integrated over just that time, stretch by stretch, so that its
+uncertainty is that of the sum and not of a difference of sums.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ebbench.energy.batches import Ints
+from ebbench.energy.measured import Measured, TraceFile, gaps_of, look_through, measure
+from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
+from ebbench.energy.series import Series, power_of, series_of
+from ebbench.energy.stretches import Stretch, overlap, union, without
+from ebbench.errors import InputError
+from ebbench.protocols import MeterInfo
+from ebbench.records import MEASURED, MISSING, OK, OTHER_PHASES, PARTIAL, SIMULATED, EnergyAccount, PhaseEnergy
+from ebbench.rundir import RunDir, read_json
+from ebbench.units import NS_PER_S
+
+
+def account(
+    rundir: RunDir, max_gap_s: Optional[float] = None, infos: Optional[Sequence[MeterInfo]] = None
+) -> EnergyAccount:
+    """The energy account of a run folder. `infos`: the meters, the reference first; default: those of the manifest.
+
+    Raises InputError where a file cannot be read; what is not covered by readings is missing, with its reason.
+    """
+    manifest = read_json(rundir.manifest) if infos is None or max_gap_s is None else {}
+    if infos is None:
+        infos = _infos(manifest)
+    if max_gap_s is None:
+        max_gap_s = (manifest.get("bench") or {}).get("max_gap_s")
+    events = read_events(rundir.phases)
+    meters = [_Meter.of(rundir, info) for info in infos]
+    last_sign_ns = _last_signs(events, meters[0].traces)
+    timeline = _Timeline.of(events, last_sign_ns)
+    for meter in meters:
+        meter.measured = measure(
+            meter.traces, meter.series, timeline.starts_ns, timeline.ends_ns, timeline.boots,
+            max_gap_s=max_gap_s, is_simulated=meter.info.simulated,
+        )  # fmt: skip
+    return _account(events, timeline, meters, last_sign_ns)
+
+
+def _infos(manifest: Mapping[str, Any]) -> List[MeterInfo]:
+    meters = sorted(manifest.get("meters") or [], key=lambda m: not m.get("reference", False))
+    if not meters:
+        raise InputError("the manifest names no meter: the run ended before one was ready; run it again")
+    return [MeterInfo.from_json({k: v for k, v in m.items() if k != "reference"}) for m in meters]
+
+
+@dataclass
+class _Meter:
+    """One meter of the run. The first series is its total, then come its rails, then the power beside a counter."""
+
+    info: MeterInfo
+    series: List[Series]
+    rails: List[int]
+    check: Optional[int]
+    traces: List[TraceFile]
+    measured: List[Measured]
+
+    @classmethod
+    def of(cls, rundir: RunDir, info: MeterInfo) -> _Meter:
+        names = info.total or (info.rails[0].name,)
+        total = series_of(info, names)
+        series = [total] + [series_of(info, [r.name]) for r in info.rails if (r.name,) != tuple(names)]
+        rails = list(range(len(series)))
+        check = power_of(info, names) if total.is_counter else None
+        if check is not None:
+            series.append(check)
+        traces = [look_through(path, series) for path in rundir.traces(info.name)]
+        return cls(info, series, rails, len(series) - 1 if check is not None else None, traces, [])
+
+    @property
+    def total(self) -> Measured:
+        """The meter's total over all intervals."""
+        return self.measured[0]
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    """All intervals to integrate over: the phases themselves, then stretches of training, of other phases, of work redone."""
+
+    phases: List[Interval]
+    starts_ns: Ints
+    ends_ns: Ints
+    boots: Any
+    training: Ints
+    other: Ints
+    redone: Ints
+
+    @classmethod
+    def of(cls, events: Sequence[Event], last_sign_ns: Mapping[int, int]) -> _Timeline:
+        phases = intervals(events, last_sign_ns)
+        again = redone_intervals(events, last_sign_ns)
+        rows: List[Tuple[int, int, str]] = [(p.start_ns, p.end_ns, p.boot_id) for p in phases]
+        kinds: List[List[int]] = [[], [], []]
+        for span in spans(events, last_sign_ns):
+            for kind, stretches in enumerate(_stretches(phases, again, span.segment)):
+                kinds[kind] += range(len(rows), len(rows) + len(stretches))
+                rows += [(start, end, span.boot_id) for start, end in stretches]
+        starts_ns, ends_ns = (np.array([r[i] for r in rows], np.int64) for i in (0, 1))
+        boots = np.array([r[2] for r in rows], dtype=object)
+        training, other, redone = (np.array(k, np.int64) for k in kinds)
+        return cls(phases, starts_ns, ends_ns, boots, training, other, redone)
+
+
+def _stretches(phases: Sequence[Interval], again: Sequence[Span], segment: int) -> List[List[Stretch]]:
+    """Of one segment: training, other phases, training that was done again."""
+    here = [p for p in phases if p.segment == segment]
+    other = union((p.start_ns, p.end_ns) for p in here if p.path.rsplit("/", 1)[-1] in OTHER_PHASES)
+    top = union(
+        (p.start_ns, p.end_ns) for p in here if p.parent is None and p.path.split("/", 1)[0] not in OTHER_PHASES
+    )
+    training = without(top, other)
+    redone = overlap(training, union((s.start_ns, s.end_ns) for s in again if s.segment == segment))
+    return [training, other, redone]
+
+
+def _last_signs(events: Sequence[Event], traces: Sequence[TraceFile]) -> Dict[int, int]:
+    """The last reading (ns) of each segment that never said it stopped: its process lived at least about that long."""
+    all_spans = spans(events)
+    found: Dict[int, int] = {}
+    for span, after in zip(all_spans, [*all_spans[1:], None]):
+        until_ns = after.start_ns if after is not None and after.boot_id == span.boot_id else None
+        for trace in traces:
+            if trace.boot_id != span.boot_id or trace.last_ns is None or trace.last_ns < span.start_ns:
+                continue
+            if until_ns is None or trace.last_ns < until_ns:
+                found[span.segment] = max(found.get(span.segment, 0), trace.last_ns)
+    return found
+
+
+def _account(
+    events: Sequence[Event], timeline: _Timeline, meters: Sequence[_Meter], last_sign_ns: Mapping[int, int]
+) -> EnergyAccount:
+    reference = meters[0]
+    total = reference.total
+    training = timeline.training
+    total_j, uncertainty_j, components_j = total.total(training)
+    status, reason = _status(total, training)
+    duration_s, covered_s = float(total.duration_s[training].sum()), float(total.covered_s[training].sum())
+    idle = np.array([i for i, p in enumerate(timeline.phases) if p.path == "idle"], np.int64)
+    idle_j, idle_s = total.total(idle)[0], float(total.covered_s[idle].sum())
+    idle_power_w = idle_j / idle_s if idle_j is not None and idle_s > 0 else None
+    net_j = total_j - idle_power_w * covered_s if total_j is not None and idle_power_w is not None else None
+    kind = SIMULATED if reference.info.simulated else MEASURED
+    self_j = _self_j(timeline.phases, total)
+    return EnergyAccount(
+        reference={"meter": reference.info.name, "rail": total.series.name, "scope": reference.info.scope},
+        kind=kind,
+        total_j=total_j,
+        uncertainty_j=uncertainty_j,
+        redone_j=_sum_j(total, timeline.redone),
+        other_j=_sum_j(total, timeline.other),
+        net_j=net_j,
+        idle_power_w=idle_power_w,
+        duration_s=duration_s,
+        covered_s=covered_s,
+        down_s=_down_s(events, last_sign_ns),
+        by_phase=_by_phase(timeline.phases, total, self_j, kind),
+        phases=_instances(timeline.phases, total),
+        rails=_rails(timeline, meters),
+        components_j=components_j,
+        gaps=[g for m in meters for g in _gaps(m)],
+        trace=_facts(timeline, meters),
+        status=status,
+        reason=reason,
+    )
+
+
+def _sum_j(measured: Measured, at: Ints) -> Optional[float]:
+    """The energy over the intervals `at`: 0 where there is none of them, None where there are and none is covered."""
+    return measured.total(at)[0] if at.size else 0.0
+
+
+def _status(measured: Measured, at: Ints) -> Tuple[str, Optional[str]]:
+    """ok, partial or missing over the intervals `at` together, and the reasons."""
+    if at.size == 0:
+        return MISSING, "there is no such phase"
+    statuses = {measured.statuses[i] for i in at} if at.size < 100 else set(np.array(measured.statuses)[at])
+    reasons = "; ".join(dict.fromkeys(r for r in (measured.reasons[i] for i in at) if r)) or None
+    return (OK if statuses == {OK} else MISSING if statuses == {MISSING} else PARTIAL), reasons
+
+
+def _folded(path: str) -> str:
+    """``search/epoch-12/draw`` is an instance of ``search/epoch/draw``."""
+    return re.sub(r"-\d+(?=/|$)", "", path)
+
+
+def _self_j(phases: Sequence[Interval], total: Measured) -> List[Optional[float]]:
+    """Each phase's energy without its children's; None where one of them is missing."""
+    place = {p.id: i for i, p in enumerate(phases)}
+    rest = total.energy_j[: len(phases)].copy()
+    for i, phase in enumerate(phases):
+        if phase.parent is not None:
+            rest[place[phase.parent]] -= total.energy_j[i]
+    return [None if np.isnan(r) else float(r) for r in rest]
+
+
+def _by_phase(
+    phases: Sequence[Interval], total: Measured, self_j: Sequence[Optional[float]], kind: str
+) -> Dict[str, PhaseEnergy]:
+    groups: Dict[str, List[int]] = {}
+    for i, phase in enumerate(phases):
+        groups.setdefault(_folded(phase.path), []).append(i)
+    statuses = np.array(total.statuses, dtype=object)
+    found = {}
+    for path, members in groups.items():
+        at = np.array(members, np.int64)
+        energy_j, uncertainty_j, _ = total.total(at)
+        own = [self_j[i] for i in members]
+        kinds = set(statuses[at])
+        reasons = dict.fromkeys(r for r in (total.reasons[i] for i in members) if r)
+        found[path] = PhaseEnergy(
+            energy_j=energy_j,
+            uncertainty_j=uncertainty_j,
+            self_j=None if energy_j is None or None in own else sum(o for o in own if o is not None),
+            duration_s=float(total.duration_s[at].sum()),
+            covered_s=float(total.covered_s[at].sum()),
+            count=len(members),
+            kind=kind,
+            status=OK if kinds == {OK} else MISSING if kinds == {MISSING} else PARTIAL,
+            reason="; ".join(reasons) or None,
+            readings=int(total.readings[at].sum()),
+            unresolved=bool(total.budget.unresolved[at].all()),
+        )
+    return found
+
+
+def _instances(phases: Sequence[Interval], total: Measured) -> List[Dict[str, Any]]:
+    half_width = total.budget.half_width_j if total.budget.components_j else np.full(len(total.reasons), np.nan)
+    found = []
+    for i, (phase, status) in enumerate(zip(phases, total.statuses)):
+        is_missing = status == MISSING
+        found.append(
+            {
+                "path": phase.path,
+                "segment": phase.segment,
+                "start_ns": phase.start_ns,
+                "end_ns": phase.end_ns,
+                "duration_s": float(total.duration_s[i]),
+                "energy_j": None if is_missing else float(total.energy_j[i]),
+                "uncertainty_j": None if is_missing else float(half_width[i]),
+                "status": status,
+                "reason": total.reasons[i],
+                "interrupted": phase.interrupted,
+                "failed": phase.failed,
+            }
+        )
+    return found
+
+
+def _rails(timeline: _Timeline, meters: Sequence[_Meter]) -> Dict[str, Dict[str, Any]]:
+    groups: Dict[str, List[int]] = {}
+    for i, phase in enumerate(timeline.phases):
+        groups.setdefault(_folded(phase.path), []).append(i)
+    found: Dict[str, Dict[str, Any]] = {}
+    for meter in meters:
+        for index in meter.rails:
+            measured = meter.measured[index]
+            total_j, uncertainty_j, _ = measured.total(timeline.training)
+            by_phase = {path: measured.total(np.array(at, np.int64))[0] for path, at in groups.items()}
+            rail = measured.series.rail
+            found[f"{meter.info.name}/{rail.name}"] = {
+                "meter": meter.info.name,
+                "rail": rail.name,
+                "scope": meter.info.scope if index == 0 and meter.info.total else rail.scope,
+                "total_j": total_j,
+                "uncertainty_j": uncertainty_j,
+                "by_phase": by_phase,
+            }
+    return found
+
+
+def _gaps(meter: _Meter) -> List[Dict[str, Any]]:
+    return [
+        {
+            "meter": meter.info.name,
+            "start_ns": gap.start_ns,
+            "duration_s": (gap.end_ns - gap.start_ns) / NS_PER_S,
+            "reason": gap.reason,
+        }
+        for gap in gaps_of(meter.traces, 0)
+    ]
+
+
+def _facts(timeline: _Timeline, meters: Sequence[_Meter]) -> Dict[str, Any]:
+    """What the checks want to know about the reference meter's traces, and how the other meters compare."""
+    reference = meters[0]
+    traces = reference.traces
+    medians = [t.paces[0].interval_s for t in traces if t.paces[0].readings > 1]
+    longest = reference.total.longest_s[timeline.training]
+    damages = [t.damage for t in traces if t.damage]
+    range_w = reference.total.series.rail.range_w
+    return {
+        "readings": sum(t.readings for t in traces),
+        "rate_hz": 1 / float(np.median(medians)) if medians else None,
+        "missed": sum(t.missed for t in traces),
+        "longest_gap_s": float(longest.max()) if longest.size and traces else None,
+        "damage": "; ".join(damages) or None,
+        "bytes_lost": sum(t.bytes_lost for t in traces),
+        "saturated": sum(t.integrals[0].saturated for t in traces) if range_w is not None else None,
+        "gaps": sum(t.integrals[0].gap_count for t in traces),
+        "counter_ratio": _counter_ratio(timeline, reference),
+        "cross_meter_ratio": _cross_meter_ratio(timeline, meters),
+    }
+
+
+def _counter_ratio(timeline: _Timeline, meter: _Meter) -> Optional[float]:
+    """Integrated power over the energy counter of the same rails, where there are both."""
+    if meter.check is None:
+        return None
+    return _ratio(meter.measured[meter.check].total(timeline.training)[0], meter.total.total(timeline.training)[0])
+
+
+def _cross_meter_ratio(timeline: _Timeline, meters: Sequence[_Meter]) -> Optional[float]:
+    """Total of the other meter of the same scope that differs most, over the reference's."""
+    others = [m for m in meters[1:] if m.info.scope == meters[0].info.scope]
+    reference_j = meters[0].total.total(timeline.training)[0]
+    ratios = [_ratio(m.total.total(timeline.training)[0], reference_j) for m in others]
+    return max((r for r in ratios if r is not None), key=lambda r: abs(r - 1), default=None)
+
+
+def _ratio(one: Optional[float], other: Optional[float]) -> Optional[float]:
+    return one / other if one is not None and other else None
+
+
+def _down_s(events: Sequence[Event], last_sign_ns: Mapping[int, int]) -> float:
+    """Time between the segments (s): by the monotonic clock within a boot, by the wall clock across boots."""
+    total_ns = 0
+    all_spans = spans(events, last_sign_ns)
+    starts = [e for e in events if e["event"] == "start"]
+    last: Optional[Event] = None
+    segment = -1
+    for event in events:
+        if event["event"] == "start":
+            segment += 1
+            if last is not None:
+                before, now = all_spans[segment - 1], all_spans[segment]
+                same_boot = before.boot_id == now.boot_id
+                down_ns = now.start_ns - before.end_ns if same_boot else starts[segment]["wall_ns"] - last["wall_ns"]
+                total_ns += max(down_ns, 0)
+        last = event
+    return total_ns / NS_PER_S

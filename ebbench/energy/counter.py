@@ -1,0 +1,73 @@
+"""Energy counters as their meters really turn them: in steps, now and then started anew."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ebbench.energy.batches import Floats, Ints
+from ebbench.units import NS_PER_S
+
+Codes = npt.NDArray[np.int8]
+
+#: what lies between two readings: the straight line, or one of three kinds of gap
+JOINED, NO_READING, SLEPT, BACKWARDS = range(4)
+REASONS = {SLEPT: "the machine slept", BACKWARDS: "the counter went backwards (it was reset, or wrapped)"}
+
+
+def joints(time_ns: Ints, value: Floats, max_gap_s: float, slept: bool, is_counter: bool) -> Optional[Codes]:
+    """What lies between neighbouring readings, int8 [n - 1]; None where all of it can be joined."""
+    late = np.diff(time_ns) > max_gap_s * NS_PER_S
+    back = np.diff(value) < 0 if is_counter else None
+    if not slept and not late.any() and not (back is not None and back.any()):
+        return None
+    codes = np.where(late, NO_READING, JOINED).astype(np.int8)
+    if back is not None:
+        codes[back] = BACKWARDS
+    if slept and codes.size:
+        codes[0] = SLEPT
+    return codes
+
+
+class Knots:
+    """Picks from a counter's readings those between which it is interpolated: where it changed, and both sides of a gap.
+
+    With `is_staircase` the counter turns less often than it is read; it turned somewhere between the reading before and
+    the one that shows it, half way at best knowledge.
+    """
+
+    def __init__(self, max_gap_s: float, is_staircase: bool) -> None:
+        self._max_gap_s, self._is_staircase = max_gap_s, is_staircase
+        self._last: Optional[Tuple[int, float]] = None
+        self._last_is_knot = True
+
+    def pick(self, time_ns: Ints, value: Floats, slept: bool) -> Tuple[Ints, Floats, Codes]:
+        """The knots among further readings: times (ns), values (J), and what lies before each."""
+        if self._last is not None:
+            time_ns = np.concatenate((np.array([self._last[0]]), time_ns))
+            value = np.concatenate((np.array([self._last[1]]), value))
+        codes = joints(time_ns, value, self._max_gap_s, slept and self._last is not None, is_counter=True)
+        before = np.zeros(time_ns.size, np.int8)
+        if codes is not None:
+            before[1:] = codes
+        changed = np.concatenate(([False], np.diff(value) != 0))
+        keep = changed | (before != JOINED)
+        keep[:-1] |= before[1:] != JOINED
+        keep[0] = self._last is None or (keep[0] and not self._last_is_knot)
+        at_ns = time_ns.copy()
+        if self._is_staircase:
+            middle = np.flatnonzero(changed & (before == JOINED))
+            at_ns[middle] -= (time_ns[middle] - time_ns[middle - 1]) // 2
+        only_carried = time_ns.size == 1 and self._last is not None
+        self._last = int(time_ns[-1]), float(value[-1])
+        self._last_is_knot = self._last_is_knot if only_carried else bool(keep[-1])
+        return at_ns[keep], value[keep], before[keep]
+
+    def rest(self) -> Tuple[Ints, Floats, Codes]:
+        """The last reading, where it is not a knot already."""
+        if self._last is None or self._last_is_knot:
+            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int8)
+        self._last_is_knot = True
+        return np.array([self._last[0]]), np.array([self._last[1]]), np.zeros(1, np.int8)

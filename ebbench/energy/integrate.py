@@ -1,0 +1,389 @@
+"""Joules from readings: a pure function of one trace's readings and of intervals of time.
+
+Between two readings the power is the straight line through them, so that an interval's energy is a sum of trapezoids
+with the power interpolated at its exact edges: `segment_energy_j` and `energy_until_j` are the lines that compute a joule.
+The readings of a register are held instead, each change half way between the two readings that show it. An energy counter
+is interpolated at the edges. Where more than `max_gap_s` passes without a reading, nothing is bridged and nothing covered.
+
+All of it is done in one pass over any number of readings, in constant memory, for any number of intervals, nested or
+not: the sorted edges of the intervals cut time into cells, sums are kept per cell in extended precision, and an interval's
+sum is the difference of two running sums over cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ebbench.energy.batches import Chunk, Floats, Ints
+from ebbench.energy.counter import JOINED, REASONS, Codes, Knots, joints
+from ebbench.energy.integrals import Bools, Edges, Gap, Integrals
+from ebbench.energy.pace import LONG_INTERVALS, Pace, check_order, memory_s, valid_blocks
+from ebbench.energy.series import Series
+from ebbench.errors import InputError
+from ebbench.protocols import HOLD
+from ebbench.units import NS_PER_S
+
+#: BOOTTIME - MONOTONIC grows by more than this between two batches: the machine slept
+SLEEP_NS = 10_000_000
+#: gaps that are listed one by one; the rest is only counted
+LISTED_GAPS = 1000
+
+_ENERGY, _JUMP, _CROSS, _LONG, _SQUARE, _CHANGES = range(6)
+
+
+def segment_energy_j(before_w: Floats, after_w: Floats, interval_s: Floats) -> Floats:
+    """Energy between two neighbouring readings: the area under the line, or equally under a step half way."""
+    return 0.5 * (before_w + after_w) * interval_s
+
+
+def energy_until_j(before_w: Floats, rise_w: Floats, interval_s: Floats, since_s: Floats, holds: bool) -> Floats:
+    """Energy in the first `since_s` after a reading: the area under the line, or under a step half way."""
+    if holds:
+        return before_w * since_s + rise_w * np.maximum(since_s - 0.5 * interval_s, 0.0)
+    return before_w * since_s + 0.5 * rise_w * since_s * since_s / interval_s
+
+
+def integrate(
+    chunks: Iterable[Chunk],
+    series: Sequence[Series],
+    paces: Sequence[Pace],
+    starts_ns: Ints,
+    ends_ns: Ints,
+    max_gap_s: Optional[float] = None,
+) -> List[Integrals]:
+    """Integrate each series over the half-open intervals [starts_ns, ends_ns) in one pass over the chunks of ONE trace.
+
+    `paces` come from `survey` over the same chunks. Raises InputError for an interval that ends before it starts and for
+    readings whose time does not grow.
+    """
+    starts_ns, ends_ns = np.asarray(starts_ns, np.int64), np.asarray(ends_ns, np.int64)
+    if np.any(ends_ns < starts_ns):
+        at = int(np.argmax(ends_ns < starts_ns))
+        raise InputError(f"interval {at + 1} ends {(starts_ns[at] - ends_ns[at]) / NS_PER_S:g} s before it starts")
+    running = [_Running(s, p, starts_ns, ends_ns, max_gap_s) for s, p in zip(series, paces)]
+    rows = 0
+    last_ns: Optional[int] = None
+    ahead_ns: Optional[int] = None
+    notes: List[Dict[str, Any]] = []
+    for chunk in chunks:
+        before_ns, ahead_ns = ahead_ns, chunk.clocks.boottime_ns - chunk.clocks.monotonic_ns
+        slept = before_ns is not None and ahead_ns > before_ns + SLEEP_NS
+        notes.extend(chunk.notes)
+        check_order(chunk.time_ns, last_ns, rows)
+        for run in running:
+            run.add_chunk(chunk, slept)
+        if chunk.time_ns.size:
+            last_ns = int(chunk.time_ns[-1])
+            rows += chunk.time_ns.size
+    return [run.result(starts_ns, ends_ns, notes) for run in running]
+
+
+def probes_ns(series: Series, pace: Pace) -> Ints:
+    """Where to look around an edge (ns): five places over the time in which a step there would show, then four beyond.
+
+    A step of power at an edge reaches the readings (shifted by half the averaging time) from half the averaging time before
+    it to as much after it, and up to one update period later. Empty for a sensor without memory.
+    """
+    averaging_s, update_s = memory_s(series, pace)
+    if averaging_s + update_s == 0:
+        return np.zeros(0, np.int64)
+    inside = -averaging_s / 2 + (averaging_s + update_s) * np.arange(5) / 4
+    beyond = averaging_s * np.array([-1, -0.75, 0.75, 1]) + update_s * np.array([0, 0, 1, 1])
+    return np.rint(np.concatenate((inside, beyond)) * NS_PER_S).astype(np.int64)
+
+
+class _Running:
+    """The running sums of one series. Cell k ends at edge k: it holds the intervals between readings from the one that
+    edge k - 1 falls into up to, and not with, the one that edge k falls into; `_partial_j` is what an edge cuts off of its own.
+    """
+
+    def __init__(self, series: Series, pace: Pace, starts_ns: Ints, ends_ns: Ints, max_gap_s: Optional[float]) -> None:
+        self.series, self.pace = series, pace
+        self.max_gap_s = max_gap_s if max_gap_s is not None else pace.max_gap_s()
+        self._update_s = memory_s(series, pace)[1]
+        self._holds = series.rail.kind == HOLD or self._update_s > 0
+        self._knots = Knots(self.max_gap_s, pace.is_staircase) if series.is_counter else None
+        self._probes_ns = probes_ns(series, pace)
+        edges = np.concatenate((starts_ns, ends_ns)) + series.shift_ns
+        self._edges = np.unique(np.concatenate([edges] + [edges + p for p in self._probes_ns]))
+        m = self._edges.size
+        self._placed = 0
+        self._cells = np.zeros((6, m + 1), np.longdouble)
+        self._longest_s = np.zeros(m + 1)
+        self._partial_j, self._interval_s, self._place = np.zeros(m), np.zeros(m), np.zeros(m)
+        self._before_w, self._step_w, self._inside = np.zeros(m), np.zeros(m), np.zeros(m, bool)
+        self._edge_jump_j2, self._edge_cross_j2 = np.zeros(m), np.zeros(m)
+        self._covered_ns, self._readings = np.zeros(m, np.int64), np.zeros(m, np.int64)
+        self._last: Optional[Tuple[int, float]] = None
+        self._first_ns = 0
+        self._changed_ns = 0
+        self._last_jump_j = self._last_w = 0.0
+        self._jump_j2 = self._jump_j4 = self._cross_j2 = 0.0
+        self._count = self._gap_ns = self._gap_count = self._saturated = 0
+        self._low_w, self._high_w = np.inf, -np.inf
+        self._gaps: List[Gap] = []
+        self._slept = False
+
+    def add_chunk(self, chunk: Chunk, slept: bool) -> None:
+        """Take the readings of the next chunk; `slept`: the machine slept between the last one and this."""
+        self._slept |= slept
+        for time_ns, value in valid_blocks(self.series, chunk):
+            if time_ns.size == 0:
+                continue
+            if self._knots is not None:
+                self._add(*self._knots.pick(time_ns, value, self._slept))
+            else:
+                self._watch(value)
+                self._add(time_ns, value, None)
+            self._slept = False
+
+    def _watch(self, power_w: Floats) -> None:
+        """Keep the range of power, and count readings at the end of the rail's range."""
+        self._low_w = min(self._low_w, float(power_w.min()))
+        self._high_w = max(self._high_w, float(power_w.max()))
+        limit_w = self.series.rail.range_w
+        if limit_w is not None and self._high_w >= limit_w * (1 - 1e-9):
+            self._saturated += int(np.count_nonzero(power_w >= limit_w * (1 - 1e-9)))
+
+    def _add(self, time_ns: Ints, value: Floats, codes: Optional[Codes]) -> None:
+        """Take further readings. `codes`: what lies before each; None where that is still to be found out."""
+        if time_ns.size == 0:
+            return
+        if self._last is None:
+            self._first_ns = self._changed_ns = int(time_ns[0])
+            self._placed = int(np.searchsorted(self._edges, time_ns[0], "left"))
+            between = None if codes is None else codes[1:]
+        else:
+            time_ns = np.concatenate((np.array([self._last[0]]), time_ns))
+            value = np.concatenate((np.array([self._last[1]]), value))
+            between = codes
+        if codes is None:
+            between = joints(time_ns, value, self.max_gap_s, self._slept and self._last is not None, is_counter=False)
+        self._last = int(time_ns[-1]), float(value[-1])
+        if time_ns.size > 1:
+            self._add_intervals(time_ns, value, between)
+
+    def _add_intervals(self, time_ns: Ints, value: Floats, codes: Optional[Codes]) -> None:
+        """Add what lies between the readings at `time_ns`, of which the first was there before."""
+        interval_s: Floats = np.diff(time_ns) * (1 / NS_PER_S)
+        rise = np.diff(value)
+        if self.series.is_counter:
+            energy_j, rise_w = self._of_counter(rise, interval_s, codes)
+        else:
+            energy_j, rise_w = segment_energy_j(value[:-1], value[1:], interval_s), rise
+        broken = None if codes is None else codes != JOINED
+        if broken is not None:
+            energy_j[broken] = rise[broken] = 0.0
+        jump_j, cross_j2 = self._jumps_j(time_ns, rise, interval_s)
+
+        first, last = self._placed, int(np.searchsorted(self._edges, time_ns[-1], "left"))
+        edges = self._edges[first:last]
+        at = np.searchsorted(time_ns, edges, "right") - 1  # the reading at or before each edge
+        cells = slice(first, last + 1)
+        self._cells[_ENERGY, cells] += _sums(energy_j, at)
+        jump_j2 = jump_j * jump_j
+        self._jump_j2 += float(jump_j2.sum())
+        self._jump_j4 += float(np.dot(jump_j2, jump_j2))
+        self._cross_j2 += float(cross_j2.sum())
+        self._cells[_JUMP, cells] += _sums(jump_j2, at)
+        self._cells[_CROSS, cells] += _sums(cross_j2, at)
+        self._add_long(interval_s, broken, at, cells)
+        if not self.series.is_counter:
+            self._cells[_SQUARE, cells] += _sums(value[1:] * value[1:], at)
+        if self.series.rail.resolution_w is not None:
+            self._cells[_CHANGES, cells] += _sums((rise != 0).astype(np.float64), at)
+        self._longest_s[cells] = np.maximum(self._longest_s[cells], _largest(interval_s, at))
+        if edges.size:
+            where = slice(first, last)
+            self._edge_jump_j2[where], self._edge_cross_j2[where] = jump_j2[at], cross_j2[at]
+            self._place_edges(where, edges, time_ns, value, interval_s, rise_w, at, broken)
+        if broken is not None:
+            self._add_gaps(time_ns, codes, broken)
+        self._count += time_ns.size - 1
+        self._placed = last
+
+    def _place_edges(
+        self, where: slice, edges: Ints, time_ns: Ints, value: Floats, interval_s: Floats, rise_w: Floats, at: Ints,
+        broken: Optional[Bools],
+    ) -> None:  # fmt: skip
+        """Cut at the edges that fall between these readings; `at`: the reading before each."""
+        since_ns = edges - time_ns[at]
+        since_s: Floats = since_ns.astype(np.float64) / NS_PER_S
+        within_s = interval_s[at]
+        if self.series.is_counter:
+            self._partial_j[where] = (value[at + 1] - value[at]) * since_s / within_s
+            self._before_w[where] = (value[at + 1] - value[at]) / within_s
+        else:
+            self._partial_j[where] = energy_until_j(value[at], rise_w[at], within_s, since_s, self._holds)
+            self._before_w[where] = value[at]
+        self._interval_s[where], self._place[where], self._step_w[where] = within_s, since_s / within_s, rise_w[at]
+        self._covered_ns[where] = edges - self._first_ns - self._gap_ns
+        self._readings[where] = self._count + at + (since_ns > 0)
+        self._inside[where] = True
+        if broken is not None:
+            gap_ns = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.where(broken, np.diff(time_ns), 0))))
+            self._covered_ns[where] -= gap_ns[at] + np.where(broken[at], since_ns, 0)
+            outside = np.flatnonzero(broken[at]) + where.start
+            self._partial_j[outside] = self._interval_s[outside] = self._step_w[outside] = 0.0
+            self._inside[outside] = self._place[outside] > 0  # at the reading before the gap the power is known
+            self._inside[outside] = ~self._inside[outside]
+
+    def _of_counter(self, rise_j: Floats, interval_s: Floats, codes: Optional[Codes]) -> Tuple[Floats, Floats]:
+        """Energies between a counter's knots, and how much the power differs from the neighbours'."""
+        power_w = rise_j / interval_s
+        good = power_w if codes is None else power_w[codes == JOINED]
+        if good.size:
+            self._low_w, self._high_w = min(self._low_w, float(good.min())), max(self._high_w, float(good.max()))
+        around_w = np.concatenate(([self._last_w if self._count else power_w[0]], power_w, power_w[-1:]))
+        self._last_w = float(power_w[-1])
+        step_w = np.maximum(np.abs(power_w - around_w[:-2]), np.abs(power_w - around_w[2:]))
+        return rise_j.copy(), step_w
+
+    def _jumps_j(self, time_ns: Ints, rise_w: Floats, interval_s: Floats) -> Tuple[Floats, Floats]:
+        """h dP of each interval between readings (J), and its product with the one before."""
+        if self.series.is_counter:
+            return np.zeros_like(interval_s), np.zeros_like(interval_s)
+        if self._holds:
+            return self._held_jumps_j(time_ns, rise_w, interval_s)
+        jump_j = rise_w * interval_s
+        cross_j2 = np.empty_like(jump_j)
+        cross_j2[0] = jump_j[0] * self._last_jump_j
+        np.multiply(jump_j[1:], jump_j[:-1], out=cross_j2[1:])
+        self._last_jump_j = float(jump_j[-1])
+        return jump_j, cross_j2
+
+    def _held_jumps_j(self, time_ns: Ints, rise_w: Floats, interval_s: Floats) -> Tuple[Floats, Floats]:
+        """The same of a register: the power may have changed at any time since the change before, one update ago at most."""
+        jump_j, cross_j2 = np.zeros_like(rise_w), np.zeros_like(rise_w)
+        changed = np.flatnonzero(rise_w)
+        if changed.size:
+            now_ns = time_ns[changed + 1]
+            since_s = np.diff(np.concatenate((np.array([self._changed_ns]), now_ns))) / NS_PER_S
+            longest_s = np.maximum(interval_s[changed], self._update_s)
+            jump_j[changed] = rise_w[changed] * np.minimum(since_s, longest_s)
+            before_j = np.concatenate((np.array([self._last_jump_j]), jump_j[changed[:-1]]))
+            is_next = since_s < LONG_INTERVALS * longest_s + interval_s[changed]
+            cross_j2[changed] = np.where(is_next, before_j * jump_j[changed], 0.0)
+            self._changed_ns, self._last_jump_j = int(now_ns[-1]), float(jump_j[changed[-1]])
+        return jump_j, cross_j2
+
+    def _add_long(self, interval_s: Floats, broken: Optional[Bools], at: Ints, cells: slice) -> None:
+        """Sum the squares of what exceeds the median interval, of intervals that are interpolated and still long."""
+        median_s = self.pace.interval_s
+        if not interval_s.max() > LONG_INTERVALS * median_s or self.series.is_counter:
+            return
+        excess_s = np.where(interval_s > LONG_INTERVALS * median_s, interval_s - median_s, 0.0)
+        if broken is not None:
+            excess_s[broken] = 0.0
+        self._cells[_LONG, cells] += _sums(excess_s * excess_s, at)
+
+    def _add_gaps(self, time_ns: Ints, codes: Optional[Codes], broken: Bools) -> None:
+        assert codes is not None
+        for i in np.flatnonzero(broken):
+            start_ns, end_ns = int(time_ns[i]), int(time_ns[i + 1])
+            self._gap_ns += end_ns - start_ns
+            self._gap_count += 1
+            if len(self._gaps) < LISTED_GAPS:
+                self._gaps.append(Gap(start_ns, end_ns, REASONS.get(int(codes[i]), "")))
+
+    def result(self, starts_ns: Ints, ends_ns: Ints, notes: Sequence[Dict[str, Any]]) -> Integrals:
+        """The integrals over all intervals, once all chunks were taken."""
+        if self._knots is not None:
+            self._add(*self._knots.rest())
+        self._close()
+        start = np.searchsorted(self._edges, starts_ns + self.series.shift_ns)
+        end = np.searchsorted(self._edges, ends_ns + self.series.shift_ns)
+        sums = np.cumsum(self._cells[:, :-1], axis=1)
+        between = (sums[:, end] - sums[:, start]).astype(np.float64)
+        covered_s = (self._covered_ns[end] - self._covered_ns[start]) / NS_PER_S
+        readings = self._readings[end] - self._readings[start]
+        is_covered = (covered_s > 0) | ((starts_ns == ends_ns) & self._inside[start])
+        energy_j = between[_ENERGY] + (self._partial_j[end] - self._partial_j[start])
+        return Integrals(
+            series=self.series,
+            pace=self.pace,
+            max_gap_s=self.max_gap_s,
+            duration_s=(ends_ns - starts_ns) / NS_PER_S,
+            covered_s=covered_s,
+            energy_j=np.where(is_covered, energy_j, np.nan),
+            readings=readings,
+            longest_s=self._longest(start, end),
+            jump_j2=np.maximum(between[_JUMP] - self._edge_jump_j2[start], 0.0),
+            cross_j2=between[_CROSS] - self._edge_cross_j2[start],
+            long_s2=np.maximum(between[_LONG], 0.0),
+            mean_square_w2=between[_SQUARE] / np.maximum(readings, 1),
+            changes=between[_CHANGES],
+            start=self._edges_at(start, starts_ns),
+            end=self._edges_at(end, ends_ns),
+            low_w=self._low_w,
+            high_w=self._high_w,
+            whole_jump_j2=self._jump_j2,
+            whole_jump_j4=self._jump_j4,
+            whole_cross_j2=self._cross_j2,
+            first_ns=self._first_ns if self._last else None,
+            last_ns=self._last[0] if self._last else None,
+            saturated=self._saturated,
+            gaps=tuple(Gap(g.start_ns, g.end_ns, g.reason or _reason(g, notes)) for g in self._gaps),
+            gap_count=self._gap_count,
+            starts_ns=starts_ns,
+            ends_ns=ends_ns,
+        )
+
+    def _close(self) -> None:
+        """Place the edges behind the last reading: nothing is covered there."""
+        if self._last is None:
+            return
+        where = slice(self._placed, self._edges.size)
+        self._covered_ns[where] = self._last[0] - self._first_ns - self._gap_ns
+        self._readings[where] = self._count + (self._edges[where] > self._last[0])
+        self._before_w[where] = self._last_w if self.series.is_counter else self._last[1]
+        self._inside[where] = self._edges[where] == self._last[0]
+        self._placed = self._edges.size
+
+    def _edges_at(self, index: Ints, edges_ns: Ints) -> Edges:
+        power_w = self._before_w + self._place * (0.0 if self.series.is_counter else self._step_w)
+        around_ns = (edges_ns + self.series.shift_ns)[:, None] + self._probes_ns
+        around_w = power_w[np.searchsorted(self._edges, around_ns)]
+        return Edges(self._interval_s[index], self._place[index], self._step_w[index], around_w)
+
+    def _longest(self, start: Ints, end: Ints) -> Floats:
+        """The longest of the cells `start` + 1 .. `end` and of the interval that the end lies in."""
+        inner = _range_max(self._longest_s, start + 1, end)
+        return np.maximum(inner, np.where(self._place[end] > 0, self._interval_s[end], 0.0))
+
+
+def _sums(values: Floats, at: Ints) -> Floats:
+    """Sums of `values` between neighbouring places `at` (rising, repeats allowed): [len(at) + 1], 0 where empty."""
+    begins = np.concatenate((np.zeros(1, np.int64), at))
+    sums = np.add.reduceat(values, begins)
+    sums[:-1][begins[1:] == begins[:-1]] = 0.0
+    return sums
+
+
+def _largest(values: Floats, at: Ints) -> Floats:
+    """As `_sums`, the largest."""
+    begins = np.concatenate((np.zeros(1, np.int64), at))
+    largest = np.maximum.reduceat(values, begins)
+    largest[:-1][begins[1:] == begins[:-1]] = 0.0
+    return largest
+
+
+def _range_max(values: Floats, first: Ints, last: Ints) -> Floats:
+    """The largest of ``values[first..last]``, 0 where last < first; by a table of the maxima over powers of two."""
+    length = np.maximum(last - first + 1, 0)
+    result = np.zeros(first.size)
+    table, width = values, 1
+    while width <= values.size:
+        here = np.flatnonzero((length >= width) & (length < 2 * width))
+        result[here] = np.maximum(table[first[here]], table[last[here] - width + 1])
+        table = np.maximum(table[:-width], table[width:])
+        width *= 2
+    return result
+
+
+def _reason(gap: Gap, notes: Sequence[Dict[str, Any]]) -> str:
+    said = [str(n["reason"]) for n in notes if gap.start_ns <= n["t_ns"] <= gap.end_ns]
+    length = f"no reading for {(gap.end_ns - gap.start_ns) / NS_PER_S:.3g} s"
+    return f"{length}: {said[0]}" if said else length

@@ -1,0 +1,256 @@
+"""How far an energy may be from the truth: a table of components in the manner of the GUM (JCGM 100:2008).
+
+Each component is a standard uncertainty (k = 1, J). The stated half width is U = 2 * sqrt(sum of squares), k = 2. What the
+meter does not tell (its gain, say) is None, "unknown", and U covers only what is known.
+
+sampling    what the power did between readings (`_sampling_j`)
+edges       where in the interval around an edge the power stepped (`_edges_j`)
+lag         what a sensor that averages, or keeps its value, smears over the edges (`_lag_j`)
+gaps        what happened in intervals that were long but interpolated
+unresolved  the power was hardly looked at: fewer than five readings or updates (`_unresolved_j`)
+counter     one step of an energy counter at each edge
+gain, offset, resolution, time_base    the meter's own, common to all readings of a rail
+
+The constants were fitted by Monte Carlo over known waveforms and sensors; tests/energy/test_uncertainty.py holds the table.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Dict, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ebbench.energy.batches import Floats, Ints
+from ebbench.energy.integrals import Bools, Edges, Integrals
+from ebbench.energy.pace import memory_s
+
+#: worst rate of CLOCK_MONOTONIC against true time (rectangular): what NTP may slew it by
+TIME_BASE = 500e-6
+#: a phase with fewer readings (or updates of a register) is unresolved
+FEW = 5.0
+#: components that are the same for all phases of a rail: in a sum they add, they never average down
+COMMON = ("gain", "offset", "resolution", "unresolved", "time_base")
+COVERAGE_FACTOR = 2.0
+
+_ROOT3, _ROOT12 = math.sqrt(3.0), math.sqrt(12.0)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The uncertainties of m energies.
+
+    `components_j`: standard uncertainties (J) by name, float64 [m], None = unknown. `bias_j`: by how much each energy errs
+    if every step of power near its edges lies exactly at the edge; it grows with their number where phases repeat.
+    """
+
+    components_j: Dict[str, Optional[Floats]]
+    bias_j: Floats
+    unresolved: Bools
+
+    @property
+    def half_width_j(self) -> Floats:
+        """Half widths of the k = 2 intervals (J)."""
+        known = [c for c in self.components_j.values() if c is not None]
+        half_width_j: Floats = COVERAGE_FACTOR * np.sqrt(np.sum(np.square(known), axis=0))
+        return half_width_j
+
+
+def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
+    """The budget of every energy in `integrals`; `time_base` is 0 where the truth runs on the same clock (simulated)."""
+    rail = integrals.series.rail
+    energy_j = np.abs(np.nan_to_num(integrals.energy_j))
+    covered_s = integrals.covered_s
+    edges_j, edge_bias_j = _edges_j(integrals)
+    lag_j, lag_bias_j = _lag_j(integrals)
+    unresolved_j, unresolved = _unresolved_j(integrals)
+    components: Dict[str, Optional[Floats]] = {
+        "gain": None if rail.gain_ratio is None else rail.gain_ratio * energy_j,
+        "offset": None if rail.offset_w is None else rail.offset_w * covered_s,
+        "resolution": _resolution_j(integrals),
+        "sampling": _sampling_j(integrals),
+        "edges": edges_j,
+        "lag": lag_j,
+        "gaps": _gaps_j(integrals),
+        "unresolved": unresolved_j,
+        "time_base": time_base / _ROOT3 * energy_j,
+    }
+    if integrals.series.is_counter:
+        components["counter"] = _counter_j(integrals)
+    return Budget(components, edge_bias_j + lag_bias_j, unresolved)
+
+
+def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
+    """Components (k = 1, J) of the sum of energies; each part gives a budget and which of its energies are summed.
+
+    What is common to the energies adds, the rest adds in squares. The errors at edges do both: repeated phases whose power
+    steps exactly at their edges all err to the same side, so their signed bias is summed too.
+    """
+    names = list(dict.fromkeys(name for b, _ in parts for name in b.components_j))
+    found: Dict[str, Optional[float]] = {}
+    for name in names:
+        values = [
+            None if c is None else c[at] for b, at in parts for c in [b.components_j.get(name, np.zeros(0))] if at.size
+        ]
+        if any(v is None for v in values):
+            found[name] = None
+        elif name in COMMON:
+            found[name] = float(sum(v.sum() for v in values if v is not None and v.size))
+        else:
+            found[name] = math.sqrt(sum(float(np.dot(v, v)) for v in values if v is not None))
+    bias_j = [b.bias_j[at] for b, at in parts]
+    together_j2 = sum(float(b.sum()) for b in bias_j) ** 2 - sum(float(np.dot(b, b)) for b in bias_j)
+    if together_j2 > 0:
+        found["edges"] = math.hypot(found.get("edges") or 0.0, math.sqrt(together_j2))
+    return found
+
+
+def merged(budgets: Sequence[Budget]) -> Budget:
+    """The budget of m energies that are each the sum of what several traces gave (0 where a trace gave nothing)."""
+    if len(budgets) == 1:
+        return budgets[0]
+    components: Dict[str, Optional[Floats]] = {}
+    for name in dict.fromkeys(name for b in budgets for name in b.components_j):
+        values = [b.components_j[name] for b in budgets if name in b.components_j]
+        known = [v for v in values if v is not None]
+        if len(known) < len(values):
+            components[name] = None
+        else:
+            stacked = np.stack(known)
+            components[name] = stacked.sum(axis=0) if name in COMMON else np.sqrt(np.square(stacked).sum(axis=0))
+    bias_j: Floats = np.sum([b.bias_j for b in budgets], axis=0)
+    return Budget(components, bias_j, np.logical_and.reduce([b.unresolved for b in budgets]))
+
+
+def half_width_j(components_j: Dict[str, Optional[float]]) -> float:
+    """U = 2 * sqrt(sum of squares) over the components that are known (J)."""
+    return COVERAGE_FACTOR * math.sqrt(sum(c * c for c in components_j.values() if c is not None))
+
+
+def _sampling_j(integrals: Integrals) -> Floats:
+    """Standard uncertainty of the interpolation between the readings inside.
+
+    A step dP at a uniformly random place of its interval h has the variance (h dP)^2 / 12 about the line; a smooth curve has
+    none, and there neighbouring h dP agree, so that their products are taken off. Readings that scatter (noise, or a wave
+    faster than the readings) show as neighbouring h dP of opposite sign; then the sum becomes n * (h sigma)^2.
+    What happens rarely may have happened here unseen: one event of the size met in the whole trace is added.
+    """
+    inside_j2 = _interpolation_j2(integrals.jump_j2, integrals.cross_j2)
+    whole_j2 = float(_interpolation_j2(np.array(integrals.whole_jump_j2), np.array(integrals.whole_cross_j2)))
+    if whole_j2 == 0 or integrals.first_ns is None or integrals.last_ns is None:
+        return np.sqrt(inside_j2)
+    event_j2 = 2 * whole_j2 / integrals.whole_jump_j2 * integrals.whole_jump_j4 / integrals.whole_jump_j2
+    whole_s = (integrals.last_ns - integrals.first_ns) * 1e-9
+    events = whole_j2 / event_j2 * integrals.covered_s / whole_s
+    return np.sqrt(inside_j2 + event_j2 * np.minimum(events, 1.0))
+
+
+def _interpolation_j2(jump_j2: Floats, cross_j2: Floats) -> Floats:
+    return np.maximum(jump_j2 - cross_j2, 0.0) / 12 + 0.75 * np.maximum(-cross_j2, 0.0)
+
+
+def _edges_j(integrals: Integrals) -> Tuple[Floats, Floats]:
+    """Standard uncertainty of cutting at both edges, and the error if both steps lie exactly at them.
+
+    In the interval h that holds an edge at place u, a step dP may lie anywhere. The line errs by -dP h (1-u)^2 / 2 (step at
+    or before the edge) to dP h (1-u^2) / 2 (step at the interval's end) on the part after the edge.
+    """
+    bounds, biases = [], []
+    for edge, outside, sign in (
+        (integrals.start, integrals.start.place, -1.0),
+        (integrals.end, 1 - integrals.end.place, 1.0),
+    ):
+        jump_j = edge.interval_s * edge.step_w
+        if integrals.series.is_counter:  # the mean over the interval is known: at most dP h u (1-u)
+            bounds.append(np.abs(jump_j) * edge.place * (1 - edge.place))
+            biases.append(np.zeros_like(jump_j))
+        else:
+            bounds.append(np.abs(jump_j) * (1 - outside**2) / 2)
+            biases.append(sign * jump_j * (1 - outside) ** 2 / 2)
+    return np.sqrt((bounds[0] ** 2 + bounds[1] ** 2) / 3), biases[0] + biases[1]
+
+
+def _lag_j(integrals: Integrals) -> Tuple[Floats, Floats]:
+    """Standard uncertainty of a sensor that averages over a time a or keeps its value for a time T, and its signed part.
+
+    A step D exactly at an edge is smeared evenly to both sides by a centred average: D a / 8 leaks out. Ripple faster than a
+    shows as what is left in the average. A register shows a step up to T late, on average T / 2.
+    """
+    averaging_s, update_s = memory_s(integrals.series, integrals.pace)
+    zero = np.zeros_like(integrals.covered_s)
+    if averaging_s + update_s == 0:
+        return zero, zero
+    sharper = np.maximum(1.0, averaging_s / np.maximum(integrals.duration_s, 1e-9))
+    step_start_w, step_end_w = (_step_w(e) * sharper for e in (integrals.start, integrals.end))
+    leak_j = averaging_s / 8 * (step_end_w - step_start_w)
+    both_j2 = (averaging_s / 8) ** 2 * (step_start_w**2 + step_end_w**2)
+    ripple_j2 = (0.3 * averaging_s) ** 2 * (_ripple_w(integrals.start) ** 2 + _ripple_w(integrals.end) ** 2)
+    late_w = integrals.end.around_w[:, 0] - integrals.start.around_w[:, 0]
+    late_j2 = update_s**2 * (late_w**2 + 0.25 * _step_w(integrals.end) ** 2)
+    variance_j2 = np.maximum(leak_j**2, both_j2) / 3 + ripple_j2 + late_j2 / 3
+    return np.sqrt(variance_j2), leak_j - update_s / 2 * late_w
+
+
+def _step_w(edge: Edges) -> Floats:
+    """By how much the power around an edge changes over the time in which a step at the edge would show."""
+    return edge.around_w[:, 4] - edge.around_w[:, 0]
+
+
+def _ripple_w(edge: Edges) -> Floats:
+    """What the power around an edge does beyond one step: its way up and down in time, less the step."""
+    in_time = edge.around_w[:, [5, 6, 0, 1, 2, 3, 4, 7, 8]]
+    way_w: Floats = np.abs(np.diff(in_time, axis=1)).sum(axis=1)
+    return way_w - np.abs(_step_w(edge))
+
+
+def _gaps_j(integrals: Integrals) -> Floats:
+    """In what exceeds a median interval the power may have been anywhere in the spread of this phase's readings."""
+    mean_w = np.nan_to_num(integrals.energy_j) / np.maximum(integrals.covered_s, 1e-9)
+    variance_w2 = np.maximum(integrals.mean_square_w2 - mean_w**2, 0.0)
+    return np.sqrt(integrals.long_s2 * variance_w2)
+
+
+def _unresolved_j(integrals: Integrals) -> Tuple[Floats, Bools]:
+    """Standard uncertainty of phases with fewer than five readings or updates: the trace's range of power over their time."""
+    averaging_s, _ = memory_s(integrals.series, integrals.pace)
+    apart_s = _apart_s(integrals)
+    few = (_looks(integrals) < FEW) & (integrals.covered_s > 0)
+    if integrals.first_ns is None:
+        return np.zeros_like(integrals.covered_s), few
+    sharper = np.maximum(1.0, averaging_s / np.maximum(integrals.duration_s, 1e-9))
+    mean_w = np.nan_to_num(integrals.energy_j) / np.maximum(integrals.covered_s, 1e-12)
+    away_w = np.maximum(integrals.high_w - mean_w, mean_w - integrals.low_w) * sharper
+    unseen_s = np.minimum(integrals.covered_s, apart_s)
+    return np.where(few, away_w * unseen_s / _ROOT3, 0.0), few
+
+
+def _apart_s(integrals: Integrals) -> float:
+    """Time between two independent looks at the power: the median interval, or the register's update period if longer."""
+    update_s = memory_s(integrals.series, integrals.pace)[1]
+    return max(integrals.pace.interval_s, update_s) if integrals.pace.readings > 1 else math.inf
+
+
+def _looks(integrals: Integrals) -> Floats:
+    """How many times the power was looked at in each interval: readings, or updates where a register is read more often."""
+    return np.minimum(integrals.readings, integrals.covered_s / _apart_s(integrals))
+
+
+def _resolution_j(integrals: Integrals) -> Optional[Floats]:
+    """One step q of the reading: a steady power is off by up to q/2 all the time, one that scatters over steps is not.
+
+    Readings that toggle between two steps with the variance s^2 are off by sqrt(q^2/4 - s^2).
+    """
+    step_w = integrals.series.rail.resolution_w
+    if integrals.series.is_counter:
+        return np.zeros_like(integrals.covered_s)
+    if step_w is None:
+        return None
+    scatter_w2 = integrals.changes / np.maximum(_looks(integrals), 1.0) * step_w**2 / 2
+    return np.sqrt(np.maximum(step_w**2 / 4 - scatter_w2, 0.0) / 3) * integrals.covered_s
+
+
+def _counter_j(integrals: Integrals) -> Optional[Floats]:
+    """Half a count at each edge, rectangular; None where the size of a count is unknown."""
+    step_j = integrals.series.step_j
+    return None if step_j is None else np.full_like(integrals.covered_s, math.sqrt(2) * step_j / _ROOT12)
