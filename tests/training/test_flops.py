@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+
+from ebbench.errors import ConfigError, InputError
+from ebbench.training.flops import document, training_flops, uniform_widths
+from ebbench.training.mask_file import save_masks
+from ebbench.training.masks import draw_mask
+from ebbench.training.models import MODELS, build_model
+
+VGG16 = MODELS["vgg16"].widths
+
+
+def paper(method, **settings):
+    return document("vgg16", "cifar10", method, convention="paper", **settings)["total_flops"] / 1e15
+
+
+@pytest.mark.parametrize(("method", "published", "computed"), [("lt", 30.3, 30.24), ("snip", 15.1, 15.12)])
+def test_dense_rows_of_table_2(method, published, computed):
+    assert paper(method) == pytest.approx(computed, rel=1e-12)
+    assert paper(method) == pytest.approx(published, rel=0.0025)
+
+
+@pytest.mark.parametrize(("ratio", "computed"), [(0.1, 27.36), (0.3, 22.56), (0.5, 18.96), (0.7, 16.56)])
+def test_thinet_rows_of_table_2_follow_from_uniform_widths(ratio, computed):
+    assert paper("thinet", prune_ratio=ratio, widths="uniform") == pytest.approx(computed, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("method", "ticket", "gflops", "computed"),
+    [("eb-ff", 23, 0.51, 12.65), ("eb-reinit", 23, 0.51, 14.41), ("eb-ff", 16, 0.386, 9.85), ("ns", None, 0.44, 25.68)],
+)
+def test_rows_of_table_2_that_need_a_stated_pruned_forward(method, ticket, gflops, computed):
+    assert paper(method, ticket_epoch=ticket, pruned_forward=gflops) == pytest.approx(computed, abs=0.005)
+
+
+def test_the_exact_total_is_epochs_times_images_times_a_step():
+    found = document("vgg16", "cifar10", "dense")
+    step = 6 * 313_201_664 - 2 * 64 * 27 * 1024
+    assert found["total_flops"] == 160 * 50_000 * step
+    assert training_flops(build_model("vgg16", 10), 160 * 50_000) == found["total_flops"]
+    assert found["evaluation"]["flops"] == 160 * 10_000 * 2 * 313_201_664
+    assert (found["forward_flops"], found["forward_macs"]) == (626_403_328, 313_201_664)
+    assert (found["parameters"], found["prunable_channels"]) == (14_724_042, 4224)
+
+
+@pytest.mark.parametrize(
+    ("method", "phases"),
+    [
+        ("dense", [("train", 160)]),
+        ("eb-ff", [("search", 20), ("retrain", 140)]),
+        ("eb-reinit", [("search", 20), ("retrain", 160)]),
+        ("lt", [("train", 160), ("retrain", 160)]),
+    ],
+)
+def test_each_method_has_its_phases_and_the_total_is_their_sum(method, phases):
+    found = document("vgg16-small", "synthetic", method, ticket_epoch=20, prune_ratio=0.5)
+    assert [(p["phase"], p["epochs"]) for p in found["phases"]] == phases
+    assert found["total_flops"] == sum(p["flops"] for p in found["phases"])
+    assert all(p["images"] == 2000 for p in found["phases"])
+    json.dumps(found, allow_nan=False)
+
+
+def test_what_was_not_said_is_listed_as_assumed():
+    assert len(document("vgg16-small", "synthetic", "eb-ff")["assumptions"]) == 3
+    found = document("vgg16-small", "synthetic", "eb-ff", ticket_epoch=9, prune_ratio=0.3, widths="uniform")
+    assert found["assumptions"] == []
+    assert found["pruned"]["widths"] == [5, 5, 11, 11, 22, 22, 22, 44, 44, 44, 44, 44, 44]
+
+
+def test_uniform_widths_take_the_ratio_as_it_was_typed():
+    assert uniform_widths([10, 100, 1], 0.9) == (1, 10, 1)
+    assert uniform_widths([64, 512], 0.3) == (44, 358)
+
+
+def test_widths_come_from_the_last_mask_of_a_run(tmp_path):
+    rng = np.random.default_rng(1)
+    masks = [draw_mask(rng.random(sum(VGG16), dtype=np.float32), 0.5, VGG16) for _ in range(3)]
+    save_masks(tmp_path / "masks.npz", np.stack(masks), [1, 2, 3], np.zeros((3, sum(VGG16))))
+    wanted = [int(part.sum()) for part in np.split(masks[-1], np.cumsum(VGG16)[:-1])]
+    for place in (tmp_path, tmp_path / "masks.npz"):
+        assert document("vgg16", "cifar10", "ns", widths=str(place))["pruned"]["widths"] == wanted
+
+
+@pytest.mark.parametrize("text", ["[%s]", "%s\n"])
+def test_widths_come_from_a_file_of_numbers(tmp_path, text):
+    (tmp_path / "w.txt").write_text(text % ", ".join(str(w // 2) for w in VGG16))
+    same = document("vgg16", "cifar10", "ns", prune_ratio=0.5)["total_flops"]
+    assert document("vgg16", "cifar10", "ns", widths=str(tmp_path / "w.txt"))["total_flops"] == same
+
+
+def test_images_of_an_archive_are_counted(tmp_path):
+    images = np.zeros((7, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=np.arange(7) % 2, x_test=images[:2], y_test=[0, 1])
+    assert document("vgg16-small", f"npz:{tmp_path / 'a.npz'}", "dense")["phases"][0]["images"] == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"method": "ebff"}, "did you mean 'eb-ff'"),
+        ({"dataset": "cifar"}, "unknown dataset 'cifar'"),
+        ({"model": "vgg"}, "unknown model 'vgg'"),
+        ({"convention": "exactly"}, "did you mean 'exact'"),
+        ({"prune_ratio": 1.0}, r"outside \(0, 1\)"),
+        ({"ticket_epoch": 161}, r"outside 1\.\.160"),
+        ({"ticket_epoch": 0}, r"outside 1\.\.160"),
+        ({"epochs": 0}, "below 1"),
+        ({"pruned_forward": -1.0}, "above 0"),
+        ({"pruned_forward": 0.3, "widths": "uniform"}, "give one of them"),
+    ],
+)
+def test_bad_settings_are_one_clear_line(settings, line):
+    with pytest.raises(ConfigError, match=line):
+        document(**{"model": "vgg16-small", "dataset": "synthetic", "method": "eb-ff", **settings})
+
+
+@pytest.mark.parametrize("content", ["a, b", "[1, 2", "1 2 3", "[0" + ", 4" * 12 + "]", "[9" + ", 4" * 12 + "]", "{}"])
+def test_a_bad_file_of_widths_is_one_clear_line(tmp_path, content):
+    (tmp_path / "w").write_text(content)
+    with pytest.raises(InputError, match=r"widths|kept channels"):
+        document("vgg16-small", "synthetic", "ns", widths=str(tmp_path / "w"))
+
+
+def test_a_missing_file_of_widths_says_what_may_stand_there(tmp_path):
+    with pytest.raises(InputError, match="'uniform', a run folder or a file"):
+        document("vgg16-small", "synthetic", "ns", widths=str(tmp_path / "nothing"))
