@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.config import MeterRef
-from ebbench.environment import device_tree
+from ebbench.environment import below_root, device_tree, is_jetson
 from ebbench.errors import ConfigError, EbbenchError, MeterError, nearest
 from ebbench.protocols import Availability, Board, MeterRequest
 
@@ -76,7 +76,7 @@ def choose_board(name: str = "auto") -> Optional[Board]:
     """
     known = boards()
     if name == "auto":
-        return identify(known.values(), *device_tree())
+        return identify(known.values(), *device_tree()) or _by_files(known.values())
     if name not in known:
         raise ConfigError(f"unknown board {name!r}; {nearest(name, ['auto', *known])}")
     return known[name]
@@ -90,6 +90,14 @@ def identify(known: Iterable[Board], model: Optional[str], compatible: Sequence[
         texts += [(part, text.lower()) for part in board.facts.get("compatible", []) for text in compatible]
         matches += [(len(part), board.name, board) for part, text in texts if part.lower() in text]
     return max(matches, key=lambda match: match[:2])[2] if matches else None
+
+
+def _by_files(known: Iterable[Board]) -> Optional[Board]:
+    """The board all of whose `files` are there, for machines without a device tree; never for a Jetson of an unknown kind."""
+    if is_jetson():
+        return None
+    candidates = [board for board in known if board.facts.get("files")]
+    return next((b for b in candidates if all(below_root(file).exists() for file in b.facts["files"])), None)
 
 
 def choose_meters(

@@ -39,9 +39,8 @@ class FileReader:
         if self._handle is None:
             raise MeterError(f"{self.path}: already closed")
         try:
-            if self._follow and os.fstat(self._handle).st_nlink == 0:
-                self.close()
-                self._open()
+            if self._follow:
+                self._follow_replaced()
             text = os.pread(self._handle, _LONGEST, 0).decode("ascii", "replace").strip("\0 \t\r\n")  # type: ignore[arg-type]
         except OSError as error:
             raise MeterError(f"{self.path}: {error.strerror}; the sensor did not answer") from error
@@ -49,8 +48,22 @@ class FileReader:
             raise MeterError(f"{self.path}: empty; the sensor did not answer")
         return text
 
+    def _follow_replaced(self) -> None:
+        if os.fstat(self._handle).st_nlink == 0:  # type: ignore[arg-type]
+            old = self._handle
+            self._open()  # where there is no new file yet, the old one stays and the next read looks again
+            os.close(old)  # type: ignore[arg-type]
+
     def read_int(self) -> int:
         """The file's whole number; a unit behind it is allowed (``32760 ma``)."""
+        try:
+            if self._follow:
+                self._follow_replaced()
+            return int(os.pread(self._handle, _LONGEST, 0))  # type: ignore[arg-type]
+        except (OSError, ValueError, TypeError):  # closed, failed, or more than a bare number: say it well, or read on
+            return self._read_int_with_care()
+
+    def _read_int_with_care(self) -> int:
         text = self.read_text()
         try:
             return int(text.split()[0])

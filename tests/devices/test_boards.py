@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_boards import KINDS
+from fake_boards import KINDS, write
 
 from ebbench import plugins
 from ebbench.errors import ConfigError
@@ -52,6 +52,15 @@ def test_similar_boards_are_told_apart(model, compatible, name):
 
 def test_a_chip_that_two_boards_share_names_none_of_them():
     assert plugins.identify(BOARDS.values(), None, ["nvidia,tegra186"]) is None
+
+
+def test_a_pc_is_known_by_the_gpus_driver_and_a_jetson_with_it_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
+    assert plugins.choose_board() is None
+    write(tmp_path / "proc/driver/nvidia/version", "NVRM version: 550\n")
+    assert plugins.choose_board().name == "pc-nvidia"
+    write(tmp_path / "etc/nv_tegra_release", "# R36 (release), REVISION: 4.3\n")
+    assert plugins.choose_board() is None
 
 
 def test_a_board_file_with_a_fault_is_refused_with_all_faults(tmp_path):

@@ -247,6 +247,24 @@ def test_a_file_that_was_put_in_the_old_ones_place_is_followed(fake_board):
     assert read_si(meter, info)["VDD_IN_w"] == pytest.approx(4.321)
 
 
+def test_a_file_that_was_taken_away_is_read_again_when_it_is_back(fake_board):
+    fake = fake_board("tx2")
+    meter, info = opened()
+    fake.file("VDD_IN", "power").unlink()
+    assert read_si(meter, info)["VDD_IN_w"] is None
+    assert read_si(meter, info)["VDD_IN_w"] is None
+    fake.set("VDD_IN", 5000, 800)
+    assert read_si(meter, info)["VDD_IN_w"] == pytest.approx(4.0)
+
+
+def test_each_rail_says_when_in_the_sweep_it_was_read(fake_board):
+    fake_board("orin-nano")
+    meter, info = opened()
+    meter.read()
+    assert len(meter.offsets_ns) == len(info.columns) and meter.offsets_ns == sorted(meter.offsets_ns)
+    assert meter.offsets_ns[0] > 0
+
+
 def test_closing_gives_back_every_file(fake_board):
     fake_board("tx2")
     before = set(os.listdir("/proc/self/fd"))
