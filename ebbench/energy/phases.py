@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.clock import Clock, boot_id, monotonic_ns, read_clocks
-from ebbench.errors import ConfigError, DiskError, InputError
+from ebbench.errors import ConfigError, DiskError, InputError, UserError
 
 Event = Dict[str, Any]
 
@@ -45,27 +45,24 @@ class PhaseLog:
             events = read_events(self.path)
         except OSError as error:
             raise DiskError(f"cannot write {self.path}: {error.strerror}; choose another folder with --out") from error
-        self._segment: int = sum(e["event"] == "start" for e in events)
-        self._next_id = 1 + max((e["id"] for e in events if e["event"] == "begin"), default=0)
+        #: the number of the segment that `start` begins next
+        self.next_segment: int = sum(e["event"] == "start" for e in events)
 
     def start(self, restored: Optional[Mapping[str, int]] = None) -> int:
         """Begin a segment and return its number; `restored` {"segment", "t_ns"} says from when the state is."""
-        fields = {"event": "start", "segment": self._segment, "boot_id": boot_id(), "pid": os.getpid()}
+        fields = {"event": "start", "segment": self.next_segment, "boot_id": boot_id(), "pid": os.getpid()}
         fields.update(boottime_ns=read_clocks().boottime_ns, restored=dict(restored) if restored else None)
         self._write(fields)
-        self._segment += 1
-        return self._segment - 1
+        self.next_segment += 1
+        return self.next_segment - 1
 
     def begin(self, path: str) -> int:
         """Open the phase at `path` (full, such as ``search/epoch-3/draw``) and return its id."""
         if not path or not path.isprintable() or not all(part.strip() for part in path.split("/")):
             raise ConfigError(f"phase {path!r}: a path is printable names joined with '/', such as search/epoch-3")
-        with self._threads:
-            number = self._next_id
-            self._next_id += 1
-        self._edge({"event": "begin", "id": number, "path": path})
-        self._open[number] = path
-        return number
+        event = self._edge({"event": "begin", "id": None, "path": path})
+        self._open[event["id"]] = path
+        return int(event["id"])
 
     def end(self, number: int, failed: bool = False) -> None:
         """Close the phase that `begin` gave this id."""
@@ -73,6 +70,16 @@ class PhaseLog:
             raise ConfigError(f"phase {number} is not open in {self.path} (open: {self._open})")
         self._edge({"event": "end", "id": number, "path": self._open[number], "failed": failed})
         del self._open[number]
+
+    def adopt(self, path: str) -> int:
+        """The id of the phase at `path` that another process began and left open, to be ended here; the newest of several."""
+        events = read_events(self.path)
+        ended = {e["id"] for e in events if e["event"] == "end"}
+        found = [e["id"] for e in events if e["event"] == "begin" and e["path"] == path and e["id"] not in ended]
+        if not found:
+            raise UserError(f"phase {path!r} is not open in {self.path}; begin it first")
+        self._open[found[-1]] = path
+        return int(found[-1])
 
     @contextlib.contextmanager
     def phase(self, path: str) -> Iterator[int]:
@@ -93,11 +100,11 @@ class PhaseLog:
         """This value is now so; a value that is not finite is written as null."""
         self._write({"event": "metric", "name": name, "value": _plain(value), "where": _plain(where)})
 
-    def stop(self, status: str) -> int:
-        """The run's process ends: success, failed or aborted; returns the stamp (ns). Open phases stay open."""
-        t_ns = self._edge({"event": "stop", "status": status})
+    def stop(self, status: str, reason: Optional[str] = None) -> int:
+        """The run's process ends: success, failed or aborted, and why; returns the stamp (ns). Open phases stay open."""
+        event = self._edge({"event": "stop", "status": status, "reason": reason})
         os.fdatasync(self._fd)
-        return t_ns
+        return int(event["t_ns"])
 
     def close(self) -> None:
         """Close the file; may be called twice."""
@@ -105,22 +112,22 @@ class PhaseLog:
             os.close(self._fd)
             self._fd = -1
 
-    def _edge(self, event: Event) -> int:
+    def _edge(self, event: Event) -> Event:
         """The one edge function: wait for the accelerator, lock, read the clock, write; the same order at both ends."""
         if self.synchronize is not None:
             self.synchronize()
         return self._write(event)
 
-    def _write(self, event: Event) -> int:
+    def _write(self, event: Event) -> Event:
         with self._threads, self._locked():
-            event["t_ns"] = self._clock()
-            event["wall_ns"] = time.time_ns()
-            line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-            self._append(line)
-        return int(event["t_ns"])
+            event.update(t_ns=self._clock(), wall_ns=time.time_ns())
+            size = os.fstat(self._fd).st_size
+            if event["event"] == "begin":
+                event["id"] = size  # where the line lies: no other phase has that, whichever process begins it
+            self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n", size)
+        return event
 
-    def _append(self, line: bytes) -> None:
-        size = os.fstat(self._fd).st_size
+    def _append(self, line: bytes, size: int) -> None:
         try:
             written = os.write(self._fd, line)
         except OSError as error:

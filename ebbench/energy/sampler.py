@@ -46,6 +46,7 @@ class Sampler:
         self._live: Optional[Dict[str, Any]] = None
         self._heard = b""
         self._stopping = False
+        self._started_s = time.monotonic()
 
     @classmethod
     def start(
@@ -123,21 +124,19 @@ class Sampler:
             return MeterError(
                 f"the sampler of {self.name} died ({self._last_words()}); readings after that are missing"
             )
+        if self.ready is None and alive and time.monotonic() > self._started_s + READY_S:
+            return MeterError(f"{self.name} was not ready within {READY_S:g} s; check its connection")
         said = (self.summary or self._live or {}).get("error")
         return DiskError(said) if said else None
 
-    def wait_ready(self, timeout_s: float = READY_S) -> MeterInfo:
+    def wait_ready(self) -> MeterInfo:
         """What the meter's readings mean, once it is open and read. Raises MeterError with the meter's own message."""
-        deadline_s = time.monotonic() + timeout_s
         while self.ready is None:
-            left_s = deadline_s - time.monotonic()
             error = self.error
-            if error is None and left_s <= 0:
-                error = MeterError(f"{self.name} was not ready within {timeout_s:g} s; check its connection")
             if error is not None:
                 self.kill()
                 raise error
-            self._wait_for_word(min(left_s, 0.1))
+            self._wait_for_word(0.1)
         return MeterInfo.from_json(self.ready["info"])
 
     def live(self) -> Optional[Dict[str, Any]]:
@@ -184,9 +183,7 @@ class Sampler:
     def _wait_for_word(self, timeout_s: float) -> None:
         stdout = self._process.stdout
         assert stdout is not None
-        select.select([stdout], [], [], max(timeout_s, 0.0))
-        if not self.alive:
-            time.sleep(0)
+        select.select([stdout], [], [], timeout_s)
 
     def _listen(self) -> None:
         """Take in what the sampler said since the last call."""

@@ -113,8 +113,12 @@ class Sampling:
         """Write all, close the meter, and sum up."""
         self._flush()
         self._sync.finish()
-        self.writer.close()
         self._source.close()
+        self.writer.summary = self._summary()
+        self.writer.close()
+        return {**self.writer.summary, "error": self.writer.error or self._sync.error}
+
+    def _summary(self) -> Dict[str, Any]:
         elapsed_s = (monotonic_ns() - self._start_ns) / NS_PER_S
         used = resource.getrusage(resource.RUSAGE_SELF)
         return {
@@ -216,6 +220,7 @@ class Sampling:
         """Write what was read, and tell the parent how things stand."""
         gc.collect()
         self._flush_ns = monotonic_ns() + FLUSH_NS
+        self.writer.missed = None if self._source.is_streamed else self._missed
         self.writer.flush()
         self._sync.request()
         self._parent.mention({"live": self._state()})

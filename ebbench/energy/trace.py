@@ -49,6 +49,10 @@ class TraceWriter:
         self.error: Optional[str] = None
         #: readings that did not fit into memory while the disk was full
         self.lost = 0
+        #: slots missed so far, written with every batch; None: not known
+        self.missed: Optional[int] = None
+        #: what the sampler says at its end, written by `close`
+        self.summary: Optional[Dict[str, Any]] = None
         self._clocks = clocks
         start = clocks()
         header = {"boot_id": boot_id(), "start_clocks_ns": _triple(start), **metadata}
@@ -110,6 +114,8 @@ class TraceWriter:
         if self.fd < 0:
             return
         self.flush()
+        if self.summary is not None:
+            self._encode(*self._rows(), offsets=np.zeros(0))
         self._stream.close()
         self._send()
         os.close(self.fd)
@@ -142,6 +148,8 @@ class TraceWriter:
             "clocks_ns": clocks_ns,
             "notes": self._notes,
             "offsets_ns": offsets_ns,
+            "missed": self.missed,
+            "summary": self.summary,
         }
         self._stream.write_batch(batch, custom_metadata=batches.stamp(batch, document))
         self._after_seq = last_seq
@@ -151,9 +159,11 @@ class TraceWriter:
         """Write consecutive batches of another trace as one."""
         table = pa.Table.from_batches([batch for batch, _ in group], schema=self._schema).combine_chunks()
         self._notes = [note for _, document in group for note in document["notes"]]
+        self.missed, self.summary = group[-1][1]["missed"], group[-1][1]["summary"]
         offsets_ns = _merge_offsets([(batch.num_rows, document["offsets_ns"]) for batch, document in group])
         batch = (table.to_batches() or [group[0][0]])[0]  # a table without rows has no batches
         self._add(batch, offsets_ns, group[-1][1]["clocks_ns"])
+        self.summary = None
         self._send()
 
     def _send(self) -> None:
@@ -182,7 +192,8 @@ class TraceWriter:
 class TraceReader:
     """Reads a trace batch by batch, in constant memory, as far as it is whole.
 
-    After the iteration `damage` says why it stopped early (None: it did not) and `bytes_lost` how much lies behind.
+    After the iteration `damage` says why it stopped early (None: it did not) and `bytes_lost` how much lies behind; `missed` is
+    the number of slots without a reading (None: not known), `summary` what the sampler said at its end (None: it was killed).
     Raises InputError where not even the header can be read.
     """
 
@@ -190,6 +201,8 @@ class TraceReader:
         self.path = Path(path)
         self.damage: Optional[str] = None
         self.bytes_lost = 0
+        self.missed: Optional[int] = None
+        self.summary: Optional[Dict[str, Any]] = None
         self._columns = columns
         try:
             with self._opened() as (_, stream):
@@ -221,6 +234,7 @@ class TraceReader:
                 except _UNREADABLE as error:
                     self._stop(good, _one_line(error))
                     return
+                self.missed, self.summary = document["missed"], document["summary"]
                 yield batch, document
 
     @contextlib.contextmanager

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebbench.energy.phases import PhaseLog, PhaseTail, intervals, read_events, redone_intervals, spans
-from ebbench.errors import ConfigError, DiskError, InputError
+from ebbench.errors import ConfigError, DiskError, InputError, UserError
 
 
 class Ticking:
@@ -76,6 +76,32 @@ def test_the_accelerator_is_waited_for_before_the_clock_at_both_edges_and_outsid
         pass
     log.close()
     assert seen == ["synchronize", "clock", "synchronize", "clock"]
+
+
+def test_a_phase_can_be_ended_by_another_process_than_began_it(log):
+    log.start()
+    with log.phase("command"):
+        for number in range(2):
+            one = PhaseLog(log.path, clock=log._clock)
+            begun = one.begin("command/load")
+            one.close()
+            other = PhaseLog(log.path, clock=log._clock)
+            assert other.adopt("command/load") == begun
+            with log.phase("command/own"):
+                other.end(begun, failed=bool(number))
+            with pytest.raises(UserError, match="begin it first"):
+                other.adopt("command/load")
+            other.close()
+    found = intervals(read_events(log.path))
+    assert len({i.id for i in found}) == 5
+    assert [i.failed for i in found if i.path == "command/load"] == [False, True]
+    assert {i.parent for i in found[1:]} == {found[0].id}
+
+
+def test_the_end_says_why(log):
+    log.start()
+    log.stop("failed", "the loss is NaN")
+    assert read_events(log.path)[-1]["reason"] == "the loss is NaN"
 
 
 def test_a_path_that_is_no_path_is_refused(log):

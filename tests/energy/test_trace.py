@@ -257,6 +257,24 @@ def test_a_note_without_readings_is_kept(tmp_path):
     assert (chunk.seq.size, chunk.notes) == (0, ({"t_ns": 7, "reason": "unplugged"},))
 
 
+def test_missed_slots_are_kept_with_every_batch_and_the_summary_with_the_last(tmp_path):
+    path = tmp_path / "t.arrows"
+    writer = TraceWriter(path, INFO, {})
+    writer.append(0, 0, 0, [1, 1, 1])
+    writer.missed = 3
+    writer.flush()
+    killed = TraceReader(path)
+    assert len(list(killed)) == 1
+    assert (killed.missed, killed.summary) == (3, None)
+    writer.missed, writer.summary = 5, {"cpu_s": 0.5}
+    writer.close()
+    for _ in range(2):
+        reader = TraceReader(path)
+        assert len(list(reader)) == 1
+        assert (reader.missed, reader.summary) == (5, {"cpu_s": 0.5})
+        assert compact(path)
+
+
 def test_what_is_no_trace_is_an_input_error_of_one_line(tmp_path):
     with pytest.raises(InputError, match="is not there"):
         TraceReader(tmp_path / "none.arrows")

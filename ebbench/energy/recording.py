@@ -1,0 +1,167 @@
+"""The raw data of a run as it happens: one sampler per meter and the phase log, in one run folder."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ebbench.clock import Clock, monotonic_ns
+from ebbench.energy.phases import PhaseLog
+from ebbench.energy.sampler import Sampler
+from ebbench.errors import DeviceError, DiskError, EbbenchError, MeterError
+from ebbench.protocols import MeterInfo, MeterRequest
+from ebbench.rundir import RunDir
+from ebbench.units import NS_PER_S
+
+#: a sampler that dies is started again, but not more often than this
+MAX_RESTARTS, PER_NS = 3, 60 * NS_PER_S
+
+#: a meter as the recording wants it: name, class (``package.module:Name``), what the class is told, rate (None: its own)
+Wanted = Tuple[str, str, MeterRequest, Optional[float]]
+
+
+@dataclass
+class _Seat:
+    """One meter's place: what was wanted, who samples it now, and when samplers before it were replaced."""
+
+    wanted: Wanted
+    sampler: Sampler
+    restarts_ns: List[int]
+
+
+class Recording:
+    """Samplers and phase log of one start of a run: `open`, then phases and looks at `check`, then `stop`.
+
+    In a folder that holds earlier starts it begins the next segment and the next trace file of each meter.
+    """
+
+    def __init__(
+        self,
+        rundir: RunDir,
+        meters: Sequence[Wanted],
+        *,
+        clock: Clock = monotonic_ns,
+        synchronize: Optional[Callable[[], None]] = None,
+    ) -> None:
+        self.infos: List[MeterInfo] = []
+        #: the number of this start; known from `open` on
+        self.segment = -1
+        self._rundir, self._meters = rundir, meters
+        self._clock, self._synchronize = clock, synchronize
+        self._log: Optional[PhaseLog] = None
+        self._seats: List[_Seat] = []
+
+    @property
+    def phases(self) -> PhaseLog:
+        """The phase log; there from `open` on."""
+        assert self._log is not None, "open comes first"
+        return self._log
+
+    @property
+    def restarts(self) -> int:
+        """How often a sampler died and was started again."""
+        return sum(len(seat.restarts_ns) for seat in self._seats)
+
+    def open(self, restored: Optional[Mapping[str, int]] = None) -> None:
+        """Start all samplers at once, wait until each has a first reading, and begin the segment.
+
+        `restored` {"segment", "t_ns"} says from when the state is that the run goes on with. Raises MeterError (or DiskError) that
+        names the faults of all meters; then nothing runs and no segment has begun.
+        """
+        self._log = PhaseLog(self._rundir.phases, self._clock, self._synchronize)
+        faults: List[EbbenchError] = []
+        try:
+            for wanted in self._meters:
+                self._seats.append(_Seat(wanted, self._start(wanted), []))
+            for seat in self._seats:
+                try:
+                    self.infos.append(seat.sampler.wait_ready())
+                except EbbenchError as error:
+                    faults.append(error)
+            _raise_together(faults)
+            self.segment = self._log.start(restored)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def live(self) -> Optional[Dict[str, Any]]:
+        """The reference meter's last word: power_w, energy_j, readings, missed, t_ns, reason; None before its first."""
+        return self._seats[0].sampler.live() if self._seats else None
+
+    def check(self) -> None:
+        """Look after the samplers, without waiting; one that died is started again, into the next trace file.
+
+        Raises DiskError where the disk takes no readings, MeterError where a sampler keeps dying or cannot come back.
+        """
+        for seat, info in zip(self._seats, self.infos):
+            error = seat.sampler.error
+            if isinstance(error, DiskError) or (error is not None and seat.sampler.ready is None):
+                raise error
+            if error is not None:
+                self._restart(seat, error)
+            elif seat.restarts_ns and seat.sampler.ready is not None and seat.sampler.info.columns != info.columns:
+                raise MeterError(f"{seat.wanted[0]} came back with other columns; start a new run")
+
+    def stop(self, status: str, reason: Optional[str] = None) -> Dict[str, Dict[str, Any]]:
+        """Stamp the end, take a last reading of every meter after it, end the samplers; their summaries by meter.
+
+        A sampler that died has {"error"} for a summary. Raises DiskError where readings could not be written, after all is stopped.
+        """
+        try:
+            self.phases.stop(status, reason)
+        finally:
+            summaries = self._stop_samplers()
+            self.phases.close()
+        faults = [s["error"] for s in summaries.values() if s.get("error") and not s.get("died")]
+        if faults:
+            raise DiskError("; ".join(faults))
+        return summaries
+
+    def _stop_samplers(self) -> Dict[str, Dict[str, Any]]:
+        for seat in self._seats:
+            seat.sampler.request_stop()
+        summaries: Dict[str, Dict[str, Any]] = {}
+        for seat in self._seats:
+            try:
+                summaries[seat.wanted[0]] = seat.sampler.stop()
+            except DeviceError as error:
+                summaries[seat.wanted[0]] = {"died": True, "error": str(error)}
+        return summaries
+
+    def _start(self, wanted: Wanted, note: Optional[str] = None) -> Sampler:
+        name, factory, request, rate_hz = wanted
+        metadata = {"name": name, "segment": self.phases.next_segment if self.segment < 0 else self.segment}
+        if note:
+            metadata["note"] = note
+        trace = self._rundir.next_trace(name)
+        return Sampler.start(factory, request, trace, rate_hz, metadata=metadata, also_sync=[self._rundir.phases])
+
+    def _restart(self, seat: _Seat, error: EbbenchError) -> None:
+        now_ns = self._clock()
+        if sum(now_ns - t_ns < PER_NS for t_ns in seat.restarts_ns) >= MAX_RESTARTS:
+            raise MeterError(
+                f"{error}; it died {MAX_RESTARTS + 1} times within a minute; try it with `ebbench meters sample`"
+            )
+        seat.sampler.kill()
+        seat.restarts_ns.append(now_ns)
+        seat.sampler = self._start(seat.wanted, str(error))
+        self.phases.mark("sampler-restarted", meter=seat.wanted[0], reason=str(error))
+
+    def _abandon(self) -> None:
+        """End everything without a word in the log; the traces of meters that did open stay out of the way."""
+        for seat in self._seats:
+            seat.sampler.kill()
+            with contextlib.suppress(OSError):
+                seat.sampler.trace.unlink()
+        if self._log is not None:
+            self._log.close()
+        self._seats, self.infos = [], []
+
+
+def _raise_together(faults: Sequence[EbbenchError]) -> None:
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        kind = type(faults[0]) if len({type(f) for f in faults}) == 1 else MeterError
+        raise kind("; ".join(str(fault) for fault in faults))

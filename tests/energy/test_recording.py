@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ebbench.energy.phases import intervals, read_events
+from ebbench.energy.recording import MAX_RESTARTS, Recording
+from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.errors import DiskError, MeterError
+from ebbench.protocols import MeterRequest
+from ebbench.rundir import RunDir
+
+pytestmark = pytest.mark.realtime
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def rundir(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))
+    return RunDir(tmp_path)
+
+
+def wanted(name, meter="Constant", rate_hz=None, **options):
+    return (name, f"fake_meters:{meter}", MeterRequest(options=options), rate_hz)
+
+
+def record(rundir, *meters, **how):
+    """An open recording; stopped, or ended when it is garbage, by the test."""
+    recording = Recording(rundir, meters, **how)
+    recording.open()
+    return recording
+
+
+def eventually(claim, within_s=10.0):
+    deadline = time.monotonic() + within_s
+    while not (held := claim()):
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
+    return held
+
+
+def edges(rundir):
+    return [e["t_ns"] for e in read_events(rundir.phases) if e["event"] in ("start", "begin", "end", "stop")]
+
+
+def test_every_trace_has_a_reading_before_the_first_edge_and_after_the_last(rundir):
+    recording = record(rundir, wanted("a"), wanted("b", "Ramp"), wanted("slow", rate_hz=0.5))
+    with recording.phases.phase("train"):
+        pass
+    summaries = recording.stop("success")
+    assert set(summaries) == {"a", "b", "slow"}
+    for name in summaries:
+        chunk = read_whole(rundir.trace(name, 0))
+        assert chunk.time_ns[0] < min(edges(rundir))
+        assert chunk.time_ns[-1] > max(edges(rundir))
+    assert [i.name for i in recording.infos] == ["fake"] * 3
+
+
+def test_the_trace_says_its_meters_name_segment_and_boot(rundir):
+    record(rundir, wanted("a")).stop("success")
+    metadata = TraceReader(rundir.trace("a", 0)).metadata
+    start = read_events(rundir.phases)[0]
+    assert (metadata["name"], metadata["segment"]) == ("a", start["segment"]) == ("a", 0)
+    assert metadata["boot_id"] == start["boot_id"]
+
+
+def test_the_faults_of_all_meters_are_said_at_once_and_nothing_is_left_running(rundir):
+    recording = Recording(rundir, [wanted("a", "Unplugged"), wanted("b"), wanted("c", "Broken")])
+    with pytest.raises(MeterError, match=r"plug it in; .*Broken cannot be opened"):
+        recording.open()
+    assert rundir.traces() == []
+    assert read_events(rundir.phases) == []
+    assert recording.infos == []
+
+
+def test_one_fault_is_raised_as_it_is(rundir):
+    with pytest.raises(MeterError, match=r"^no sensor at /sys/bus/i2c; plug it in$"):
+        Recording(rundir, [wanted("a", "Unplugged")]).open()
+
+
+def test_live_is_of_the_reference_meter(rundir):
+    recording = record(rundir, wanted("a"), wanted("b", "Ramp"))
+    assert eventually(lambda: (recording.live() or {}).get("readings", 0) > 60 and recording.live())["power_w"] == 10.0
+    recording.check()
+    recording.stop("success")
+
+
+def test_a_second_start_is_the_next_segment_and_trace(rundir):
+    record(rundir, wanted("a")).stop("aborted", "interrupted")
+    again = Recording(rundir, [wanted("a")])
+    again.open(restored={"segment": 0, "t_ns": 5})
+    assert again.segment == 1
+    again.stop("success")
+    assert [p.name for p in rundir.traces("a")] == ["trace-a-000.arrows", "trace-a-001.arrows"]
+    starts = [e for e in read_events(rundir.phases) if e["event"] == "start"]
+    assert [s["restored"] for s in starts] == [None, {"segment": 0, "t_ns": 5}]
+    assert [e["reason"] for e in read_events(rundir.phases) if e["event"] == "stop"] == ["interrupted", None]
+
+
+def test_a_sampler_that_is_killed_is_started_again_and_the_hole_is_visible(rundir):
+    recording = record(rundir, wanted("a"))
+    eventually(lambda: (recording.live() or {}).get("readings", 0) > 60)
+    os.kill(recording._seats[0].sampler.pid, signal.SIGKILL)
+
+    def is_back():
+        recording.check()
+        return recording.restarts == 1 and recording.live()
+
+    eventually(is_back)
+    recording.stop("success")
+    first, second = (read_whole(p) for p in rundir.traces("a"))
+    assert second.time_ns[0] > first.time_ns[-1]
+    (mark,) = [e for e in read_events(rundir.phases) if e["event"] == "mark"]
+    assert mark["name"] == "sampler-restarted"
+    assert mark["values"]["meter"] == "a"
+    assert 0 <= mark["t_ns"] - first.time_ns[-1] < 10**9
+    metadata = TraceReader(rundir.trace("a", 1)).metadata
+    assert "signal 9" in metadata["note"]
+    assert metadata["segment"] == 0
+
+
+def test_a_sampler_that_keeps_dying_ends_the_run_and_stop_still_says_all(rundir, tmp_path):
+    die = tmp_path / "die"
+    recording = record(rundir, wanted("a"), wanted("b", "Stopper", die=str(die)))
+    die.touch()
+
+    def raises():
+        try:
+            recording.check()
+        except MeterError as error:
+            return error
+
+    assert "died" in str(eventually(raises))
+    assert recording.restarts <= MAX_RESTARTS
+    summaries = recording.stop("failed")
+    assert summaries["a"]["readings"] > 0
+    assert summaries["b"]["died"]
+    assert read_events(rundir.phases)[-1]["status"] == "failed"
+
+
+FULL = """
+import resource, signal, sys, time
+from pathlib import Path
+from ebbench.energy.recording import Recording
+from ebbench.errors import DiskError
+from ebbench.protocols import MeterRequest
+from ebbench.rundir import RunDir
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+recording = Recording(RunDir(sys.argv[1]), [("a", "fake_meters:Constant", MeterRequest(), 100.0)])
+recording.open()
+sampler = recording._seats[0].sampler
+resource.prlimit(sampler.pid, resource.RLIMIT_FSIZE, (10_000, 10_000))
+deadline = time.monotonic() + 20
+try:
+    while time.monotonic() < deadline:
+        recording.check()
+        time.sleep(0.01)
+except DiskError as error:
+    print(error)
+try:
+    recording.stop("failed")
+except DiskError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_a_disk_error_of_one_line_and_what_was_written_stays(rundir):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *[p for p in sys.path if p]])}
+    command = [sys.executable, "-c", FULL, str(rundir.path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.stderr == ""
+    first, second = done.stdout.splitlines()
+    assert "make room" in first
+    assert "make room" in second
+    reader = TraceReader(rundir.trace("a", 0))
+    assert sum(c.seq.size for c in reader) > 0
+    assert reader.damage is None
+
+
+KILLED = """
+import sys, time
+from ebbench.energy.recording import Recording
+from ebbench.protocols import MeterRequest
+from ebbench.rundir import RunDir
+
+recording = Recording(RunDir(sys.argv[1]), [("a", "fake_meters:Constant", MeterRequest(), 100.0)])
+recording.open()
+recording.phases.begin("train")
+print(recording._seats[0].sampler.pid, flush=True)
+n = 0
+while True:
+    recording.phases.metric("loss", 1 / (n := n + 1), epoch=n)
+"""
+
+
+def test_a_run_killed_at_random_moments_loses_at_most_a_second_and_goes_on(rundir):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *[p for p in sys.path if p]])}
+    rng = np.random.default_rng(0)
+    killed_ns = []
+    for _ in range(4):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(rundir.path)], stdout=subprocess.PIPE, env=env)
+        sampler = int(process.stdout.readline())
+        time.sleep(rng.uniform(0.0, 0.7))
+        killed_ns.append(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+        os.kill(sampler, signal.SIGKILL)  # both at once, as when the power goes
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    again = record(rundir, wanted("a"))
+    assert again.segment == 4
+    again.stop("success")
+    traces = rundir.traces("a")
+    assert len(traces) == 5
+    for path, at_ns in zip(traces, killed_ns):
+        reader = TraceReader(path)
+        last_ns = [c.time_ns[-1] for c in reader if c.seq.size][-1]
+        assert at_ns - last_ns < 10**9
+    found = intervals(read_events(rundir.phases))
+    assert [(i.path, i.interrupted) for i in found] == [("train", True)] * 4
+    assert all(at_ns - i.end_ns < 10**9 for i, at_ns in zip(found, killed_ns))
+
+
+def test_a_folder_that_cannot_be_written_is_a_disk_error(tmp_path):
+    with pytest.raises(DiskError):
+        Recording(RunDir(tmp_path / "missing"), [wanted("a")]).open()
