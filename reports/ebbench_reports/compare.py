@@ -219,7 +219,10 @@ def _cite(group: Group) -> str:
 
 def _differences(one: BenchKey, other: BenchKey) -> str:
     names = [name for name in vars(one) if getattr(one, name) != getattr(other, name)]
-    return "; ".join(f"{n.replace('_', ' ')} differs ({getattr(one, n) or 'unknown'} / {getattr(other, n) or 'unknown'})" for n in names)
+    return "; ".join(
+        f"{n.replace('_', ' ')} differs ({getattr(one, n) or 'unknown'} / {getattr(other, n) or 'unknown'})"
+        for n in names
+    )
 
 
 def _other_settings(one: Group, other: Group) -> str:

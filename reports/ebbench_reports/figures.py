@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import matplotlib
@@ -66,7 +65,7 @@ def power(run: Run, timeline: Timeline) -> Optional[Figure]:
     rows = 1 + min(2, max((b.depth for b in timeline.bands), default=0))
     figure, (top, lane) = _subplots(
         2, 1, sharex=True, figsize=(_WIDTH_IN, 3.3 + 0.22 * rows),
-        gridspec_kw={"height_ratios": [2.6, 0.22 * rows], "hspace": 0.06},
+        gridspec_kw={"height_ratios": [2.6, 0.22 * rows], "hspace": 0.0},
     )  # fmt: skip
     _draw_power(top, timeline, scale)
     _draw_lane(lane, timeline.bands, rows, scale, timeline.duration_s)
@@ -104,7 +103,7 @@ def _draw_power(axes: Axes, timeline: Timeline, scale: float) -> None:
 
 def _draw_lane(axes: Axes, bands: Sequence[Band], rows: int, scale: float, duration_s: float) -> None:
     """The phases as bars: top-level phases in the first row, what is inside them below. Short ones stay visible."""
-    shortest_s = duration_s / 1500
+    shortest_s = duration_s / 500
     for row in range(rows):
         for count, band in enumerate(b for b in bands if b.depth == row):
             width_s = max(band.end_s - band.start_s, shortest_s)
@@ -153,7 +152,7 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
             left += energy_j / factor
         _draw_total(axes, y, run, factor, letter)
     axes.set_yticks(range(len(runs)))
-    axes.set_yticklabels([f"{run.number}  {_label(run)}" for run in runs])
+    axes.set_yticklabels(list(labels(runs).values()))
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
@@ -193,11 +192,12 @@ def distances(runs: Sequence[Run]) -> Optional[Figure]:
     runs = [run for run in runs if ticket_distances(run)][:MAX_CURVES]
     if not runs:
         return None
+    names = labels(runs)
     figure, axes = _subplots(figsize=(_WIDTH_IN, 3.4))
     for i, run in enumerate(runs):
         epochs, values = zip(*ticket_distances(run))
         style_i = {"color": _LINES[i % 8], "linestyle": _DASHES[i // 2 % 4], "marker": _MARKERS[i % 8]}
-        axes.plot(epochs, values, markersize=3.5, label=f"{run.number}  {_label(run)}", **style_i)
+        axes.plot(epochs, values, markersize=3.5, label=names[run.number], **style_i)
         ticket = run.record.ticket or {}
         if ticket.get("found") and ticket.get("epoch") in epochs:
             at = values[epochs.index(ticket["epoch"])]
@@ -211,7 +211,7 @@ def distances(runs: Sequence[Run]) -> Optional[Figure]:
     axes.set_ylabel("Mask distance (fraction of channels)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.plot([], [], "*", markersize=11, color=MUTED, markeredgecolor=INK, label="ticket drawn")
-    axes.legend(loc="upper right")
+    _legend_beside(axes)
     return _finish(figure, "Mask distance over the search", runs)
 
 
@@ -232,17 +232,18 @@ def accuracy(runs: Sequence[Run], timelines: Mapping[int, Timeline]) -> Optional
     curves = [(run, curve) for run, curve in curves if curve[0]][:MAX_CURVES]
     if not curves:
         return None
+    names = labels([run for run, _ in curves])
     figure, axes = _subplots(figsize=(_WIDTH_IN, 3.4))
     for i, (run, (epochs, values, changes)) in enumerate(curves):
         colour = _LINES[i % 8]
         look = {"color": colour, "linestyle": _DASHES[i // 2 % 4], "marker": _MARKERS[i % 8], "markersize": 3.5}
-        axes.plot(epochs, [100 * v for v in values], label=f"{run.number}  {_label(run)}", **look)
+        axes.plot(epochs, [100 * v for v in values], label=names[run.number], **look)
         for change in changes:
             axes.axvline(change, color=colour, linewidth=0.8, linestyle=":")
     axes.set_xlabel("Epochs trained (dotted: a new phase begins)" if any(c[1][2] for c in curves) else "Epochs trained")
     axes.set_ylabel("Test accuracy (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(loc="lower right")
+    _legend_beside(axes)
     return _finish(figure, "Accuracy over epochs", [run for run, _ in curves])
 
 
@@ -279,46 +280,52 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
     axes.set_title(f"{groups[0].recipe.get('model')} on {groups[0].recipe.get('dataset')}", fontweight="normal")
     axes.set_xlabel(f"Training energy ({letter}J)")
     axes.set_ylabel("Final test accuracy (%)")
-    axes.legend(loc="best")
+    _legend_beside(axes)
 
 
-def save(figure: Figure, stem: Path, formats: Sequence[str]) -> List[Path]:
-    """Write the figure in each format, the same bytes every time."""
-    written = []
+def render(figure: Figure, formats: Sequence[str]) -> Dict[str, bytes]:
+    """The figure in each format, the same bytes every time."""
+    files = {}
     for name in formats:
-        path = stem.with_suffix(f".{name}")
-        title = figure.get_label()
         dated: Dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(name, {})
-        figure.savefig(path, dpi=160, metadata={"Title": title, **dated})
-        written.append(path)
-    return written
-
-
-def svg(figure: Figure) -> str:
-    """The figure as SVG text, for the page."""
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Title": figure.get_label()})
-    return out.getvalue()
+        out = io.BytesIO()
+        figure.savefig(out, format=name, dpi=160, metadata={"Title": figure.get_label(), **dated})
+        files[name] = out.getvalue()
+    return files
 
 
 def _subplots(rows: int = 1, columns: int = 1, *, figsize: Tuple[float, float], **options: Any) -> Tuple[Figure, Any]:
     """A figure of its own, without pyplot: nothing of the process that we run in is changed."""
-    figure = Figure(figsize=figsize)
+    figure = Figure(figsize=figsize, constrained_layout=True)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, **options)
 
 
+def _legend_beside(axes: Axes) -> None:
+    """A legend where no curve can be: right of the axes."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=2.6)
+
+
 def _finish(figure: Figure, title: str, runs: Sequence[Run]) -> Figure:
     """Title, and SIMULATED over everything that was."""
-    simulated = any(run.record.kind == SIMULATED for run in runs)
-    title = f"SIMULATED · {title}" if simulated else title
+    kinds = {run.record.kind for run in runs}
+    word = "" if SIMULATED not in kinds else "SIMULATED" if kinds == {SIMULATED} else "PARTLY SIMULATED"
+    title = f"{word} · {title}" if word else title
     figure.set_label(title)
-    figure.suptitle(title, x=0.01, y=0.99, ha="left", va="top", fontsize=10.5, fontweight="bold")
-    if simulated:
-        figure.text(
-            0.55, 0.48, "SIMULATED", ha="center", va="center", rotation=14, fontsize=64, fontweight="bold", color=MUTED,
-            alpha=0.13, zorder=10,
-        )  # fmt: skip
+    figure.suptitle(title, x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    mark = {
+        "ha": "center",
+        "va": "center",
+        "rotation": 12,
+        "fontweight": "bold",
+        "color": MUTED,
+        "alpha": 0.13,
+        "zorder": 10,
+    }
+    figure.text(0.5, 0.48, word, fontsize=64 if word == "SIMULATED" else 40, **mark)
+    figure.canvas.draw()  # the layout is solved once, not again for every format
+    if hasattr(figure, "set_layout_engine"):
+        figure.set_layout_engine("none")
     return figure
 
 
@@ -332,18 +339,30 @@ def _text_on(name: str) -> str:
     return "#000001" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#fffffe"
 
 
-def _label(run: Run) -> str:
+def labels(runs: Sequence[Run]) -> Dict[int, str]:
+    """How to call each run in a figure, by its number: its method, and of model, data, p and seed what tells them apart."""
+    names = [name for name in ("model", "dataset", "seed") if len({str(r.record.recipe.get(name)) for r in runs}) > 1]
+    if len({run.record.recipe.get("model") for run in runs}) > 1 and "dataset" in names:
+        names.remove("dataset")  # said by the model already, in all but the oddest reports
+    return {run.number: f"{run.number}  {_label(run, names)}" for run in runs}
+
+
+def _label(run: Run, names: Sequence[str] = ("model", "dataset", "seed")) -> str:
     recipe = run.record.recipe
     if not recipe.get("method"):
         return _plain(run.record.run_id)
-    ratio = "" if recipe["method"] == "dense" else f", p = {recipe.get('prune_ratio')}"
-    return _plain(f"{method_title(recipe['method'])}{ratio}, {recipe.get('model')}, seed {recipe.get('seed')}")
+    words = [method_title(recipe["method"])]
+    words += [] if recipe["method"] == "dense" else [f"p = {recipe.get('prune_ratio')}"]
+    words += [f"seed {recipe.get(name)}" if name == "seed" else str(recipe.get(name)) for name in names]
+    words += ["simulated"] if run.record.kind == SIMULATED else []
+    return _plain(", ".join(words))
 
 
-def _plain(text: str, length: int = 48) -> str:
-    """Short, without control characters, and with no $: matplotlib reads what is between two as mathematics."""
-    text = "".join(c if c.isprintable() else " " for c in text).replace("$", "\uff04")
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _plain(text: str, length: int = 60) -> str:
+    """Short, in letters that the font has, and with no mathematics between two $."""
+    text = "".join(c if c.isprintable() and ord(c) < 0x530 else "?" for c in text)
+    text = text if len(text) <= length else text[: length - 1] + "…"
+    return text.replace("$", "\\$")
 
 
 def _time_unit(duration_s: float) -> Tuple[float, str]:

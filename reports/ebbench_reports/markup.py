@@ -134,7 +134,7 @@ def to_html(table: Table) -> str:
         parts.append("</tbody>")
     parts.append("</table></div>")
     notes = [f"<li><sup>{letter}</sup> {_h(note)}</li>" for note, letter in marks.items()]
-    notes += [f"<li>{_h(note)}</li>" for note in table.notes]
+    notes += [f"<li>{_html_note(note)}</li>" for note in table.notes]
     parts.append(f'<ul class="notes">{"".join(notes)}</ul>' if notes else "")
     return "\n".join(part for part in parts if part) + "\n</figure>\n"
 
@@ -240,11 +240,21 @@ def _html_title(title: str) -> str:
     return f'{_h(name)} <span class="unit">{_h(unit[:-1])}</span>' if unit else _h(name)
 
 
+def _badge(word: str, text: str) -> str:
+    return f'<span class="badge {re.sub("[^a-z]", "-", word.lower())}">{_h(text)}</span>'
+
+
+def _html_note(note: str) -> str:
+    """A finding begins with its verdict, which is shown as in the table."""
+    word, _, rest = note.partition(" ")
+    return f"{_badge(word, word)} {_h(rest)}" if word in ("FAIL", "WARN") else _h(note)
+
+
 def _html_cell(column: Column, cell: Cell, marks: Mapping[str, str]) -> str:
     if cell.runs:
         text = ", ".join(f'<a href="#run-{n}">{n}</a>' for n in cell.runs)
     elif cell.badge:
-        text = f'<span class="badge {re.sub("[^a-z]", "-", cell.badge.lower())}">{_h(cell.text)}</span>'
+        text = _badge(cell.badge, cell.text)
     elif column.code:
         text = f"<code>{_h(cell.text)}</code>"
     else:

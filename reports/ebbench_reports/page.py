@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ebbench.errors import ConfigError, DiskError, UserError, nearest
 from ebbench.records import FAIL
@@ -134,32 +134,34 @@ def _draw(collection: Collection, out: Path, wanted: Wanted) -> Tuple[List[Plot]
     plots, written = [], []
     with figures.style():
         for name, caption, figure in _figures(collection, wanted.figures):
-            written += figures.save(figure, out / name, formats)
-            plots.append(Plot(name, figure.get_label(), caption, inline_svg(figures.svg(figure), name)))
+            files = figures.render(figure, ["svg", *(f for f in formats if f != "svg")])
+            for extension in formats:
+                path = out / f"{name}.{extension}"
+                path.write_bytes(files[extension])
+                written.append(path)
+            plots.append(Plot(name, figure.get_label(), caption, inline_svg(files["svg"].decode(), name)))
     return plots, written
 
 
 def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str, str, Figure]]:
-    """(file name, caption, figure) of each wanted figure that has something to show."""
+    """File name, caption and figure of each wanted figure that has something to show."""
     from ebbench_reports import figures
 
     runs = collection.runs
     timelines = _timelines(runs[:MAX_TIMELINES], "power" in names) if {"power", "accuracy"} & set(names) else {}
     cut = f" The first {MAX_TIMELINES} of {len(runs)} runs." if len(runs) > MAX_TIMELINES else ""
-    drawn = {
+    drawn: Dict[str, Callable[[], Any]] = {
         "energy": lambda: figures.energy(runs[: figures.MAX_BARS]),
         "tradeoff": lambda: figures.tradeoff(pool(runs)),
+        **{f"power-run-{n}": (lambda n=n: figures.power(runs[n - 1], timelines[n])) for n in timelines},
         "distances": lambda: figures.distances(runs),
         "accuracy": lambda: figures.accuracy(runs, timelines),
     }
     for name, draw in drawn.items():
-        figure = draw() if name in names else None
+        kind = name.split("-")[0]
+        figure = draw() if kind in names else None
         if figure is not None:
-            yield name, _CAPTIONS[name] + (cut if name == "accuracy" else ""), figure
-    for run in runs if "power" in names else ():
-        figure = figures.power(run, timelines[run.number]) if run.number in timelines else None
-        if figure is not None:
-            yield f"power-run-{run.number}", _CAPTIONS["power"] + cut, figure
+            yield name, _CAPTIONS[kind] + (cut if kind in ("accuracy", "power") else ""), figure
 
 
 _CAPTIONS = {
@@ -263,5 +265,5 @@ def _with_anchors(html: str, runs: Sequence[Run]) -> str:
 def _title(collection: Collection) -> str:
     names = sorted({str(r.record.recipe["model"]) for r in collection.runs if r.record.recipe.get("model")})
     boards = sorted({bench_key(run).board or "unknown board" for run in collection.runs})
-    what = f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''}" if names else "Energy report"
+    what = f"Training {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}" if names else "Energy report"
     return f"{what} on {boards[0]}" if len(boards) == 1 else what

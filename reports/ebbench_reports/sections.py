@@ -35,7 +35,7 @@ def facts(collection: Collection) -> str:
         ("Kind of the energies", _listed(key.kind for key in keys)),
         ("Verdict", _verdict(runs)),
         ("Date", _dates(runs)),
-        ("Duration", format_duration(sum(run.record.duration_s for run in runs)) if runs else MISSING_TEXT),
+        ("Duration of all", format_duration(sum(run.record.duration_s for run in runs)) if runs else MISSING_TEXT),
     ]
     return (
         '<dl class="facts">'

@@ -69,24 +69,41 @@ def _numbers(
     factor, letter = prefix_for(g.energy_j.value if g.energy_j else None for g in groups)
     flops = [g.mean("flops", "total") for g in groups]
     flops_factor, flops_letter = prefix_for(q.value if q else None for q in flops)
+    titles = [_section_title(g) for g in groups]
     ours = [None if _is_dense(g) else ratio for g, ratio in zip(groups, ratios)]
+
+    def in_line(quantities: Sequence[Optional[Quantity]], decimals: Optional[int] = None) -> List[str]:
+        return _aligned_by_section(quantities, titles, decimals)
+
     found = [
-        ("p", "p", aligned([_prune_ratio(g) for g in groups])),
+        ("p", "p", [_prune_ratio(g) for g in groups]),
         (
             "final",
-            "Final accuracy (%)",
-            aligned([scaled(g.mean("accuracy", "final"), 100) for g in groups], decimals=2),
+            "Final acc. (%)",
+            in_line([scaled(g.mean("accuracy", "final"), 100) for g in groups], 2),
         ),
-        ("best", "Best accuracy (%)", aligned([scaled(g.mean("accuracy", "best"), 100) for g in groups], decimals=2)),
-        ("energy", f"Energy ({letter}J)", aligned([scaled(g.energy_j, 1 / factor) for g in groups])),
+        ("best", "Best acc. (%)", in_line([scaled(g.mean("accuracy", "best"), 100) for g in groups], 2)),
+        ("energy", f"Energy ({letter}J)", in_line([scaled(g.energy_j, 1 / factor) for g in groups])),
         ("range", f"Replicates ({letter}J)", [_range_text(g, factor) for g in groups]),
-        ("saving", "Saving (%)", aligned([_saving_percent(r) for r in ours], decimals=1)),
-        ("factor", "Dense / this (×)", aligned([_factor(r) for r in ours], decimals=2)),
-        ("flops", f"FLOPs ({flops_letter})", aligned([q and Quantity(q.value / flops_factor) for q in flops])),
+        ("saving", "Saving (%)", in_line([_saving_percent(r) for r in ours], 1)),
+        ("factor", "Dense / this (×)", in_line([_factor(r) for r in ours], 2)),
+        ("flops", f"FLOPs ({flops_letter})", in_line([q and Quantity(q.value / flops_factor) for q in flops])),
     ]
     if all(len(g.runs) == 1 for g in groups):
         found = [column for column in found if column[0] != "range"]
     return [Column(key, title, number=True) for key, title, _ in found], {key: texts for key, _, texts in found}
+
+
+def _aligned_by_section(
+    quantities: Sequence[Optional[Quantity]], titles: Sequence[str], decimals: Optional[int]
+) -> List[str]:
+    """`aligned` among the rows of each section: a section of joules does not spread one of kilojoules."""
+    texts = [""] * len(titles)
+    for title in set(titles):
+        rows = [i for i, t in enumerate(titles) if t == title]
+        for i, text in zip(rows, aligned([quantities[i] for i in rows], decimals)):
+            texts[i] = text
+    return texts
 
 
 def table_2_csv(collection: Collection) -> str:
@@ -137,7 +154,7 @@ def _section_title(group: Group) -> str:
 
 def _method_names(groups: Sequence[Group]) -> List[str]:
     """The method of each row; where two rows would read the same, also the settings in which they differ."""
-    heads = [(_section_title(g), method_title(g.recipe.get("method")), str(_prune_ratio(g))) for g in groups]
+    heads = [(_section_title(g), method_title(g.recipe.get("method")), _prune_ratio(g)) for g in groups]
     names = []
     for group, head in zip(groups, heads):
         alike = [g for g, h in zip(groups, heads) if h == head]
@@ -153,9 +170,9 @@ def _is_dense(group: Group) -> bool:
     return group.recipe.get("method") == "dense"
 
 
-def _prune_ratio(group: Group) -> Optional[Quantity]:
+def _prune_ratio(group: Group) -> str:
     ratio = None if _is_dense(group) else group.recipe.get("prune_ratio")
-    return None if ratio is None else Quantity(float(f"{ratio:.4g}"))
+    return MISSING_TEXT if ratio is None else f"{ratio:.4g}"
 
 
 def _saving_percent(ratio: Optional[Quantity]) -> Optional[Quantity]:
@@ -191,6 +208,9 @@ def _energy_notes(group: Group) -> Tuple[str, ...]:
         notes.append(f"Energy {_status(group)}: {share} ({reasons})")
     elif group.energy_j is not None and group.energy_j.half_width is None:
         notes.append("No interval: an uncertainty is not stated in the record")
+    unknown = sorted({name for a in accounts for name, part in a.components_j.items() if part is None})
+    if unknown and group.energy_j is not None:
+        notes.append(f"The interval leaves out what is not known of the meter: {', '.join(unknown)}")
     redone_j = sum(a.redone_j or 0.0 for a in accounts)
     if redone_j > 0:
         notes.append(f"{format_si(redone_j, 'J')} of work done twice after an interruption left out")

@@ -139,11 +139,9 @@ def overhead_table(runs: Sequence[Run]) -> Optional[Table]:
         key: [_fraction(p.get("paper_convention") or {}, f"{key}_fraction") for p in parts]
         for key in ("flops", "memory")
     }
-    largest = max((q.value for column in [energies, *per.values()] for q in column if q), default=1.0)
-    factor, unit = (1e2, "%") if largest >= 1e-5 else (1e6, "ppm")
-    texts = {"energy": aligned([scaled(q, factor) for q in energies])}
-    texts.update({key: aligned([scaled(q, factor) for q in column]) for key, column in per.items()})
-    texts.update({f"paper_{key}": aligned([scaled(q, factor) for q in column]) for key, column in paper.items()})
+    columns = {"energy": energies, **per, **{f"paper_{key}": column for key, column in paper.items()}}
+    units = {key: _unit_of(column) for key, column in columns.items()}
+    texts = {key: aligned([scaled(q, units[key][0]) for q in column]) for key, column in columns.items()}
     rows = []
     for i, run in enumerate(runs):
         row = {key: Cell(column[i]) for key, column in texts.items()}
@@ -163,25 +161,32 @@ def overhead_table(runs: Sequence[Run]) -> Optional[Table]:
             "Fractions of the whole training's energy (interval: k = 2, from amplified blocks), time, FLOPs and peak memory. "
             "The last two columns follow the paper: a float mask over the parameters, and one check over ONE image's forward pass."
         ),
-        columns=_overhead_columns(unit),
+        columns=_overhead_columns({key: unit for key, (_, unit) in units.items()}),
         sections=(Section("", tuple(rows)),),
         banner=banner(runs),
         sources=tuple((run.number, run.record.run_id) for run in runs),
     )
 
 
-def _overhead_columns(unit: str) -> Tuple[Column, ...]:
-    titles = (("energy", "Energy"), ("time", "Time"), ("flops", "FLOPs"), ("memory", "Memory"))
+def _overhead_columns(units: Mapping[str, str]) -> Tuple[Column, ...]:
+    titles = {
+        "energy": "Energy", "time": "Time", "flops": "FLOPs", "memory": "Memory", "paper_memory": "Paper: memory",
+        "paper_flops": "Paper: FLOPs",
+    }  # fmt: skip
     return (
         Column("method", "Method"),
         Column("p", "p", number=True),
         Column("draws", "Checks", number=True),
-        *(Column(key, f"{title} ({unit})", number=True) for key, title in titles),
-        Column("paper_memory", f"Paper's memory ({unit})", number=True),
-        Column("paper_flops", f"Paper's FLOPs ({unit})", number=True),
+        *(Column(key, f"{title} ({units[key]})", number=True) for key, title in titles.items()),
         Column("kind", "Kind"),
         Column("runs", "Run"),
     )
+
+
+def _unit_of(fractions: Sequence[Optional[Quantity]]) -> Tuple[float, str]:
+    """Percent, as in the paper; for a column that is below .001 % throughout, millionths or billionths."""
+    largest = max((abs(q.value) for q in fractions if q), default=1.0)
+    return (1e2, "%") if largest >= 1e-5 else (1e6, "ppm") if largest >= 1e-7 else (1e9, "ppb")
 
 
 def _fraction(part: Mapping[str, Any], name: str) -> Optional[Quantity]:

@@ -84,12 +84,20 @@ def early_bird(
         "energy_fraction": 3.75e-5, "energy_fraction_uncertainty": 4.2e-6, "kind": "measured",
         "paper_convention": {"memory_fraction": 2.87e-4, "flops_fraction": 2.57e-4},
     }  # fmt: skip
+    recipe = {"method": "eb-ff", **changes.pop("recipe", {})}
+    slowness = 0.6 + 0.4 * recipe.get("prune_ratio", 0.5) + 0.1 * recipe.get("seed", 1)
     fields: Dict[str, Any] = {
-        "recipe": {"method": "eb-ff", **changes.pop("recipe", {})},
+        "recipe": recipe,
         "energy": account(total_j, by_phase=by_phase),
         "flops": {"total": 5.1e15, "forward_dense": 6.27e8, "forward_pruned": 1.6e8},
         "accuracy": {"final": 0.9291, "best": 0.9300, "top5_final": 0.997},
-        "ticket": {"found": True, "epoch": 11, "distances": DISTANCES, "kept_channels": 2112, "channels": 4224},
+        "ticket": {
+            "found": True,
+            "epoch": 11,
+            "distances": [d and d * slowness for d in DISTANCES],
+            "kept_channels": 2112,
+            "channels": 4224,
+        },
         "mask_distance_overhead": overhead,
     }
     fields.update(changes)
@@ -103,7 +111,7 @@ def write_run(folder: Path, run: RunRecord, *, device: Optional[Dict[str, Any]] 
     write_json(rundir.manifest, {"run_id": run.run_id, "device": device or DEVICE})
     write_phases(folder, run)
     if traced:
-        write_trace(folder)
+        write_trace(folder, DENSE_SPANS if run.recipe.get("method") == "dense" else SPANS)
     write_json(rundir.record, run.to_json())
     return folder
 
@@ -152,7 +160,12 @@ def write_phases(folder: Path, run: RunRecord) -> None:
             lines.append(_line("begin", end_of_epoch_s, id=3000 + inside, path=f"{path}/evaluate"))
             lines.append(_line("end", at_s + 0.99 * step_s, id=3000 + inside, path=f"{path}/evaluate", failed=False))
             where = {"epoch": epoch, "stage": path}
-            value = 0.93 - 0.55 * math.exp(-epoch / 4) - (0.02 if path == "retrain" and i == 0 else 0)
+            value = (
+                0.93
+                - 0.01 * run.recipe["seed"] * run.recipe["prune_ratio"]
+                - 0.55 * math.exp(-epoch / 4)
+                - (0.02 if path == "retrain" and i == 0 else 0)
+            )
             lines.append(_line("metric", at_s + 0.99 * step_s, name="accuracy", value=value, where=where))
         if path == "search":
             lines.append(_line("mark", end_s - 0.001, name="ticket", values={"epoch": 11, "found": True}))
@@ -162,12 +175,17 @@ def write_phases(folder: Path, run: RunRecord) -> None:
     (folder / "phases.jsonl").write_text("".join(lines))
 
 
-def write_trace(folder: Path, rate_hz: float = 50.0, gap_s: Tuple[float, float] = (150.0, 158.0)) -> None:
-    """A trace of `SPANS` at `rate_hz` with noise, ripple within the epochs, and one gap."""
-    time_s = np.arange(0, 233, 1 / rate_hz)
+def write_trace(
+    folder: Path,
+    spans: Tuple[Tuple[str, float, float], ...] = SPANS,
+    rate_hz: float = 50.0,
+    gap_s: Tuple[float, float] = (150.0, 158.0),
+) -> None:
+    """A trace of `spans` at `rate_hz` with noise, ripple within the epochs, and one gap."""
+    time_s = np.arange(0, spans[-1][2], 1 / rate_hz)
     time_s = time_s[(time_s < gap_s[0]) | (time_s > gap_s[1])]
     power_w = np.zeros(len(time_s))
-    for path, start_s, end_s in SPANS:
+    for path, start_s, end_s in spans:
         power_w[(time_s >= start_s) & (time_s < end_s)] = POWER_W[path]
     noise = np.random.default_rng(7)
     power_w += np.where(power_w > 6, 1.2 * np.sin(2 * np.pi * time_s / 10), 0) + noise.normal(0, 0.25, len(time_s))
@@ -256,6 +274,7 @@ def everything(root: Path) -> List[Path]:
         recipe={"model": "vgg16-small", "dataset": "synthetic"},
         kind="simulated",
         energy=sim_account,
+        mask_distance_overhead={"draws": 11, "time_fraction": 2e-4, "energy_fraction": None, "kind": "simulated"},
     )
     runs.append(write_run(root / "simulated", simulated))
     (root / "not-ended").mkdir()

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sample_runs import account, early_bird, everything, record, write_run
+from test_markup import Outline, assert_latex_is_balanced
+
+from ebbench.errors import ConfigError, DiskError
+from ebbench_reports import page
+from ebbench_reports.collect import collect
+from ebbench_reports.page import FORMATS, HtmlReport, inline_svg
+
+EVIL = "<img src=x onerror=alert(1)>$\\frac{\"'&%_#|`\n"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report of runs of every kind: (folder, files, collection)."""
+    root = tmp_path_factory.mktemp("report")
+    everything(root / "runs")
+    files = HtmlReport().render([root / "runs"], root / "out", {"formats": FORMATS})
+    return root / "out", {path.name: path for path in files}, collect([root / "runs"])
+
+
+def test_all_files_are_written_and_named(report):
+    out, files, _ = report
+    assert {path.name for path in out.iterdir()} == set(files)
+    for stem in ("table-2", "overhead"):
+        assert {f"{stem}.md", f"{stem}.csv", f"{stem}.tex"} <= set(files)
+    for stem in ("energy", "tradeoff", "distances", "accuracy", "power-run-1", "power-run-5"):
+        assert {f"{stem}.svg", f"{stem}.png", f"{stem}.pdf"} <= set(files)
+
+
+def test_the_csv_holds_the_records_values_to_full_precision(tmp_path):
+    odd = account(123456.78901234567, uncertainty_j=0.1 + 0.2)
+    write_run(tmp_path / "run", record(energy=odd, accuracy={"final": 1 / 3, "best": 2 / 3}))
+    HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["csv"]})
+    for name in ("table-2.csv", "runs.csv"):
+        row = next(csv.DictReader((tmp_path / "out" / name).read_text().splitlines()))
+        assert float(row["energy_j"]) == 123456.78901234567
+        assert float(row["accuracy_final"]) == 1 / 3 and float(row["accuracy_best"]) == 2 / 3
+    row = next(csv.DictReader((tmp_path / "out" / "runs.csv").read_text().splitlines()))
+    assert float(row["uncertainty_j"]) == 0.1 + 0.2
+    assert row["seed"] == "1" and row["ticket_epoch"] == ""
+
+
+def test_no_file_shows_a_nan_or_a_none(report):
+    _, files, _ = report
+    for name, path in files.items():
+        if path.suffix in (".md", ".csv", ".tex", ".html"):
+            text = path.read_text()
+            text = re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL) if name == "index.html" else text
+            text = text.replace("the loss became NaN", "")  # a run's own words
+            assert not re.search(r"\b(nan|NaN|None|<NA>|NaT|inf)\b", text), name
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(report):
+    _, files, _ = report
+    outline = Outline(files["index.html"].read_text())
+    assert len(outline.ids) == len(set(outline.ids))
+    assert "script" not in outline.tags
+
+
+def test_the_page_needs_nothing_else(report):
+    _, files, _ = report
+    text = files["index.html"].read_text()
+    assert "@import" not in text and "url(http" not in text
+    assert [u for u in re.findall(r'(?:src|href)="([^"]*)"', text) if not u.startswith(("#", "data:"))] == []
+
+
+def test_every_link_has_a_target(report):
+    _, files, _ = report
+    text = files["index.html"].read_text()
+    ids = set(Outline(text).ids)
+    targets = re.findall(r'href="#([^"]+)"', text) + re.findall(r"url\(#([^)]+)\)", text)
+    assert targets and set(targets) <= ids
+
+
+def test_latex_is_balanced(report):
+    _, files, _ = report
+    for name in ("table-2.tex", "overhead.tex"):
+        assert_latex_is_balanced(files[name].read_text())
+
+
+def test_what_is_doubtful_is_said_in_every_table(report):
+    _, files, _ = report
+    for name in ("table-2.md", "table-2.tex", "index.html"):
+        text = re.sub(r"<[^>]*>|\\textsuperscript\{.*?\}", "", files[name].read_text())
+        assert "thermal throttling: 12, limit 0 (run 3)" in text
+        assert "The board slowed itself down" in text
+        assert "83.3 " in text and "the meter was gone" in text
+        assert "failed and is in no row: the loss became NaN" in text
+        assert "is damaged and was left out" in text and "did not end" in text
+        assert "does not cover its whole training" in text
+
+
+def test_numbers_lead_back_to_run_ids(report):
+    _, files, collection = report
+    text = files["table-2.md"].read_text()
+    for run in collection.runs:
+        assert f"{run.number}. `{run.record.run_id}`" in text
+        assert f'id="run-{run.number}"' in files["index.html"].read_text()
+
+
+def test_a_report_of_simulated_runs_says_so_in_every_file(tmp_path):
+    simulated = {"meter": "sim", "rail": "total", "scope": "module"}
+    for seed in (1, 2):
+        ours = early_bird(
+            f"eb-{seed}", kind="simulated", recipe={"seed": seed}, energy=account(40.0, reference=simulated)
+        )
+        write_run(tmp_path / f"eb-{seed}", ours)
+    dense = record("dense", kind="simulated", energy=account(90.0, reference=simulated))
+    write_run(tmp_path / "dense", dense)
+    files = HtmlReport().render([tmp_path], tmp_path / "out", {})
+    assert len(files) > 15
+    for path in files:
+        content = path.read_bytes()
+        if path.suffix == ".pdf":
+            content = content.replace(b"\x00", b"")  # UTF-16 in the title
+        found = b"simulated" in content if path.suffix == ".csv" else b"SIMULATED" in content
+        # the overhead's kind is that of its own energy
+        assert found or path.name == "overhead.csv", path.name
+
+
+def test_a_measured_report_shouts_nothing(tmp_path):
+    write_run(tmp_path / "dense", record())
+    for path in HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["md", "tex", "html", "svg"]}):
+        assert "SIMULATED" not in path.read_text()
+
+
+def test_a_malicious_run_is_only_text(tmp_path):
+    evil = early_bird(EVIL, recipe={"model": EVIL, "dataset": EVIL}, board={"name": EVIL, EVIL: EVIL}, notes=[EVIL])
+    energy = account(reference={"meter": EVIL, "rail": EVIL, "scope": EVIL}, reason=EVIL, status="partial")
+    write_run(tmp_path / "a", evil)
+    write_run(tmp_path / "b", record(EVIL + "2", recipe={"method": EVIL}, energy=energy, status="failed", reason=EVIL))
+    write_run(tmp_path / "c", record(EVIL + "3", recipe={"method": EVIL, "seed": 9}, energy=energy))
+    for path in HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["md", "tex", "html", "svg", "csv"]}):
+        text = path.read_text()
+        if path.suffix == ".html":
+            outline = Outline(text)
+            assert "img" not in outline.tags and "onerror=alert" in outline.text
+        if path.suffix == ".tex":
+            assert_latex_is_balanced(text)
+        if path.suffix == ".svg":
+            assert "<img" not in text
+
+
+def test_rendering_twice_gives_the_same_bytes(tmp_path):
+    write_run(tmp_path / "runs", early_bird(), traced=True)
+    formats = {"formats": ["md", "html", "svg", "png", "pdf"]}
+    once = [path.read_bytes() for path in HtmlReport().render([tmp_path / "runs"], tmp_path / "one", formats)]
+    again = [path.read_bytes() for path in HtmlReport().render([tmp_path / "runs"], tmp_path / "two", formats)]
+    assert once == again
+
+
+def test_failing_lists_runs_that_failed_or_have_the_verdict_fail(tmp_path):
+    everything(tmp_path / "runs")
+    renderer = HtmlReport()
+    renderer.render([tmp_path / "runs"], tmp_path / "out", {"formats": ["csv"]})
+    assert [name.split("-p")[0] for name in renderer.failing] == ["eb-reinit-vgg16-cifar10", "eb-ff-vgg16-cifar10"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"figures": ("powr",)}, "did you mean 'power'"),
+        ({"formats": ["htm"]}, "did you mean 'html'"),
+        ({"tables": (3,)}, "table 3 cannot be rendered yet"),
+        ({"compare_paper": True}, "--compare-paper"),
+    ],
+)
+def test_unknown_options_are_refused_before_anything_is_written(tmp_path, options, message):
+    write_run(tmp_path / "run", record())
+    with pytest.raises(ConfigError, match=message):
+        HtmlReport().render([tmp_path], tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_disk_error(tmp_path):
+    write_run(tmp_path / "run", record())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="--out"):
+        HtmlReport().render([tmp_path / "run"], tmp_path / "file", {"formats": ["md"]})
+
+
+def test_runs_that_did_not_end_alone_still_make_a_page(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    HtmlReport().render([tmp_path], tmp_path / "out", {})
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "No run ended" in text and "did not end" in text
+    Outline(text)
+
+
+def test_a_measured_program_without_a_recipe_is_reported_too(tmp_path):
+    bare = json.loads(json.dumps(record("mine").to_json()))
+    bare.update(recipe={}, flops=None, accuracy=None)
+    folder = write_run(tmp_path / "run", record("mine"))
+    (folder / "record.json").write_text(json.dumps(bare))
+    HtmlReport().render([folder], tmp_path / "out", {})
+    assert "mine" in (tmp_path / "out" / "table-2.md").read_text()
+
+
+def test_a_damaged_phase_log_costs_its_figures_only(tmp_path, caplog):
+    folder = write_run(tmp_path / "run", early_bird(), traced=True)
+    (folder / "phases.jsonl").write_text("{}\n{}\n")
+    names = {path.name for path in HtmlReport().render([folder], tmp_path / "out", {"formats": ["svg"]})}
+    assert "energy.svg" in names and "power-run-1.svg" not in names
+    assert "no figure over time for run 1" in caplog.text
+
+
+def test_only_wanted_figures_and_formats_are_written(tmp_path):
+    write_run(tmp_path / "run", early_bird(), traced=True)
+    options = {"figures": ("distances",), "formats": ["png"]}
+    assert [path.name for path in HtmlReport().render([tmp_path], tmp_path / "out", options)] == ["distances.png"]
+
+
+def test_an_inlined_svg_leaves_ids_to_itself_and_colours_to_the_page():
+    svg = '<?xml?><svg width="9pt" height="3pt" viewBox="0 0 9 3"><g id="a" style="fill: #1c2126"/>'
+    svg += '<use xlink:href="#a" clip-path="url(#a)"/></svg>'
+    assert inline_svg(svg, "x") == (
+        '<svg viewBox="0 0 9 3"><g id="x-a" style="fill: var(--ink)"/><use xlink:href="#x-a" clip-path="url(#x-a)"/></svg>'
+    )
+
+
+def test_matplotlib_is_loaded_only_when_something_is_drawn(tmp_path):
+    write_run(tmp_path / "run", record())
+    program = (
+        "import sys; from pathlib import Path; from ebbench_reports.page import HtmlReport\n"
+        f"HtmlReport().render([Path({str(tmp_path)!r})], Path({str(tmp_path / 'out')!r}), {{'formats': ['md', 'csv', 'tex']}})\n"
+        "print('matplotlib' in sys.modules, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_only_the_figures_module_imports_matplotlib():
+    for path in Path(page.__file__).parent.glob("*.py"):
+        imported = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        }
+        assert path.name == "figures.py" or "matplotlib" not in imported or path.name == "page.py", path.name
