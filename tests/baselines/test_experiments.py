@@ -1,0 +1,47 @@
+"""The built-in experiments say what they claim to say."""
+
+from __future__ import annotations
+
+import pytest
+
+from ebbench import plugins
+from ebbench.config import Experiment, Recipe, load_experiment
+from ebbench.early_bird import EarlyBirdInherit
+from ebbench.testing import FakeContext
+
+NAMES = ("mask-overhead", "quickstart", "vgg16-cifar10")
+
+
+def built_in(name: str) -> Experiment:
+    return load_experiment(plugins.experiments()[name], {}, {})
+
+
+def test_all_are_found_and_describe_themselves():
+    assert set(NAMES) <= set(plugins.experiments())
+    for name in NAMES:
+        experiment = built_in(name)
+        assert experiment.description and experiment.recipes
+
+
+def test_only_the_quickstart_may_simulate():
+    assert [name for name in NAMES if built_in(name).may_simulate] == ["quickstart"]
+
+
+def test_the_cifar_experiment_is_the_papers_protocol_and_runs_dense_once():
+    experiment = built_in("vgg16-cifar10")
+    runs = [(r.method, r.prune_ratio) for r in experiment.recipes]
+    assert sorted(runs) == [("dense", 0.5), *((m, p) for m in ("eb-ff", "eb-reinit") for p in (0.3, 0.5, 0.7))]
+    for recipe in experiment.recipes:
+        defaults = Recipe(method=recipe.method, prune_ratio=recipe.prune_ratio)
+        assert recipe == defaults
+    assert (defaults.epochs, defaults.batch_size, defaults.learning_rate) == (160, 256, 0.1)
+    assert [fraction * defaults.epochs for fraction in defaults.milestones] == [80, 120]
+
+
+@pytest.mark.realtime
+def test_the_quickstarts_search_finds_its_ticket_and_leaves_epochs_to_retrain():
+    recipe = next(r for r in built_in("quickstart").recipes if r.method == "eb-ff")
+    assert (recipe.prune_ratio, recipe.epsilon, recipe.fifo_length) == (0.5, 0.1, 5)  # the paper's, not bent to fit
+    outcome = EarlyBirdInherit(recipe).run(FakeContext(due=False))
+    assert outcome.ticket["found"] and 6 <= outcome.ticket["epoch"] <= 10
+    assert outcome.accuracy["final"] > 0.5  # chance is 0.1
