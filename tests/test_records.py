@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import pkgutil
+import time
 from pathlib import Path
 
 import jsonschema
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ebbench import EnergyMonitor
 from ebbench.config import Recipe
 from ebbench.protocols import AVERAGE, Column, MeterInfo, Rail
 from ebbench.records import (
@@ -271,3 +273,19 @@ def test_the_json_of_integrate_is_checked_by_its_schema():
     INTEGRATE.validate(integrated(status="partial", reason="0.2 s without readings"))
     for broken in ({**missing, "energy_j": 0.0}, {**missing, "reason": None}, {"status": "fine"}, {"energy_j": None}):
         assert not INTEGRATE.is_valid(integrated(**broken))
+
+
+@pytest.mark.realtime
+def test_the_record_of_a_real_loop_meets_its_schema(tmp_path):
+    with EnergyMonitor(meter="sim?gap_start_s=0.4&gap_s=0.2", out=tmp_path / "run") as monitor:
+        for epoch in range(2):
+            with monitor.phase("train"), monitor.phase(f"epoch-{epoch}"):
+                time.sleep(0.15)
+        with monitor.phase("evaluate"):
+            time.sleep(0.05)
+        with monitor.phase("empty"):
+            pass
+    written = json.loads((tmp_path / "run" / "record.json").read_text())
+    VALIDATOR.validate(written)
+    assert RunRecord.from_json(written) == monitor.record
+    assert written["kind"] == "simulated"
