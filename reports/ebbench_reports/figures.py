@@ -74,7 +74,7 @@ def power(run: Run, timeline: Timeline) -> Optional[Figure]:
     top.set_ylabel(f"Power of {_plain(str(reference.get('rail') or 'the rail'), 24)} (W)")
     _legend_of_phases(top, timeline.bands)
     top.set_xlim(0, timeline.duration_s / scale)
-    return _finish(figure, f"Power over time, run {run.number}: {_label(run)}", [run])
+    return _finish(figure, f"Power over time, run {run.number}: {_label(run, ('model', 'seed'))}", [run])
 
 
 def _draw_power(axes: Axes, timeline: Timeline, scale: float) -> None:
@@ -82,7 +82,7 @@ def _draw_power(axes: Axes, timeline: Timeline, scale: float) -> None:
     assert envelope is not None
     for band in timeline.bands:
         if band.depth == 0:
-            axes.axvspan(band.start_s / scale, band.end_s / scale, color=_colour(band.name), alpha=0.13, linewidth=0)
+            axes.axvspan(band.start_s / scale, band.end_s / scale, color=_colour(_kind(band)), alpha=0.13, linewidth=0)
     time = envelope.time_s / scale
     axes.fill_between(time, envelope.low_w, envelope.high_w, color=INK, alpha=0.25, linewidth=0, step=None)
     axes.plot(time, envelope.mean_w, color=INK, linewidth=0.9)
@@ -109,10 +109,10 @@ def _draw_lane(axes: Axes, bands: Sequence[Band], rows: int, scale: float, durat
             width_s = max(band.end_s - band.start_s, shortest_s)
             alpha = (0.45, 0.75)[count % 2] if band.name == "epoch" else 1.0
             bar = [(band.start_s / scale, width_s / scale)]
-            axes.broken_barh(bar, (-row - 0.43, 0.86), facecolors=_colour(band.name), alpha=alpha, linewidth=0)
+            axes.broken_barh(bar, (-row - 0.43, 0.86), facecolors=_colour(_kind(band)), alpha=alpha, linewidth=0)
             if row == 0 and width_s > 0.0115 * len(band.name) * duration_s:
                 middle = (band.start_s + width_s / 2) / scale
-                axes.text(middle, -row, band.name, ha="center", va="center", fontsize=7.5, color=_text_on(band.name))
+                axes.text(middle, -row, band.name, ha="center", va="center", fontsize=7.5, color=_text_on(_kind(band)))
     axes.set_ylim(-rows + 0.45, 0.55)
     axes.set_yticks([-r for r in range(rows)])
     axes.set_yticklabels(("phase", "epoch", "inside")[:rows], fontsize=7.5)
@@ -122,7 +122,7 @@ def _draw_lane(axes: Axes, bands: Sequence[Band], rows: int, scale: float, durat
 
 
 def _legend_of_phases(axes: Axes, bands: Sequence[Band]) -> None:
-    names = list(dict.fromkeys(b.name for b in bands if b.name != "epoch"))
+    names = list(dict.fromkeys(_kind(b) for b in bands if b.name != "epoch"))
     known = [name for name in names if name in PHASE_COLOURS]
     handles = [Patch(facecolor=_colour(name), label=name) for name in known]
     if len(known) < len(names):
@@ -160,7 +160,8 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
     axes.set_xlim(
         0, 1.32 * max((r.record.energy.total_j or 0) + (r.record.energy.uncertainty_j or 0) for r in runs) / factor or 1
     )
-    axes.set_xlabel(f"Training energy ({letter}J), work done twice included; interval: k = 2")
+    twice = ", work done twice included" if any(run.record.energy.redone_j for run in runs) else ""
+    axes.set_xlabel(f"Training energy ({letter}J){twice}; interval: k = 2")
     handles = [Patch(facecolor=_colour(n), hatch=_HATCHES.get(n, ""), edgecolor=PAPER, label=n) for n in seen]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=8, borderpad=0, handlelength=1.4)
     return _finish(figure, "Energy by phase", runs)
@@ -329,6 +330,11 @@ def _finish(figure: Figure, title: str, runs: Sequence[Run]) -> Figure:
     return figure
 
 
+def _kind(band: Band) -> str:
+    """The phase name that gives a band its colour: its own, or that of what it is inside."""
+    return band.name if band.name in PHASE_COLOURS else band.path.split("/")[0]
+
+
 def _colour(name: str) -> str:
     return PHASE_COLOURS.get(name, "#8f9aa5")
 
@@ -344,17 +350,17 @@ def labels(runs: Sequence[Run]) -> Dict[int, str]:
     names = [name for name in ("model", "dataset", "seed") if len({str(r.record.recipe.get(name)) for r in runs}) > 1]
     if len({run.record.recipe.get("model") for run in runs}) > 1 and "dataset" in names:
         names.remove("dataset")  # said by the model already, in all but the oddest reports
-    return {run.number: f"{run.number}  {_label(run, names)}" for run in runs}
+    mixed = len({run.record.kind for run in runs}) > 1
+    return {run.number: f"{run.number}  {_label(run, names)}{f', {run.record.kind}' if mixed else ''}" for run in runs}
 
 
-def _label(run: Run, names: Sequence[str] = ("model", "dataset", "seed")) -> str:
+def _label(run: Run, names: Sequence[str]) -> str:
     recipe = run.record.recipe
     if not recipe.get("method"):
         return _plain(run.record.run_id)
     words = [method_title(recipe["method"])]
     words += [] if recipe["method"] == "dense" else [f"p = {recipe.get('prune_ratio')}"]
     words += [f"seed {recipe.get(name)}" if name == "seed" else str(recipe.get(name)) for name in names]
-    words += ["simulated"] if run.record.kind == SIMULATED else []
     return _plain(", ".join(words))
 
 

@@ -80,9 +80,11 @@ def to_markdown(table: Table) -> str:
     lines += [f"- ({letter}) {_md(note)}" for note, letter in marks.items()]
     lines += [f"- {_md(note)}" for note in table.notes]
     if table.sources:
-        lines += ["", "Runs:", ""] + [
-            f"{number}. `{_one_line(run_id).replace('`', '')}`" for number, run_id in table.sources
-        ]
+        lines += (
+            ([""] if lines[-1] else [])
+            + ["Runs:", ""]
+            + [f"{number}. `{_one_line(run_id).replace('`', '')}`" for number, run_id in table.sources]
+        )
     return "\n".join(lines).rstrip() + "\n"
 
 

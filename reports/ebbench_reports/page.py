@@ -225,7 +225,7 @@ def html_page(collection: Collection, tables: Sequence[Table], plots: Sequence[P
 <main>
 <header>
 <h1>{escape(title)}</h1>
-<p class="lead">Energy of training, measured phase by phase. Every number leads back to a run.</p>
+<p class="lead">The energy of training, phase by phase. Every number leads back to a run.</p>
 {warning}
 {facts(collection)}
 <nav aria-label="Parts of this page">{navigation}</nav>
@@ -264,6 +264,6 @@ def _with_anchors(html: str, runs: Sequence[Run]) -> str:
 
 def _title(collection: Collection) -> str:
     names = sorted({str(r.record.recipe["model"]) for r in collection.runs if r.record.recipe.get("model")})
-    boards = sorted({bench_key(run).board or "unknown board" for run in collection.runs})
+    boards = sorted({bench_key(run).board for run in collection.runs} - {"", "unknown"})
     what = f"Training {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}" if names else "Energy report"
     return f"{what} on {boards[0]}" if len(boards) == 1 else what

@@ -78,6 +78,14 @@ def format_quantity(quantity: Optional[Quantity], decimals: Optional[int] = None
     return value if half is None else f"{value} ± {half}"
 
 
+def with_unit(quantity: Optional[Quantity], unit: str) -> str:
+    """``12.34 ± 0.56 kJ``, the prefix chosen by the value."""
+    if quantity is None:
+        return MISSING_TEXT
+    factor, letter = prefix_for([quantity.value])
+    return f"{format_quantity(quantity.scaled(1 / factor))} {letter}{unit}"
+
+
 def aligned(quantities: Sequence[Optional[Quantity]], decimals: Optional[int] = None) -> List[str]:
     """One column of `format_quantity`, padded with spaces as wide as a digit and a point so that the points are in line."""
     pairs = [texts(q, decimals) for q in quantities]

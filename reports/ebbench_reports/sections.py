@@ -11,7 +11,7 @@ from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
 from ebbench_reports.compare import bench_key
 from ebbench_reports.markup import ranges
-from ebbench_reports.quantity import MISSING_TEXT
+from ebbench_reports.quantity import MISSING_TEXT, Quantity, with_unit
 
 #: runs whose recipe, environment and budget are spelled out; the records hold them for all
 MAX_DETAILS = 50
@@ -78,9 +78,7 @@ def _details_of(run: Run) -> str:
 def _phases(run: Run) -> str:
     rows = []
     for path, phase in run.record.energy.by_phase.items():
-        energy = format_si(phase.energy_j, "J")
-        if phase.uncertainty_j is not None and phase.energy_j is not None:
-            energy += f" ± {format_si(phase.uncertainty_j, 'J', 2)}"
+        energy = with_unit(None if phase.energy_j is None else Quantity(phase.energy_j, phase.uncertainty_j), "J")
         words = [
             phase.kind,
             *([] if phase.status == "ok" else [f"{phase.status}: {phase.reason or 'no reason recorded'}"]),
@@ -95,7 +93,7 @@ def _budget(run: Run) -> List[Tuple[str, str]]:
     rows = []
     for name, component_j in account.components_j.items():
         share = f" · {100 * component_j / account.total_j:.2g} %" if component_j is not None and account.total_j else ""
-        rows.append((name, f"{format_si(component_j, 'J', 2)}{share}"))
+        rows.append((name, f"{format_si(component_j, 'J', 3)}{share}"))
     return rows
 
 

@@ -10,7 +10,7 @@ from ebbench.records import FAIL, NOT_CHECKED, OK, SIMULATED, WARN
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
 from ebbench_reports.markup import Cell, Column, Section, Table, ranges
-from ebbench_reports.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, prefix_for
+from ebbench_reports.quantity import MISSING_TEXT, Quantity, aligned, with_unit
 
 SIMULATED_BANNER = "SIMULATED: made from a simulated power sensor. No energy here was measured; do not cite it."
 PARTLY_SIMULATED_BANNER = "PARTLY SIMULATED: rows of the kind 'simulated' are not measurements; do not cite them."
@@ -206,9 +206,8 @@ def _energy_text(run: Run) -> str:
     account = run.record.energy
     if run.energy_j is None:
         return MISSING_TEXT
-    factor, letter = prefix_for([run.energy_j])
-    text = format_quantity(Quantity(run.energy_j, account.uncertainty_j).scaled(1 / factor))
-    return f"{text} {letter}J" + ("" if account.status == OK else f" ({account.status})")
+    text = with_unit(Quantity(run.energy_j, account.uncertainty_j), "J")
+    return text + ("" if account.status == OK else f" ({account.status})")
 
 
 def _values_text(values: Sequence[float]) -> str:
