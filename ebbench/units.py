@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Optional
 
 #: factor to watts, joules, volts, amperes and seconds, by the unit's usual spelling in lower case
@@ -27,16 +28,23 @@ _PREFIXES = (
 
 
 def format_si(value: Optional[float], unit: str, digits: int = 4) -> str:
-    """Write `value` with an SI prefix and `digits` significant digits: ``12.34 kJ``; missing is ``–``."""
-    if value is None:
+    """Write `value` with an SI prefix and `digits` significant digits: ``12.34 kJ``; missing or not finite is ``–``."""
+    if value is None or not math.isfinite(value):
         return "–"
     value = float(f"{value:.{digits - 1}e}")  # round first: 999.96 W is 1 kW, not 1000 W
     if value == 0:
         return f"0 {unit}"
     for factor, prefix in _PREFIXES:
         if abs(value) >= factor * (1 - 1e-12) or factor == _PREFIXES[-1][0]:
-            return f"{value / factor:.{digits}g} {prefix}{unit}"
+            return f"{_plain(value / factor, digits)} {prefix}{unit}"
     raise AssertionError("unreachable: the last prefix takes every value")
+
+
+def _plain(value: float, digits: int) -> str:
+    """As format ``g``, without ever an exponent: two digits of 300 are 300, not 3e+02."""
+    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def format_duration(seconds: Optional[float]) -> str:
