@@ -220,18 +220,19 @@ def _cool_down(limit_c: Optional[float], context: SessionContext, display: Displ
 def _amplify(context: SessionContext, outcome: Outcome, seconds: float) -> None:
     """Repeat the draw in blocks long enough to be measured, between equal blocks of rest (energy/amplify.py says why)."""
     assert outcome.repeat_draw is not None
-    draw_s = amplify.time_once(outcome.repeat_draw)
-    blocks = amplify.plan(draw_s, seconds)
+    blocks = amplify.plan(amplify.time_once(outcome.repeat_draw), seconds)
     with context.phase("amplify"):
         for number, block in enumerate(blocks):
-            with context.phase(f"block-{number}"), context.phase(block.kind):
+            with context.phase(f"block-{number}"):
                 end_s = time.monotonic() + block.seconds
-                for _ in range(block.repeats):
-                    outcome.repeat_draw()
-                if block.kind == "idle":
-                    time.sleep(max(0.0, end_s - time.monotonic()))
-            path = f"amplify/block-{number}/{block.kind}"
-            context.mark("block", path=path, kind=block.kind, repeats=block.repeats)
+                if block.repeats:
+                    with context.phase("draw"):
+                        for _ in range(block.repeats):
+                            outcome.repeat_draw()
+                if block.kind != amplify.DRAW:
+                    with context.phase("idle"):
+                        time.sleep(max(0.0, end_s - time.monotonic()))
+            context.mark("block", path=f"amplify/block-{number}", kind=block.kind, repeats=block.repeats)
             context.progress(number + 1, len(blocks))
 
 

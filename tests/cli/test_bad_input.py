@@ -1,0 +1,119 @@
+"""Every fault of the user's is one line on stderr that says what to do, exit code 2, and no traceback."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from ebbench.cli import main
+
+
+@pytest.fixture
+def ebbench(capsys, monkeypatch, tmp_path):
+    """Run the command line in an empty folder; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as leaving:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return leaving.value.code, out, err
+
+    return call
+
+
+def npz(path, **replaced):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.integers(0, 256, (20, 32, 32, 3)).astype(np.uint8),
+        "y_train": np.arange(20) % 10,
+        "x_test": rng.integers(0, 256, (10, 32, 32, 3)).astype(np.uint8),
+        "y_test": np.arange(10) % 10,
+    }
+    arrays.update(replaced)
+    np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+    return f"npz:{path}"
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["run", "quickstrat"], ["quickstrat", "did you mean 'quickstart'"]),
+        (["run", "--method", "eb-fff"], ["eb-fff", "did you mean 'eb-ff'"]),
+        (["run", "--model", "vgg61"], ["vgg61", "vgg16"]),
+        (["run", "--dataset", "cifar11"], ["cifar11", "cifar10"]),
+        (["run", "--dataset", "npz:nowhere.npz"], ["nowhere.npz"]),
+        (["run", "--dataset", "cifar10", "--data-dir", "nowhere"], ["nowhere"]),
+        (["run", "--meter", "ina3212"], ["ina3212", "did you mean 'ina3221'"]),
+        (["run", "--board", "tx3"], ["tx3", "tx2"]),
+        (["run", "--prune-ratio", "1.5"], ["prune_ratio", "(0, 1)"]),
+        (["run", "--prune-ratio", "0"], ["prune_ratio", "(0, 1)"]),
+        (["run", "--epochs", "0"], ["epochs"]),
+        (["run", "--draw", "sometimes"], ["draw", "early-bird"]),
+        (["run", "--draw", "99"], ["draw", "1..12"]),
+        (["run", "--amplify", "much"], ["--amplify", "off"]),
+        (["run", "--idle", "-1"], ["idle_s"]),
+        (["run", "--device", "tpu"], ["tpu", "cpu"]),
+        (["run", "nowhere.toml"], ["nowhere.toml", "not there"]),
+        (["run", "--bench", "nowhere.toml"], ["nowhere.toml", "not there"]),
+        (["run", "--sedd", "1"], ["--sedd", "--seed"]),
+        (["rum"], ["rum", "--help"]),
+        (["report", "nowhere"], ["nowhere"]),
+        (["check", "nowhere"], ["nowhere"]),
+        (["integrate", "nowhere"], ["nowhere"]),
+        (["integrate"], ["--trace"]),
+        (["integrate", "--trace", "a.csv"], ["--phases"]),
+        (["integrate", "--trace", "a.csv", "--phases", "b.csv"], ["a.csv"]),
+        (["export", "nowhere"], ["nowhere"]),
+        (["mark", "begin", "load"], ["ebbench measure"]),
+        (["meters", "sample", "ina3212"], ["ina3212", "ina3221"]),
+        (["flops", "--model", "vgg61"], ["vgg61", "vgg16"]),
+        (["flops", "--method", "eb-ff", "--prune-ratio", "2"], ["prune"]),
+        (["measure", "--meter", "sim", "--", "no-such-program"], ["no-such-program"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_fault_is_one_line_that_names_it(ebbench, arguments, words):
+    code, _, err = ebbench(*arguments)
+    assert code == 2, err
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("ebbench: ")]
+    assert len(lines) == 1, err
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        ({"y_test": None}, ["y_test"]),
+        ({"x_train": np.zeros((20, 32, 32, 3), np.float32)}, ["x_train", "uint8"]),
+        ({"x_train": np.zeros((20, 32, 32), np.uint8)}, ["x_train"]),
+        ({"x_train": np.zeros((20, 3, 32, 32), np.uint8)}, ["x_train"]),
+        ({"x_train": np.zeros((19, 32, 32, 3), np.uint8)}, ["19", "20"]),
+        ({"y_train": np.arange(20) - 5}, ["y_train", "-5"]),
+        ({"y_train": np.linspace(0, 1, 20)}, ["y_train", "integer"]),
+        ({"x_train": np.zeros((0, 32, 32, 3), np.uint8), "y_train": np.zeros(0, np.int64)}, ["x_train"]),
+        ({"y_train": np.array([{}] * 20, dtype=object)}, ["pickle"]),
+    ],
+    ids=["missing", "dtype", "shape", "channels first", "lengths", "negative", "fractions", "empty", "pickle"],
+)
+def test_a_faulty_npz_is_refused_before_any_training(ebbench, tmp_path, fault, words):
+    dataset = npz(tmp_path / "images.npz", **fault)
+    code, _, err = ebbench("run", "--dataset", dataset, "--method", "dense")
+    assert code == 2, err
+    assert len(err.strip().splitlines()) <= 2, err  # the title of the run, then the fault
+    for word in words:
+        assert word in err.splitlines()[-1]
+
+
+def test_every_command_has_help_with_an_example(ebbench):
+    _, out, _ = ebbench("--help")
+    commands = re.findall(r"^  ([a-z]+) {2,}", out.partition("Commands:")[2], flags=re.M)
+    assert len(commands) >= 12
+    for command in commands:
+        code, text, _ = ebbench(command, "--help")
+        assert code == 0
+        assert re.search(rf"^ +ebbench {command}", text, flags=re.M), command

@@ -1,0 +1,91 @@
+"""A small real run for tests: a few steps of a small network on a small synthetic data set, under the simulated meter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+EXPERIMENT = """
+[experiment]
+description = "a run of seconds"
+may_simulate = true
+[recipe]
+method = "{method}"
+model = "vgg16-small"
+dataset = "synthetic"
+train_images = {images}
+test_images = 32
+epochs = {epochs}
+batch_size = 16
+prune_ratio = 0.5
+epsilon = 0.9
+fifo_length = 2
+checkpoint_s = {checkpoint_s}
+[bench]
+meters = ["sim"]
+idle_s = {idle_s}
+amplify_s = {amplify_s}
+device = "cpu"
+"""
+
+
+def write_experiment(folder, method="eb-ff", images=96, epochs=4, checkpoint_s=600.0, idle_s=0.0, amplify_s=0.0, extra=""):
+    """Write the experiment's TOML and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "small.toml"
+    text = EXPERIMENT.format(
+        method=method, images=images, epochs=epochs, checkpoint_s=checkpoint_s, idle_s=idle_s, amplify_s=amplify_s
+    )
+    path.write_text(text + extra)
+    return path
+
+
+def environment(**more):
+    """The environment of a child that imports what we import."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1", **more}
+
+
+def start(*arguments, cwd, **more):
+    """Start ``ebbench`` with these arguments as a real process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ebbench", *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(*arguments, cwd, **more):
+    """Run ``ebbench`` to its end: (exit code, stdout, stderr)."""
+    process = start(*arguments, cwd=cwd, **more)
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def only_run(out: Path) -> Path:
+    """The one run folder under `out`."""
+    (folder,) = [p.parent for p in Path(out).glob("*/manifest.json")]
+    return folder
+
+
+def record(folder: Path):
+    """A run's record as JSON values."""
+    return json.loads((folder / "record.json").read_text())
+
+
+def weights(folder: Path):
+    """Every stored array of a run's last checkpoint, and its masks: name -> bytes."""
+    found = {}
+    for name in ("checkpoint/state.npz", "masks.npz"):
+        path = folder / name
+        if path.exists():
+            with np.load(path, allow_pickle=False) as stored:
+                found.update({f"{name}/{k}": stored[k].tobytes() for k in stored.files if k != "state"})
+    return found

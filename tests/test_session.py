@@ -1,0 +1,208 @@
+"""A conducted run, from the experiment's file to the sealed record; killed, resumed, locked, failed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conductor import call, only_run, record, start, weights, write_experiment  # noqa: E402
+
+from ebbench.energy.phases import intervals, read_events  # noqa: E402
+from ebbench.rundir import RunDir  # noqa: E402
+
+pytestmark = pytest.mark.realtime
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """One whole run of EB Train with idle phases and amplified blocks."""
+    folder = tmp_path_factory.mktemp("sealed")
+    experiment = write_experiment(folder, idle_s=1.0, amplify_s=3.0)
+    code, out, err = call("run", experiment, "--out", folder / "runs", "--json", cwd=folder)
+    assert code == 0, err
+    return only_run(folder / "runs"), json.loads(out)
+
+
+def test_the_record_printed_is_the_record_stored(sealed):
+    folder, printed = sealed
+    assert printed["runs"] == [record(folder)]
+
+
+def test_every_phase_of_early_bird_training_is_in_the_account(sealed):
+    found = record(sealed[0])["energy"]["by_phase"]
+    expected = {"idle", "search", "search/epoch", "search/epoch/draw", "prune", "retrain", "retrain/epoch", "amplify"}
+    assert expected <= set(found)
+    assert all(found[path]["status"] == "ok" and found[path]["energy_j"] > 0 for path in ("search", "retrain", "idle"))
+    assert found["search/epoch/draw"]["count"] == record(sealed[0])["ticket"]["searched_epochs"]
+
+
+def test_the_total_is_the_training_phases_without_evaluation_and_checkpoints(sealed):
+    energy = record(sealed[0])["energy"]
+    phases = energy["phases"]
+    training = sum(p["energy_j"] for p in phases if p["path"] in ("search", "prune", "retrain"))
+    nested = sum(
+        p["energy_j"]
+        for p in phases
+        if p["path"].split("/")[0] in ("search", "prune", "retrain") and p["path"].split("/")[-1] in ("evaluate", "checkpoint")
+    )
+    assert energy["total_j"] == pytest.approx(training - nested, rel=1e-9)
+
+
+def test_a_simulated_run_says_so_everywhere(sealed):
+    found = record(sealed[0])
+    assert found["kind"] == "simulated"
+    assert {phase["kind"] for phase in found["energy"]["by_phase"].values()} == {"simulated"}
+    assert all(meter["simulated"] for meter in found["meters"])
+    assert found["mask_distance_overhead"]["kind"] == "simulated"
+
+
+def test_the_energies_contain_the_closed_form_truth(sealed):
+    """The simulated meter's power is a stated function of the stamped edges: the truth is a sum of power times duration."""
+    from ebbench_devices.sim import SimulatedPower
+
+    folder = RunDir(sealed[0])
+    events = read_events(folder.phases)
+    truth = SimulatedPower(events=events)
+    energy = record(sealed[0])["energy"]
+    for phase in energy["phases"]:
+        if phase["status"] == "ok" and phase["duration_s"] > 0.2:
+            expected = truth.energy_j(phase["start_ns"], phase["end_ns"])
+            assert abs(phase["energy_j"] - expected) <= 1.5 * phase["uncertainty_j"], phase
+
+
+def test_the_overhead_has_an_interval_and_is_positive(sealed):
+    overhead = record(sealed[0])["mask_distance_overhead"]
+    assert 0 < overhead["energy_fraction"] < 0.1
+    assert overhead["energy_fraction_uncertainty"] > 0
+    assert 0 < overhead["time_fraction"] < 0.1
+    assert 0 < overhead["flops_fraction"] < 1e-3
+    assert 0 < overhead["memory_fraction"] < 1e-2
+
+
+def test_every_raw_file_is_hashed_and_the_hashes_hold(sealed):
+    folder = sealed[0]
+    files = record(folder)["files"]
+    assert {"manifest.json", "phases.jsonl", "masks.npz"} <= set(files)
+    assert any(name.startswith("trace-sim-") for name in files)
+    for name, digest in files.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_integrating_again_gives_the_same_record_beside_the_sealed_one(sealed):
+    folder = sealed[0]
+    before = (folder / "record.json").read_bytes()
+    code, _, err = call("integrate", folder, cwd=folder)
+    assert code == 0, err
+    assert (folder / "record-2.json").read_bytes() == before == (folder / "record.json").read_bytes()
+    (folder / "record-2.json").unlink()
+
+
+def test_a_sealed_run_is_found_and_not_repeated(sealed):
+    folder = sealed[0]
+    before = (folder / "record.json").stat().st_mtime_ns
+    experiment = folder.parent.parent / "small.toml"
+    code, _, err = call("run", experiment, "--out", folder.parent, cwd=folder)
+    assert code == 0 and "kept as it is" in err
+    assert (folder / "record.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_that_another_process_writes_is_refused(tmp_path):
+    experiment = write_experiment(tmp_path, idle_s=60.0)
+    first = start("run", experiment, "--out", "runs", cwd=tmp_path)
+    try:
+        _wait_for(lambda: list((tmp_path / "runs").glob("*/phases.jsonl")), first)
+        code, _, err = call("run", experiment, "--out", "runs", "--resume", cwd=tmp_path)
+        assert code == 2
+        assert "another process is writing" in err
+    finally:
+        first.send_signal(signal.SIGINT)
+        _, err = first.communicate(timeout=30)
+    assert first.returncode == 130
+    assert "Traceback" not in err and "--resume" in err
+
+
+def test_a_run_that_did_not_end_is_refused_without_resume(tmp_path):
+    experiment = write_experiment(tmp_path, idle_s=60.0)
+    process = start("run", experiment, "--out", "runs", cwd=tmp_path)
+    _wait_for(lambda: list((tmp_path / "runs").glob("*/trace-*")), process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    code, _, err = call("run", experiment, "--out", "runs", cwd=tmp_path)
+    assert code == 2 and "--resume" in err
+
+
+def test_a_loss_that_is_nan_fails_the_run_and_keeps_what_was_measured(tmp_path):
+    experiment = write_experiment(tmp_path, method="dense", extra="")
+    text = experiment.read_text().replace("[bench]", "learning_rate = 1e30\n[bench]")
+    experiment.write_text(text)
+    code, _, err = call("run", experiment, "--out", "runs", cwd=tmp_path)
+    assert code == 1, err
+    assert "Traceback" not in err
+    found = record(only_run(tmp_path / "runs"))
+    assert found["status"] == "failed"
+    assert "loss" in found["reason"]
+    assert found["energy"]["total_j"] > 0
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    code, _, err = call("run", write_experiment(folder, checkpoint_s=0.2), "--out", "runs", cwd=folder)
+    assert code == 0, err
+    return only_run(folder / "runs")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_it_ends_with_the_same_masks_and_weights(tmp_path, uninterrupted, seed):
+    chance = random.Random(seed)
+    experiment = write_experiment(tmp_path, checkpoint_s=0.2)
+    kills = 0
+    for _ in range(12):
+        process = start("run", experiment, "--out", "runs", "--resume", cwd=tmp_path)
+        seen = _events(tmp_path)
+        _wait_for(lambda seen=seen: _events(tmp_path) > seen, process)
+        time.sleep(chance.uniform(0.0, 1.0))  # the moment of the kill is what is random here
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        if kills == 4:
+            break
+    code, _, err = call("run", experiment, "--out", "runs", "--resume", cwd=tmp_path)
+    assert code == 0, err
+    folder = only_run(tmp_path / "runs")
+    assert weights(folder) == weights(uninterrupted)
+    found, whole = record(folder), record(uninterrupted)
+    for part in ("ticket", "accuracy", "flops"):
+        assert found[part] == whole[part]
+    if kills:
+        assert found["energy"]["redone_j"] >= 0
+        assert found["energy"]["down_s"] > 0
+        segments = {interval.segment for interval in intervals(read_events(folder / "phases.jsonl"))}
+        assert len(segments) >= 2
+
+
+def _events(folder):
+    return sum(len(path.read_bytes().splitlines()) for path in (folder / "runs").glob("*/phases.jsonl"))
+
+
+def _wait_for(happened, process, patience_s=60.0):
+    """Poll until something is so; fail at once when the process ends before."""
+    deadline_s = time.monotonic() + patience_s
+    while not happened():
+        if process.poll() is not None:
+            if happened():
+                return
+            raise AssertionError(f"ended early with {process.returncode}: {process.communicate()}")
+        assert time.monotonic() < deadline_s, "it never happened"
+        time.sleep(0.005)
