@@ -26,7 +26,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Edges:
-    """What surrounds one end of each of m intervals; arrays [m]. In gaps and outside the trace `interval_s` is 0.
+    """What surrounds one end of each of m intervals; arrays [m]. In gaps `step_w` is 0, outside the trace `interval_s` too.
 
     The edge lies in an interval of `interval_s` between two readings, at `place` 0..1 of it, and over that interval the power
     steps by `step_w`. `around_w` [m, probes] is the power read around the edge, as long as the sensor remembers
@@ -46,7 +46,7 @@ class Integrals:
     `energy_j` is of the covered part, NaN where nothing is. `longest_s`: the longest interval between two readings that
     touches the interval. Of the intervals between readings (h, over which the power steps by dP) that lie inside:
     `jump_j2`, the sum of (h dP)^2; `cross_j2`, of the products of neighbouring h dP; `long_s2`, of the squares of what exceeds
-    a median interval where it is over 1.5. `mean_square_w2`: mean square of the readings inside; `changes`:
+    a median interval where it is over 1.5. `variance_w2`: variance of the readings inside; `changes`:
     readings that differ from the one before, counted where the rail's resolution is known.
     `low_w`, `high_w`: range of power in the whole trace; `whole_...`: its sums of (h dP)^2, of (h dP)^4 and of the products.
     `saturated`: readings at the end of the rail's range.
@@ -63,7 +63,7 @@ class Integrals:
     jump_j2: Floats
     cross_j2: Floats
     long_s2: Floats
-    mean_square_w2: Floats
+    variance_w2: Floats
     changes: Floats
     start: Edges
     end: Edges

@@ -30,7 +30,7 @@ SLEEP_NS = 10_000_000
 #: gaps that are listed one by one; the rest is only counted
 LISTED_GAPS = 1000
 
-_ENERGY, _JUMP, _CROSS, _LONG, _SQUARE, _CHANGES = range(6)
+_ENERGY, _JUMP, _CROSS, _LONG, _MEAN, _SQUARE, _CHANGES = range(7)
 
 
 def segment_energy_j(before_w: Floats, after_w: Floats, interval_s: Floats) -> Floats:
@@ -110,7 +110,7 @@ class _Running:
         self._edges = np.unique(np.concatenate([edges] + [edges + p for p in self._probes_ns]))
         m = self._edges.size
         self._placed = 0
-        self._cells = np.zeros((6, m + 1), np.longdouble)
+        self._cells = np.zeros((7, m + 1), np.longdouble)
         self._longest_s = np.zeros(m + 1)
         self._partial_j, self._interval_s, self._place = np.zeros(m), np.zeros(m), np.zeros(m)
         self._before_w, self._step_w, self._inside = np.zeros(m), np.zeros(m), np.zeros(m, bool)
@@ -191,6 +191,7 @@ class _Running:
         self._cells[_CROSS, cells] += _sums(cross_j2, at)
         self._add_long(interval_s, broken, at, cells)
         if not self.series.is_counter:
+            self._cells[_MEAN, cells] += _sums(value[1:], at)
             self._cells[_SQUARE, cells] += _sums(value[1:] * value[1:], at)
         if self.series.rail.resolution_w is not None:
             self._cells[_CHANGES, cells] += _sums((rise != 0).astype(np.float64), at)
@@ -226,9 +227,8 @@ class _Running:
             gap_ns = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.where(broken, np.diff(time_ns), 0))))
             self._covered_ns[where] -= gap_ns[at] + np.where(broken[at], since_ns, 0)
             outside = np.flatnonzero(broken[at]) + where.start
-            self._partial_j[outside] = self._interval_s[outside] = self._step_w[outside] = 0.0
-            self._inside[outside] = self._place[outside] > 0  # at the reading before the gap the power is known
-            self._inside[outside] = ~self._inside[outside]
+            self._partial_j[outside] = self._step_w[outside] = 0.0
+            self._inside[outside] = self._place[outside] == 0  # at the reading before the gap the power is known
 
     def _of_counter(self, rise_j: Floats, interval_s: Floats, codes: Optional[Codes]) -> Tuple[Floats, Floats]:
         """Energies between a counter's knots, and how much the power differs from the neighbours'."""
@@ -313,7 +313,7 @@ class _Running:
             jump_j2=np.maximum(between[_JUMP] - self._edge_jump_j2[start], 0.0),
             cross_j2=between[_CROSS] - self._edge_cross_j2[start],
             long_s2=np.maximum(between[_LONG], 0.0),
-            mean_square_w2=between[_SQUARE] / np.maximum(readings, 1),
+            variance_w2=_variance(readings, between[_MEAN], between[_SQUARE]),
             changes=between[_CHANGES],
             start=self._edges_at(start, starts_ns),
             end=self._edges_at(end, ends_ns),
@@ -381,6 +381,12 @@ def _range_max(values: Floats, first: Ints, last: Ints) -> Floats:
         table = np.maximum(table[:-width], table[width:])
         width *= 2
     return result
+
+
+def _variance(count: Ints, total: Floats, squares: Floats) -> Floats:
+    """Variance of `count` numbers from their sum and the sum of their squares."""
+    n = np.maximum(count, 1)
+    return np.maximum(squares / n - (total / n) ** 2, 0.0)
 
 
 def _reason(gap: Gap, notes: Sequence[Dict[str, Any]]) -> str:

@@ -78,7 +78,9 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
     }
     if integrals.series.is_counter:
         components["counter"] = _counter_j(integrals)
-    return Budget(components, edge_bias_j + lag_bias_j, unresolved)
+    none = covered_s == 0  # nothing covered, or an interval without length: there is no energy to be wrong
+    known = {name: None if c is None else np.where(none, 0.0, c) for name, c in components.items()}
+    return Budget(known, np.where(none, 0.0, edge_bias_j + lag_bias_j), unresolved)
 
 
 def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
@@ -143,7 +145,7 @@ def _sampling_j(integrals: Integrals) -> Floats:
     event_j2 = 2 * whole_j2 / integrals.whole_jump_j2 * integrals.whole_jump_j4 / integrals.whole_jump_j2
     whole_s = (integrals.last_ns - integrals.first_ns) * 1e-9
     events = whole_j2 / event_j2 * integrals.covered_s / whole_s
-    return np.sqrt(inside_j2 + event_j2 * np.minimum(events, 1.0))
+    return np.sqrt(inside_j2 + event_j2 * np.minimum(2 * events, 2.0))
 
 
 def _interpolation_j2(jump_j2: Floats, cross_j2: Floats) -> Floats:
@@ -168,7 +170,8 @@ def _edges_j(integrals: Integrals) -> Tuple[Floats, Floats]:
         else:
             bounds.append(np.abs(jump_j) * (1 - outside**2) / 2)
             biases.append(sign * jump_j * (1 - outside) ** 2 / 2)
-    return np.sqrt((bounds[0] ** 2 + bounds[1] ** 2) / 3), biases[0] + biases[1]
+    largest_j = np.maximum(np.abs(integrals.start.step_w), np.abs(integrals.end.step_w)) * integrals.covered_s
+    return np.minimum(np.sqrt(bounds[0] ** 2 + bounds[1] ** 2), largest_j) / _ROOT3, biases[0] + biases[1]
 
 
 def _lag_j(integrals: Integrals) -> Tuple[Floats, Floats]:
@@ -206,9 +209,7 @@ def _ripple_w(edge: Edges) -> Floats:
 
 def _gaps_j(integrals: Integrals) -> Floats:
     """In what exceeds a median interval the power may have been anywhere in the spread of this phase's readings."""
-    mean_w = np.nan_to_num(integrals.energy_j) / np.maximum(integrals.covered_s, 1e-9)
-    variance_w2 = np.maximum(integrals.mean_square_w2 - mean_w**2, 0.0)
-    return np.sqrt(integrals.long_s2 * variance_w2)
+    return np.sqrt(integrals.long_s2 * integrals.variance_w2)
 
 
 def _unresolved_j(integrals: Integrals) -> Tuple[Floats, Bools]:

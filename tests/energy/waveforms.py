@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterator, Tuple
+from typing import Callable, Dict, Iterator, Sequence, Tuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Waveform:
     edges_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-def steps(times_s: np.ndarray, levels_w: np.ndarray, edges_s: np.ndarray = np.zeros(0)) -> Waveform:
+def steps(times_s: np.ndarray, levels_w: np.ndarray, edges_s: Sequence[float] = ()) -> Waveform:
     """`levels_w[i]` from `times_s[i]` on; the first time is far before 0."""
     total_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * levels_w[:-1])))
 
@@ -32,7 +32,9 @@ def steps(times_s: np.ndarray, levels_w: np.ndarray, edges_s: np.ndarray = np.ze
         return np.searchsorted(times_s, t, "right") - 1
 
     return Waveform(
-        lambda t: levels_w[at(t)], lambda t: total_j[at(t)] + (t - times_s[at(t)]) * levels_w[at(t)], edges_s
+        lambda t: levels_w[at(t)],
+        lambda t: total_j[at(t)] + (t - times_s[at(t)]) * levels_w[at(t)],
+        np.asarray(edges_s),
     )
 
 
@@ -73,11 +75,15 @@ def drawn(kind: str, rng: np.random.Generator) -> Waveform:
     if kind == "steps at edges":
         edges_s = np.cumsum(rng.uniform(0.05, 3.0, 60))
         edges_s = edges_s[edges_s < LENGTH_S]
-        return steps(np.concatenate(([-10.0], edges_s)), rng.choice([3.0, 8.0, 9.0, 15.0, 20.0], edges_s.size + 1), edges_s)
+        return steps(
+            np.concatenate(([-10.0], edges_s)), rng.choice([3.0, 8.0, 9.0, 15.0, 20.0], edges_s.size + 1), edges_s
+        )
     if kind == "bursts":
         starts_s = np.cumsum(rng.exponential(0.4, 200) + 0.1)
         width_s = 10 ** rng.uniform(-3, -1)
-        times_s = np.stack((starts_s, starts_s + width_s), 1).ravel()  # bursts last at most 100 ms, and begin later apart
+        times_s = np.stack(
+            (starts_s, starts_s + width_s), 1
+        ).ravel()  # bursts last at most 100 ms, and begin later apart
         return steps(np.concatenate(([-10.0], times_s)), np.concatenate(([5.0], np.tile([20.0, 5.0], starts_s.size))))
     raise AssertionError(kind)
 
@@ -96,7 +102,9 @@ class Sensor:
 
     def series(self) -> Series:
         kind = HOLD if self.update_s else AVERAGE if self.averaging_s else INSTANT
-        rail = Rail("X", "module", None, 0.0, 0.0, self.resolution_w, None, kind, self.update_s or None, self.averaging_s)
+        rail = Rail(
+            "X", "module", None, 0.0, 0.0, self.resolution_w, None, kind, self.update_s or None, self.averaging_s
+        )
         return Series("X", (("X_w",),), rail)
 
     def read(self, wave: Waveform, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,147 @@
+"""The stated intervals contain the truth, and are not wide for nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Dict, List
+
+import numpy as np
+import pytest
+import waveforms
+from coverage import Sample, table, together
+from waveforms import chunk_of
+
+from ebbench.energy.integrals import Integrals
+from ebbench.energy.integrate import integrate
+from ebbench.energy.pace import survey
+from ebbench.energy.series import Series
+from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_sum
+from ebbench.protocols import AVERAGE, HOLD, Rail
+
+S = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def samples() -> Dict[str, List[Sample]]:
+    by_class: Dict[str, List[Sample]] = {}
+    for (kind, _, _), one in table(traces=4, phases=40, seed=7).items():
+        by_class.setdefault(kind, []).append(one)
+    return by_class
+
+
+@pytest.mark.parametrize("kind", waveforms.CLASSES)
+def test_stated_intervals_contain_the_truth_and_are_no_wider_than_three_times_the_error(kind, samples):
+    whole = together(samples[kind])
+    assert whole.coverage >= 0.93
+    assert whole.width <= 3
+
+
+@pytest.mark.parametrize("kind", waveforms.CLASSES)
+def test_no_sensor_and_rate_falls_far_below(kind, samples):
+    assert (
+        min(one.coverage for one in samples[kind]) >= 0.8
+    )  # bursts that no reading met in a whole trace cannot be known
+
+
+def integrals(power_w, intervals_s, rail=None, interval_s=0.01) -> Integrals:
+    series = Series("X", (("X_w",),), rail or Rail("X", "module"))
+    chunk = chunk_of(np.rint(np.arange(len(power_w)) * interval_s * S).astype(np.int64), X_w=np.array(power_w))
+    edges = np.rint(np.array(intervals_s) * S).astype(np.int64)
+    return integrate([chunk], [series], survey([chunk], [series]), edges[:, 0], edges[:, 1])[0]
+
+
+def test_a_steady_power_is_known_as_well_as_its_meter():
+    rail = Rail("X", "module", gain_ratio=0.01, offset_w=0.02, resolution_w=0.0)
+    found = budget(integrals(np.full(1001, 10.0), [(1, 6)], rail))
+    known = {name: float(c[0]) for name, c in found.components_j.items()}
+    assert known["gain"] == pytest.approx(0.5) and known["offset"] == pytest.approx(0.1)
+    assert known["time_base"] == pytest.approx(50 * TIME_BASE / 3**0.5)
+    assert all(known[name] == 0 for name in ("sampling", "edges", "lag", "gaps", "unresolved", "resolution"))
+    assert found.half_width_j[0] == pytest.approx(2 * np.sqrt(sum(c * c for c in known.values())))
+
+
+def test_what_the_meter_does_not_say_is_unknown_and_not_zero():
+    found = budget(integrals(np.full(1001, 10.0), [(1, 6)]))
+    assert [found.components_j[n] for n in ("gain", "offset", "resolution")] == [None] * 3
+    assert of_sum([(found, np.array([0]))])["gain"] is None
+    assert found.half_width_j[0] > 0  # the time base
+
+
+def test_a_phase_hardly_looked_at_is_unresolved_and_its_interval_holds_what_the_trace_has_seen():
+    power_w = np.full(1001, 5.0)
+    power_w[500:600] = 20.0
+    found = integrals(power_w, [(2.001, 2.004), (2, 3)])
+    stated = budget(found)
+    assert list(stated.unresolved) == [True, False]
+    assert found.energy_j[0] + stated.half_width_j[0] >= 20 * 0.003
+    assert stated.components_j["unresolved"][1] == 0
+
+
+def test_an_average_over_longer_than_the_phase_widens_it_further():
+    power_w = np.full(1001, 5.0)
+    power_w[500:600] = 20.0
+    rail = Rail("X", "module", kind=AVERAGE, averaging_s=0.1)
+    short = [(2.001, 2.011)]
+    plain, averaged = (budget(integrals(power_w, short, r)).half_width_j[0] for r in (None, rail))
+    assert averaged > 5 * plain
+
+
+def test_a_register_shows_a_step_late_and_the_interval_says_so():
+    rail = Rail("X", "module", kind=HOLD, update_period_s=0.5)
+    power_w = np.where(np.arange(2000) * 0.01 < 5.3, 5.0, 15.0)
+    found = integrals(power_w, [(1, 4), (5.0, 9)], rail)
+    lag_j = budget(found).components_j["lag"]
+    assert lag_j[0] == 0 and 2 * lag_j[1] >= 10 * 0.3  # a step at 5.0 was seen at 5.3
+
+
+def test_readings_that_toggle_between_two_steps_are_known_better_than_steady_ones():
+    rail = Rail("X", "module", resolution_w=0.1)
+    steady = budget(integrals(np.full(1001, 5.0), [(1, 9)], rail)).components_j["resolution"][0]
+    rng = np.random.default_rng(0)
+    toggling = 5.0 + 0.1 * rng.integers(0, 2, 1001)
+    assert steady == pytest.approx(0.1 / 12**0.5 * 8)
+    assert budget(integrals(toggling, [(1, 9)], rail)).components_j["resolution"][0] < 0.3 * steady
+
+
+def test_gains_add_over_phases_and_never_average_down():
+    rail = Rail("X", "module", gain_ratio=0.01, offset_w=0.0, resolution_w=0.0)
+    one = budget(integrals(np.full(2001, 10.0), [(k, k + 1) for k in range(16)], rail))
+    total = of_sum([(one, np.arange(16))])
+    assert total["gain"] == pytest.approx(16 * 0.1)
+    assert total == pytest.approx(of_sum([(one, np.arange(9)), (one, np.arange(9, 16))]))
+
+
+def test_scatter_averages_down_over_phases():
+    power_w = 10 + np.random.default_rng(3).normal(0, 1, 2001)
+    one = budget(integrals(power_w, [(k, k + 1) for k in range(16)]))
+    total = of_sum([(one, np.arange(16))])
+    assert total["sampling"] == pytest.approx(np.sqrt(np.sum(one.components_j["sampling"] ** 2)))
+
+
+def test_the_sum_of_phases_whose_power_steps_at_their_edges_is_covered():
+    """Each phase loses dP h / 6 at both edges, on the same side: in squares alone 200 of them would be far off."""
+    rng = np.random.default_rng(4)
+    starts_s = np.arange(200) * 0.2 + rng.uniform(0, 0.05, 200)
+    ends_s = starts_s + 0.1
+    times_s = np.stack((starts_s, ends_s), 1).ravel()
+    wave = waveforms.steps(np.concatenate(([-10.0], times_s)), np.concatenate(([5.0], np.tile([20.0, 5.0], 200))))
+    found = integrals(wave.power_w(np.arange(0, 41, 0.01)), np.stack((starts_s, ends_s), 1))
+    error_j = found.energy_j.sum() - np.sum(20 * (ends_s - starts_s))
+    stated = budget(found, time_base=0.0)
+    assert abs(error_j) <= half_width_j(of_sum([(stated, np.arange(200))]))
+    assert abs(error_j) > np.sqrt(np.sum(stated.half_width_j**2))
+
+
+def test_energies_from_two_traces_merge_into_one_budget():
+    rail = Rail("X", "module", gain_ratio=0.01, offset_w=None, resolution_w=0.0)
+    one = budget(integrals(np.full(1001, 10.0) + np.random.default_rng(1).normal(0, 1, 1001), [(1, 2), (3, 4)], rail))
+    both = merged([one, one])
+    assert both.components_j["gain"] == pytest.approx(2 * one.components_j["gain"])
+    assert both.components_j["sampling"] == pytest.approx(np.sqrt(2) * one.components_j["sampling"])
+    assert both.components_j["offset"] is None
+    assert merged([one]) is one
+
+
+def test_a_budget_can_be_replaced_only_as_a_whole():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Budget({}, np.zeros(0), np.zeros(0, bool)).bias_j = np.ones(1)
