@@ -64,7 +64,7 @@ class Trainer:
         self._losses = torch.zeros(self.steps, device=context.device)
         stored = context.load_checkpoint()
         if stored is None:
-            self.state = TrainState(stage, self._choose_layout(model), facts={})
+            self.state = TrainState(stage, self._choose_layout(model))
             self.place(model)
         else:
             self._reopen(*stored)

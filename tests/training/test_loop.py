@@ -230,3 +230,25 @@ def test_a_ratio_that_leaves_a_layer_nothing_is_refused_with_the_largest_that_do
         else:
             with pytest.raises(ConfigError, match=r"take at most 0\.975"):
                 loop.refuse_misfits(changed, trainer.dataset, trainer.model)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+def test_on_a_gpu_no_step_waits_for_it_and_two_runs_are_equal(recipe: Recipe, monkeypatch: pytest.MonkeyPatch):
+    step = Trainer._train_step
+
+    def watched(*args: Any) -> torch.Tensor:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return step(*args)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(FakeContext, "device", "cuda:0")
+    monkeypatch.setattr(Trainer, "_train_step", watched)
+    weights = []
+    for _ in range(2):
+        trainer = trainer_of(recipe)
+        trainer.train_until(2, l1=recipe.l1)
+        weights.append(trainer.model.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
