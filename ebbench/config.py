@@ -258,18 +258,19 @@ def load_toml(path: Path) -> Dict[str, Any]:
 def run_id(recipe: Recipe, bench: Bench) -> str:
     """Name a run after what distinguishes it: ``eb-ff-vgg16-cifar10-p0.5-s1-3fa2b1c4``.
 
-    The tail hashes every setting of the recipe and the meters that differ from their defaults, so that a setting added
+    The tail hashes every setting of the recipe and the bench that differs from its default, so that a setting added
     later with a default does not rename old runs.
     """
-    differing = {
-        f.name: getattr(recipe, f.name) for f in dataclasses.fields(Recipe) if getattr(recipe, f.name) != f.default
-    }
-    text = json.dumps(
-        {"recipe": differing, "meters": bench.meters, "board": bench.board, "device": bench.device}, sort_keys=True
-    )
+    differing = {"recipe": _differing(recipe), "bench": _differing(bench)}
+    text = json.dumps(differing, sort_keys=True)
     dataset = recipe.dataset.partition(":")[0]
     ratio = "" if recipe.method == "dense" else f"-p{recipe.prune_ratio:g}"
     return f"{recipe.method}-{recipe.model}-{dataset}{ratio}-s{recipe.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _differing(settings: Any) -> Dict[str, Any]:
+    """The fields that are not at their defaults."""
+    return {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if getattr(settings, f.name) != f.default}
 
 
 def _refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], where: str) -> None:

@@ -46,7 +46,11 @@ def mask_distance_overhead(
 
 
 def _energy_fraction(energy: EnergyAccount, amplified: AmplifiedDraw, draws_s: float) -> Dict[str, Any]:
-    """Energy of the search's own checks, and its share of the total. The gain, common to both, cancels in the share."""
+    """Energy of the search's own checks, and its share of the total.
+
+    The interval of the share takes the two as independent. The meter's gain is common to both and would cancel; leaving it
+    in makes the interval a little wider than it need be, never narrower.
+    """
     energy_j = amplified.power_w * draws_s
     relative = amplified.uncertainty_j / amplified.energy_j if amplified.energy_j else math.inf
     fraction = energy_j / energy.total_j if energy.total_j else None

@@ -34,7 +34,7 @@ def healthy():
         phases=[idle, dict(idle)],
         rails={},
         components_j={},
-        trace={"readings": 10000, "missed": 3, "longest_gap_s": 0.0, "damage": None, "saturated": 0, "cross_meter_ratio": 1.01},
+        trace={"readings": 10000, "missed": 3, "damage": None, "saturated": 0, "cross_meter_ratio": 1.01},
     )
 
 
@@ -66,6 +66,8 @@ def test_a_healthy_run_passes_everything_that_its_bench_logs(healthy):
         ("uncertainty of the total", FAIL, {"uncertainty_j": 900.0}),
         ("uncertainty of the total", NOT_CHECKED, {"uncertainty_j": None}),
         ("work done twice", WARN, {"redone_j": 200.0}),
+        ("longest gap", FAIL, {"gaps": [{"duration_s": 5.0, "reason": "planted"}]}),
+        ("longest gap", WARN, {"gaps": [{"duration_s": 0.5, "reason": "planted"}]}),
     ],
 )
 def test_a_fault_of_the_account_is_found_by_its_check_alone(healthy, name, verdict, fault):
@@ -77,8 +79,6 @@ def test_a_fault_of_the_account_is_found_by_its_check_alone(healthy, name, verdi
 @pytest.mark.parametrize(
     "name, verdict, facts",
     [
-        ("longest gap", FAIL, {"longest_gap_s": 5.0}),
-        ("longest gap", NOT_CHECKED, {"longest_gap_s": None}),
         ("trace whole", WARN, {"damage": "the last 12 readings are lost"}),
         ("missed sampling slots", FAIL, {"missed": 10000}),
         ("readings at the meter's limit", FAIL, {"saturated": 1}),
