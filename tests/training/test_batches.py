@@ -71,7 +71,7 @@ def test_each_image_is_cropped_and_mirrored_as_the_plan_says():
 
 def test_the_border_is_black_before_normalisation():
     white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
-    corner = crop_and_mirror(white, torch.tensor([0]), torch.tensor([0]), torch.tensor([False]))
+    corner = crop_and_mirror(white, torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
     assert (corner[:, :, :PAD] == 0).all()
     assert (corner[:, :, :, :PAD] == 0).all()
     assert (corner[:, :, PAD:, PAD:] == 255).all()
