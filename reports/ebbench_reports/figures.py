@@ -53,7 +53,7 @@ MAX_BARS = 40
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Our look, for what is drawn and saved inside."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context({k: v for k, v in _STYLE.items() if k in matplotlib.rcParams}):  # old ones know fewer
         yield
 
 

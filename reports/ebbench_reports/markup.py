@@ -198,7 +198,9 @@ def _md_cell(cell: Cell, marks: Mapping[str, str]) -> str:
 
 # LaTeX
 
+_TWO_HYPHENS = "\ue000"  # of the private use area; LaTeX would draw two hyphens as a dash
 _TEX = {
+    _TWO_HYPHENS: "-{}-",
     "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_",
     "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}",
     "±": "$\\pm$", "×": "$\\times$", "−": "$-$", "–": "--", "—": "---", "…": "\\ldots{}", "µ": "$\\mu$", "ε": "$\\epsilon$",
@@ -207,7 +209,10 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(c) or (c if c.isascii() else _ascii(c)) for c in _one_line(text))
+    escaped = "".join(
+        _TEX.get(c) or (c if c.isascii() else _ascii(c)) for c in _one_line(text).replace("--", _TWO_HYPHENS)
+    )
+    return escaped.replace("`", "'")
 
 
 def _ascii(character: str) -> str:

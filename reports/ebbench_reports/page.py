@@ -118,7 +118,7 @@ def _write_tables(collection: Collection, tables: Sequence[Table], out: Path, fo
         texts[f"{table.name}.csv"] = (
             table_2_csv(collection) if table.name == "table-2" else overhead_csv(collection.runs)
         )
-    texts["runs.csv"] = frame(collection.runs).to_csv(index=False, lineterminator="\n")
+    texts["runs.csv"] = frame(collection.runs).to_csv(index=False)
     for name, text in texts.items():
         if name.rpartition(".")[2] in formats:
             path = out / name
@@ -149,7 +149,6 @@ def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str
 
     runs = collection.runs
     timelines = _timelines(runs[:MAX_TIMELINES], "power" in names) if {"power", "accuracy"} & set(names) else {}
-    cut = f" The first {MAX_TIMELINES} of {len(runs)} runs." if len(runs) > MAX_TIMELINES else ""
     drawn: Dict[str, Callable[[], Any]] = {
         "energy": lambda: figures.energy(runs[: figures.MAX_BARS]),
         "tradeoff": lambda: figures.tradeoff(pool(runs)),
@@ -161,7 +160,11 @@ def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str
         kind = name.split("-")[0]
         figure = draw() if kind in names else None
         if figure is not None:
-            yield name, _CAPTIONS[kind] + (cut if kind in ("accuracy", "power") else ""), figure
+            shown = {"energy": figures.MAX_BARS, "distances": figures.MAX_CURVES, "tradeoff": len(runs)}.get(
+                kind, MAX_TIMELINES
+            )
+            cut = f" At most {shown} of the {len(runs)} runs are drawn." if len(runs) > shown else ""
+            yield name, _CAPTIONS[kind] + cut, figure
 
 
 _CAPTIONS = {

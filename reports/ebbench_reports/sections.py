@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from html import escape
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from ebbench.records import worst
 from ebbench.units import format_duration, format_si
@@ -79,13 +79,10 @@ def _phases(run: Run) -> str:
     rows = []
     for path, phase in run.record.energy.by_phase.items():
         energy = with_unit(None if phase.energy_j is None else Quantity(phase.energy_j, phase.uncertainty_j), "J")
-        words = [
-            phase.kind,
-            *([] if phase.status == "ok" else [f"{phase.status}: {phase.reason or 'no reason recorded'}"]),
-        ]
-        words += ["unresolved: too short for the sampling period"] if phase.unresolved else []
-        rows.append((path, f"{energy} · {format_duration(phase.duration_s)} · {phase.count} × · {'; '.join(words)}"))
-    return _grid(rows)
+        doubt = "" if phase.status == "ok" else f"{phase.status}: {phase.reason or 'no reason recorded'}"
+        doubt = doubt or ("unresolved: too short for the sampling period" if phase.unresolved else "")
+        rows.append((path, energy, format_duration(phase.duration_s), phase.count, phase.kind, doubt))
+    return _grid(rows, ("Phase", "Energy (k = 2)", "Duration", "Times", "Kind", ""))
 
 
 def _budget(run: Run) -> List[Tuple[str, str]]:
@@ -97,9 +94,11 @@ def _budget(run: Run) -> List[Tuple[str, str]]:
     return rows
 
 
-def _grid(rows: Any) -> str:
-    cells = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>" for k, v in rows)
-    return f'<div class="scroll"><table>{cells}</table></div>' if cells else ""
+def _grid(rows: Iterable[Sequence[Any]], head: Sequence[str] = ()) -> str:
+    cells = "".join("<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    titles = f"<thead><tr>{titles}</tr></thead>" if head else ""
+    return f'<div class="scroll"><table>{titles}<tbody>{cells}</tbody></table></div>' if cells else ""
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, str]]:

@@ -109,3 +109,7 @@ def test_runs_are_cited_as_ranges_and_linked_one_by_one():
     html = to_html(table())
     assert '<a href="#run-2">2</a>' in html
     assert "1–3" in to_markdown(table())
+
+
+def test_two_hyphens_stay_two_in_latex():
+    assert "ebbench run -{}-resume" in to_latex(table("ebbench run --resume"))

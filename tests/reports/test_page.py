@@ -217,6 +217,13 @@ def test_a_damaged_phase_log_costs_its_figures_only(tmp_path, caplog):
     assert "no figure over time for run 1" in caplog.text
 
 
+def test_a_figure_that_leaves_runs_out_says_so(tmp_path):
+    for seed in range(1, 11):
+        write_run(tmp_path / str(seed), early_bird(str(seed), recipe={"seed": seed}))
+    HtmlReport().render([tmp_path], tmp_path / "out", {"figures": ("distances",), "formats": ["html"]})
+    assert "At most 8 of the 10 runs are drawn." in (tmp_path / "out" / "index.html").read_text()
+
+
 def test_only_wanted_figures_and_formats_are_written(tmp_path):
     write_run(tmp_path / "run", early_bird(), traced=True)
     options = {"figures": ("distances",), "formats": ["png"]}
