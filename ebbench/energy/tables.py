@@ -120,12 +120,12 @@ class Table:
         if time_column == "time_s" and time_unit == "s" and "time_s" not in header and "time_ns" in header:
             time_column, time_unit = "time_ns", "ns"  # a trace of our own
         _place(path, header, time_column)
-        for name in columns:
-            _place(path, header, name)
         meant = {name: _meaning(path, name, *target) for name, target in columns.items()}
         if not columns:
             scales = _own_scales(path)
             meant = {n: (n, scales.get(n, 1.0)) for n in header if n[-2:] in ("_w", "_j", "_v", "_a") and len(n) > 2}
+        for name in meant:
+            _place(path, header, name)
         if not any(name[-2:] in ("_w", "_j") for name, _ in meant.values()) and not _has_pairs(meant):
             raise InputError(
                 f"{path} has no column of power such as VDD_IN_w (its columns: {', '.join(header)}); "
@@ -277,6 +277,7 @@ def _place(path: Path, header: Sequence[str], name: str) -> int:
 
 
 def _meaning(path: Path, name: str, rail: str, unit: str) -> Tuple[str, float]:
+    """What a column is called in the chunks, by its unit, and its factor to SI."""
     factor, suffix = TO_SI.get(unit.lower()), _SUFFIX.get(unit.lower()[-1:])
     if factor is None or suffix is None:
         known = [u for u in TO_SI if u[-1] in _SUFFIX]

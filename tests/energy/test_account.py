@@ -1,0 +1,321 @@
+"""The account of run folders made by hand, whose energies are known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import pytest
+
+from ebbench.energy.account import account
+from ebbench.energy.phases import PhaseLog
+from ebbench.energy.trace import TraceWriter
+from ebbench.errors import InputError
+from ebbench.protocols import Column, MeterInfo, Rail
+from ebbench.records import EnergyAccount, account_from_json
+from ebbench.rundir import RunDir, write_json
+
+S = 1_000_000_000
+RAILS = (Rail("VDD_IN", "module", None, 0.01, 0.0, 0.0, 100.0), Rail("GPU", "gpu", "VDD_IN"))
+METER = MeterInfo("sim", "module", True, RAILS, (Column("VDD_IN_w"), Column("GPU_w")), ("VDD_IN",), 100.0)
+#: power (W) by the last name of the deepest open phase
+POWER_W = {"idle": 2.0, "search": 8.0, "epoch": 9.0, "draw": 6.0, "evaluate": 5.0, "retrain": 10.0, "amplify": 4.0}
+
+
+class Bench:
+    """A run folder, a clock that only we move, and the power at every moment."""
+
+    def __init__(self, path: Path, infos: Sequence[MeterInfo] = (METER,), max_gap_s: Optional[float] = None) -> None:
+        self.rundir = RunDir(path)
+        meters = [{**i.to_json(), "reference": n == 0} for n, i in enumerate(infos)]
+        write_json(self.rundir.manifest, {"meters": meters, "bench": {"max_gap_s": max_gap_s}})
+        self.now_ns = 5 * S
+        self.log = PhaseLog(self.rundir.phases, clock=lambda: self.now_ns)
+        self.steps: List[Tuple[int, float]] = [(0, 2.0)]
+        self._open: List[str] = []
+
+    def phase(self, path: str, seconds: float, inner: Callable[[], Any] = lambda: None) -> None:
+        """A phase that lasts `seconds` and what happens inside."""
+        number = self.log.begin(path)
+        self._open.append(path)
+        self._power()
+        inner()
+        self._power()
+        self.now_ns += round(seconds * S)
+        self.log.end(number)
+        self._open.pop()
+        self._power()
+
+    def _power(self) -> None:
+        name = self._open[-1].rsplit("/", 1)[-1].split("-")[0] if self._open else "idle"
+        self.steps.append((self.now_ns, POWER_W[name]))
+
+    def trace(self, info: MeterInfo = METER, number: int = 0, start_s: float = 4.0, end_s: Optional[float] = None,
+              rate_hz: float = 1000.0, scale: Sequence[float] = (1.0, 0.4), **more: Any) -> None:  # fmt: skip
+        """Write what a meter would have read from `start_s` to `end_s` (default: a second after now)."""
+        end_ns = self.now_ns + S if end_s is None else round(end_s * S)
+        time_ns = np.arange(round(start_s * S), end_ns, round(S / rate_hz))
+        starts = np.array([t for t, _ in self.steps])
+        power_w = np.array([p for _, p in self.steps])[np.searchsorted(starts, time_ns, "right") - 1]
+        writer = TraceWriter(self.rundir.trace(info.name, number), info, more)
+        writer.extend(time_ns, np.zeros_like(time_ns), np.arange(time_ns.size), np.outer(power_w, scale))
+        writer.close()
+
+
+def searched(bench: Bench, epochs: int = 3) -> None:
+    """idle 5 s, search of `epochs` epochs (1 s, a draw of 1 ms, an evaluation of 0.5 s), retrain 4 s, idle 1 s."""
+
+    def epoch(number: int) -> None:
+        path = f"search/epoch-{number}"
+        inner = [lambda: bench.phase(f"{path}/draw", 0.001), lambda: bench.phase(f"{path}/evaluate", 0.5)]
+        bench.phase(path, 1.0, lambda: [step() for step in inner])
+
+    bench.phase("idle", 5.0)
+    bench.phase("search", 0.1, lambda: [epoch(n) for n in range(epochs)])
+    bench.phase("retrain", 4.0)
+    bench.phase("idle", 1.0)
+
+
+@pytest.fixture
+def run(tmp_path) -> EnergyAccount:
+    bench = Bench(tmp_path)
+    bench.log.start()
+    searched(bench)
+    bench.log.stop("success")
+    bench.trace()
+    return account(bench.rundir)
+
+
+def test_the_total_is_the_training_without_evaluation_and_idle(run):
+    truth_j = 3 * (9.0 * 1.0 + 6.0 * 0.001) + 8.0 * 0.1 + 10.0 * 4
+    assert abs(run.total_j - truth_j) <= run.uncertainty_j
+    assert run.total_j == pytest.approx(truth_j, rel=1e-3)
+    assert run.duration_s == pytest.approx(3 * 1.001 + 0.1 + 4) and run.covered_s == pytest.approx(run.duration_s)
+    assert run.other_j == pytest.approx(6 * 2.0 + 3 * 0.5 * 5, rel=2e-3)
+    assert run.idle_power_w == pytest.approx(2.0, rel=1e-3)
+    assert run.net_j == pytest.approx(truth_j - 2 * run.duration_s, rel=2e-3)
+    assert (run.status, run.reason, run.kind) == ("ok", None, "simulated")
+    assert run.reference == {"meter": "sim", "rail": "VDD_IN", "scope": "module"}
+    assert run.redone_j == 0 and run.down_s == 0
+
+
+def test_the_budget_of_the_total_makes_its_half_width(run):
+    known = [c for c in run.components_j.values() if c is not None]
+    assert run.uncertainty_j == pytest.approx(2 * np.sqrt(np.sum(np.square(known))))
+    assert run.components_j["gain"] == pytest.approx(0.01 * run.total_j)
+
+
+def test_epochs_are_folded_and_a_parent_includes_its_children(run):
+    assert list(run.by_phase) == [
+        "idle",
+        "search",
+        "search/epoch",
+        "search/epoch/draw",
+        "search/epoch/evaluate",
+        "retrain",
+    ]
+    epoch, draw = run.by_phase["search/epoch"], run.by_phase["search/epoch/draw"]
+    assert (epoch.count, draw.count, draw.unresolved, epoch.unresolved) == (3, 3, True, False)
+    assert epoch.energy_j == pytest.approx(3 * (9 + 0.006 + 2.5), rel=2e-3)
+    assert epoch.self_j == pytest.approx(27, rel=2e-3)
+    assert run.by_phase["search"].self_j == pytest.approx(0.8, rel=2e-2)
+    assert abs(draw.energy_j - 0.018) <= draw.uncertainty_j
+    assert epoch.readings == pytest.approx(3 * 1501, abs=3)
+
+
+def test_every_instance_is_listed(run):
+    assert len(run.phases) == 1 + 1 + 3 * 3 + 1 + 1
+    first = run.phases[2]
+    assert first["path"] == "search/epoch-0" and first["duration_s"] == pytest.approx(1.501)
+    assert set(first) == {
+        "path", "segment", "start_ns", "end_ns", "duration_s", "energy_j", "uncertainty_j", "status", "reason",
+        "interrupted", "failed",
+    }  # fmt: skip
+
+
+def test_every_rail_has_its_sums(run):
+    assert set(run.rails) == {"sim/VDD_IN", "sim/GPU"}
+    gpu = run.rails["sim/GPU"]
+    assert gpu["total_j"] == pytest.approx(0.4 * run.total_j) and gpu["scope"] == "gpu"
+    assert gpu["by_phase"]["retrain"] == pytest.approx(16, rel=2e-3)
+
+
+def test_the_account_is_json(run):
+    document = json.loads(json.dumps(dataclasses.asdict(run), allow_nan=False))
+    assert account_from_json(document) == run
+
+
+def test_the_checks_get_their_facts(run):
+    facts = run.trace
+    assert facts["rate_hz"] == pytest.approx(1000) and facts["missed"] == 0 and facts["damage"] is None
+    assert facts["saturated"] == 0 and facts["longest_gap_s"] == pytest.approx(0.001)
+    assert facts["readings"] > 14_000 and facts["cross_meter_ratio"] is None
+
+
+def resumed(tmp_path: Path, second_s: float = 20.0) -> Bench:
+    """Killed 2.5 s into retraining, resumed at `second_s` from a checkpoint taken 1 s into it; down in between."""
+    bench = Bench(tmp_path)
+    bench.log.start()
+    begin_ns = bench.now_ns
+    bench.log.begin("retrain")
+    bench._open.append("retrain")
+    bench._power()
+    bench.now_ns += 2 * S
+    bench.log.mark("alive")
+    bench.trace(start_s=4.0, end_s=7.5)
+    bench.log.close()
+    bench._open.clear()
+    bench.now_ns = round(second_s * S)
+    bench.log = PhaseLog(bench.rundir.phases, clock=lambda: bench.now_ns)
+    bench.log.start(restored={"segment": 0, "t_ns": begin_ns + S})
+    bench.phase("retrain", 3.0)
+    bench.log.stop("success")
+    bench.trace(number=1, start_s=second_s - 1)
+    return bench
+
+
+def test_what_was_spent_before_a_crash_is_kept_and_what_was_done_twice_is_its_own_figure(tmp_path):
+    found = account(resumed(tmp_path).rundir)
+    assert found.total_j == pytest.approx(10 * 5.499, rel=2e-3)  # to the last reading, 2.499 s after the begin
+    assert found.redone_j == pytest.approx(10 * 1.499, rel=2e-3)
+    assert found.down_s == pytest.approx(20 - 7.499)
+    assert [p["interrupted"] for p in found.phases] == [True, False]
+    assert found.status == "ok" and found.by_phase["retrain"].count == 2
+
+
+def test_nothing_is_interpolated_across_two_starts_of_the_sampler(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("retrain", 10.0)
+    bench.log.stop("success")
+    bench.trace(end_s=8.0)
+    bench.trace(number=1, start_s=8.5)
+    found = account(bench.rundir, max_gap_s=5.0)
+    assert found.covered_s == pytest.approx(9.499) and found.total_j == pytest.approx(94.99, rel=2e-3)
+    assert found.status == "partial" and "the readings end" in found.reason
+
+
+def test_a_run_without_readings_has_no_energy_rather_than_none_spent(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("retrain", 1.0)
+    bench.log.stop("failed")
+    found = account(bench.rundir)
+    assert (found.total_j, found.uncertainty_j, found.net_j, found.status) == (None, None, None, "missing")
+    assert found.by_phase["retrain"].energy_j is None and found.by_phase["retrain"].status == "missing"
+    assert found.phases[0]["uncertainty_j"] is None and found.covered_s == 0
+    json.dumps(dataclasses.asdict(found), allow_nan=False)
+
+
+def test_a_run_without_phases_is_missing(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.trace()
+    found = account(bench.rundir)
+    assert found.total_j == 0 or found.total_j is None
+    assert found.status == "missing" and found.by_phase == {}
+
+
+def test_a_hole_is_listed_with_its_reason(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("retrain", 10.0)
+    bench.log.stop("success")
+    info = METER
+    writer = TraceWriter(bench.rundir.trace("sim", 0), info, {})
+    time_ns = np.concatenate((np.arange(4 * S, 8 * S, S // 100), np.arange(11 * S, 17 * S, S // 100)))
+    writer.note(9 * S, "VDD_IN: Remote I/O error")
+    writer.extend(time_ns, np.zeros_like(time_ns), np.arange(time_ns.size), np.full((time_ns.size, 2), 10.0))
+    writer.close()
+    found = account(bench.rundir)
+    assert len(found.gaps) == 1 and found.gaps[0]["meter"] == "sim"
+    assert found.gaps[0]["duration_s"] == pytest.approx(3.01) and "Remote I/O error" in found.gaps[0]["reason"]
+    assert found.status == "partial" and found.covered_s == pytest.approx(10 - 3.01)
+    assert account(bench.rundir, max_gap_s=4).status == "ok"
+
+
+def test_missed_slots_and_saturated_readings_are_counted(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("retrain", 1.0)
+    bench.log.stop("success")
+    info = dataclasses.replace(METER, rails=(dataclasses.replace(RAILS[0], range_w=10.0), RAILS[1]))
+    time_ns = np.arange(4 * S, 8 * S, S // 100)
+    seq = np.arange(time_ns.size) + 3 * (np.arange(time_ns.size) >= 50)
+    writer = TraceWriter(bench.rundir.trace("sim", 0), info, {})
+    power_w = np.where(np.arange(time_ns.size) < 7, 10.0, 9.0)
+    writer.extend(time_ns, np.zeros_like(time_ns), seq, np.stack((power_w, power_w), 1))
+    writer.close()
+    facts = account(bench.rundir, infos=[info]).trace
+    assert (facts["missed"], facts["saturated"]) == (3, 7)
+
+
+def test_two_meters_of_one_scope_are_compared(tmp_path):
+    other = dataclasses.replace(METER, name="other")
+    bench = Bench(tmp_path, (METER, other))
+    bench.log.start()
+    bench.phase("retrain", 5.0)
+    bench.log.stop("success")
+    bench.trace()
+    bench.trace(other, scale=(1.1, 0.4), rate_hz=50)
+    found = account(bench.rundir)
+    assert found.trace["cross_meter_ratio"] == pytest.approx(1.1, rel=1e-2)
+    assert found.rails["other/VDD_IN"]["total_j"] == pytest.approx(55, rel=1e-2)
+
+
+def test_a_counter_is_checked_against_the_power_beside_it(tmp_path):
+    rail = Rail("GPU", "gpu")
+    info = MeterInfo("nvml", "gpu", False, (rail,), (Column("GPU_w"), Column("GPU_j", 1e-3, True)), ("GPU",), 20.0)
+    bench = Bench(tmp_path, (info,))
+    bench.log.start()
+    bench.phase("retrain", 10.0)
+    bench.log.stop("success")
+    time_ns = np.arange(4 * S, 17 * S, S // 20)
+    counter = np.floor(time_ns / S * 10 / 1e-3)  # ten watts, in millijoules
+    writer = TraceWriter(bench.rundir.trace("nvml", 0), info, {})
+    writer.extend(
+        time_ns, np.zeros_like(time_ns), np.arange(time_ns.size), np.stack((np.full(time_ns.size, 9.5), counter), 1)
+    )
+    writer.close()
+    found = account(bench.rundir)
+    assert found.total_j == pytest.approx(100, rel=1e-4) and found.kind == "measured"
+    assert found.trace["counter_ratio"] == pytest.approx(0.95, rel=1e-3)
+    assert found.components_j["gain"] is None and found.components_j["counter"] > 0
+
+
+def test_another_boot_of_the_machine_has_another_clock(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("retrain", 1.0)
+    bench.log.stop("success")
+    bench.trace(boot_id="another-boot")
+    found = account(bench.rundir)
+    assert found.total_j is None and "boot" in found.reason
+
+
+def test_a_damaged_trace_is_used_as_far_as_it_is_whole(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("retrain", 70.0)
+    bench.log.stop("success")
+    bench.trace()
+    path = bench.rundir.trace("sim", 0)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - 200])
+    found = account(bench.rundir)
+    assert found.trace["damage"] and found.status in ("partial", "missing")
+
+
+def test_a_manifest_without_a_meter_is_one_clear_line(tmp_path):
+    write_json(tmp_path / "manifest.json", {"meters": []})
+    with pytest.raises(InputError, match="the manifest names no meter"):
+        account(RunDir(tmp_path))
+
+
+def test_the_same_files_give_the_same_account(tmp_path):
+    bench = resumed(tmp_path)
+    one: Dict[str, Any] = dataclasses.asdict(account(bench.rundir))
+    assert dataclasses.asdict(account(bench.rundir)) == one
