@@ -85,24 +85,42 @@ def header_of(schema: pa.Schema) -> Dict[str, Any]:
     return header
 
 
-def build(
-    schema: pa.Schema, time_ns: Ints, read_ns: Ints, seq: Ints, values: Floats
-) -> Tuple[pa.RecordBatch, List[str]]:
+@dataclass(frozen=True)
+class Layout:
+    """What the value columns of a schema take: the largest value, and whether only integers. [columns] each."""
+
+    schema: pa.Schema
+    limits: Floats
+    is_integer: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> Layout:
+        """The layout of a schema that `schema_of` made."""
+        types = [field.type for field in list(schema)[3:]]
+        return cls(
+            schema=schema,
+            limits=np.array([_LIMITS[t][0] for t in types]),
+            is_integer=np.array([t != pa.float64() for t in types], dtype=bool),
+        )
+
+
+def build(layout: Layout, time_ns: Ints, read_ns: Ints, seq: Ints, values: Floats) -> Tuple[pa.RecordBatch, List[str]]:
     """A batch of these readings (`values` float64 [n, columns]), and a line for each column with values that do not fit.
 
     What does not fit (infinity; in a raw column no integer, or too large) becomes null: stored is what was read, or nothing.
     """
+    fits = (np.abs(values) <= layout.limits) & ((np.rint(values) == values) | ~layout.is_integer)  # [n, columns]
+    all_fit = bool(fits.all())
+    stored = values if all_fit else np.where(fits, values, 0.0)
     arrays = [
         _array(time_ns, pa.int64()),
         _array(np.minimum(read_ns, _INT32_MAX), pa.int32()),
         _array(seq, pa.int64()),
     ]
-    faults = []
-    for index, field in enumerate(list(schema)[3:]):
-        array, fault = _column(np.ascontiguousarray(values[:, index]), field)
-        arrays.append(array)
-        faults += [fault] if fault else []
-    return pa.RecordBatch.from_arrays(arrays, schema=schema), faults
+    for index, field in enumerate(list(layout.schema)[3:]):
+        arrays.append(_array(stored[:, index], field.type, None if all_fit else fits[:, index]))
+    faults = [] if all_fit else _faults(layout.schema, values, fits)
+    return pa.RecordBatch.from_arrays(arrays, schema=layout.schema), faults
 
 
 def stamp(batch: pa.RecordBatch, document: Mapping[str, Any]) -> Dict[bytes, bytes]:
@@ -154,15 +172,13 @@ def _type_of(column: Column) -> pa.DataType:
     return pa.int64() if column.name.endswith("_j") else pa.int32()
 
 
-def _column(values: Floats, field: pa.Field) -> Tuple[pa.Array, Optional[str]]:
-    limit, what = _LIMITS[field.type]
-    fits = np.abs(values) <= limit
-    if field.type != pa.float64():
-        fits &= np.rint(values) == values
-    wrong = np.flatnonzero(~fits & ~np.isnan(values))
-    fault = f"{field.name}: {values[wrong[0]]} is no {what} and is not stored" if wrong.size else None
-    stored = np.where(fits, values, 0.0).astype(_DTYPES[field.type])
-    return _array(stored, field.type, fits), fault
+def _faults(schema: pa.Schema, values: Floats, fits: npt.NDArray[np.bool_]) -> List[str]:
+    wrong = ~fits & ~np.isnan(values)
+    return [
+        f"{field.name}: {values[wrong[:, index], index][0]} is no {_LIMITS[field.type][1]} and is not stored"
+        for index, field in enumerate(list(schema)[3:])
+        if wrong[:, index].any()
+    ]
 
 
 def _array(values: npt.NDArray[Any], kind: pa.DataType, is_read: Optional[npt.NDArray[np.bool_]] = None) -> pa.Array:
@@ -199,7 +215,9 @@ def _to_si(array: pa.Array, scale: float) -> Floats:
 def _checksum(batch: pa.RecordBatch, text: bytes) -> int:
     checksum = zlib.crc32(text)
     for array in batch.columns:
-        checksum = zlib.crc32(_stored(array).data, checksum)
+        start, width = array.offset, _DTYPES[array.type].itemsize
+        stored = memoryview(array.buffers()[1])[start * width : (start + len(array)) * width]
+        checksum = zlib.crc32(stored, checksum)
         is_read = _is_read(array)
         if is_read is not None:
             checksum = zlib.crc32(np.packbits(is_read).data, checksum)

@@ -7,14 +7,15 @@ import json
 import os
 import select
 import signal
+import time
 from types import FrameType
 from typing import Any, Mapping, Optional
 
 from ebbench.clock import monotonic_ns
 from ebbench.units import NS_PER_S
 
-#: the parent is looked for this often
-LOOK_S = 0.1
+#: the parent is looked for, and listened to, this often
+LOOK_NS = NS_PER_S // 20
 
 
 class Parent:
@@ -22,8 +23,8 @@ class Parent:
 
     def __init__(self, pid: int) -> None:
         self._ppid = os.getppid()
-        self._gone = False
-        self._stop = False
+        self._gone = self._stop = False
+        self._look_ns = 0
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -43,14 +44,14 @@ class Parent:
     def wait(self, until_ns: int) -> bool:
         """Sleep until `until_ns`, or until we are to stop; says whether we are to stop."""
         while not self._stop and not self._gone:
-            left_s = (until_ns - monotonic_ns()) / NS_PER_S
-            heard, _, _ = select.select([0], [], [], min(max(left_s, 0.0), LOOK_S))
-            if heard:
-                self._hear(os.read(0, 4096))
-            elif os.getppid() != self._ppid:  # a forked worker of the parent may hold the other end of stdin open
-                self._gone = True
-            elif left_s <= LOOK_S:
-                return self._stop
+            now_ns = monotonic_ns()
+            if now_ns >= self._look_ns:
+                self._look()
+                self._look_ns = now_ns + LOOK_NS
+            elif now_ns >= until_ns:
+                return False
+            else:
+                time.sleep(min(until_ns - now_ns, LOOK_NS) / NS_PER_S)
         return True
 
     def tell(self, message: Mapping[str, Any]) -> None:
@@ -70,9 +71,14 @@ class Parent:
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self._out, json.dumps(message).encode()[: select.PIPE_BUF - 1] + b"\n")  # whole or not at all
 
-    def _hear(self, said: bytes) -> None:
-        self._gone = self._gone or not said
-        self._stop = self._stop or b"stop" in said
+    def _look(self) -> None:
+        heard, _, _ = select.select([0], [], [], 0)
+        if heard:
+            said = os.read(0, 4096)
+            self._gone = not said
+            self._stop = self._stop or b"stop" in said
+        elif os.getppid() != self._ppid:  # a forked worker of the parent may hold the other end of stdin open
+            self._gone = True
 
     def _terminate(self, number: int, frame: Optional[FrameType]) -> None:
         self._stop = True

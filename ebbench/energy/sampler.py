@@ -26,8 +26,14 @@ _BOOT = (
     "import json, sys; spec = json.loads(open(0, 'rb', 0, closefd=False).readline()); sys.path[:] = spec['sys_path'];"
     " from ebbench.energy.sampler_main import main; main(spec)"
 )
-#: numpy would keep a buffer per core, Arrow an arena of its own
-_SMALL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+#: numpy would keep a buffer per core, Arrow an arena of its own; glibc would give zstd's workspace back after each column
+_SMALL = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "33554432",
+}
 #: how long opening a meter may take
 READY_S = 30.0
 

@@ -56,7 +56,7 @@ def main(spec: Mapping[str, Any]) -> None:
         return
     gc.collect()
     gc.freeze()
-    gc.disable()  # what little is left to collect is collected at every flush
+    gc.disable()  # cycles come from failures alone; then what is left of them is collected
     parent.tell({"ready": sampling.ready()})
     sampling.run()
     parent.tell({"summary": sampling.close()})
@@ -78,6 +78,7 @@ class Sampling:
         self._live = LiveTotal(info, max(1.0, 10 / self.rate_hz))
         self._lateness = Lateness()
         self._seq = self._last_ns = self._missed = 0
+        self._late_ns: List[int] = []
         self._noted: Dict[str, int] = {}
         self._reason: Optional[str] = None
         self._step = self._drain if self._source.is_streamed else self._sweep
@@ -101,7 +102,7 @@ class Sampling:
         now_ns = monotonic_ns()
         while not self._parent.wait(instant_ns := self._schedule.next(now_ns)):
             self._missed = self._schedule.missed
-            self._lateness.add(monotonic_ns() - instant_ns)
+            self._late_ns.append(monotonic_ns() - instant_ns)
             self._step()
             now_ns = monotonic_ns()
             if now_ns >= self._flush_ns:
@@ -182,7 +183,6 @@ class Sampling:
             self._note(time_ns)
             values = [math.nan] * len(self._source.info.columns)
         self.writer.append(time_ns, read_ns, self._seq, values, self._source.offsets_ns)
-        self._live.add(time_ns, values)
         self._seq += 1
         self._last_ns = time_ns
 
@@ -203,9 +203,7 @@ class Sampling:
         count = len(block.time_ns)
         seq = np.arange(self._seq, self._seq + count, dtype=np.int64)
         self.writer.extend(block.time_ns, np.zeros(count, np.int64), seq, block.values)
-        for time_ns, values in zip(block.time_ns.tolist(), block.values.tolist()):
-            self._live.add(time_ns, values)
-            self._last_ns = time_ns
+        self._last_ns = int(block.time_ns[-1]) if count else self._last_ns
         self._seq += count
 
     def _note(self, t_ns: int) -> None:
@@ -215,13 +213,15 @@ class Sampling:
             self.writer.note(t_ns, reason)
             self._noted = {r: t for r, t in self._noted.items() if t > t_ns}
             self._noted[reason] = t_ns + RETRY_NS
+            gc.collect()
 
     def _flush(self) -> None:
         """Write what was read, and tell the parent how things stand."""
-        gc.collect()
         self._flush_ns = monotonic_ns() + FLUSH_NS
         self.writer.missed = None if self._source.is_streamed else self._missed
-        self.writer.flush()
+        self._live.extend(*self.writer.flush())
+        self._lateness.extend(self._late_ns)
+        self._late_ns = []
         self._sync.request()
         self._parent.mention({"live": self._state()})
 

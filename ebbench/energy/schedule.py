@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import random
-from typing import Dict
+from typing import Dict, Sequence
+
+import numpy as np
 
 from ebbench.units import NS_PER_S
 
@@ -25,7 +26,7 @@ class Schedule:
 
     def next(self, now_ns: int) -> int:
         """The instant (ns) of the next slot that is not over at `now_ns`; those that are over count as missed."""
-        current = math.floor((now_ns - self._start_ns) / self._period_ns)
+        current = int((now_ns - self._start_ns) / self._period_ns)
         slot = max(self._slot + 1, current)
         self.missed += slot - self._slot - 1
         self._slot = slot
@@ -39,28 +40,28 @@ class Lateness:
     _PER_OCTAVE = 8
 
     def __init__(self) -> None:
-        self._counts = [0] * (32 * self._PER_OCTAVE)
+        self._counts = np.zeros(32 * self._PER_OCTAVE, np.int64)
         self._max_ns = 0
 
-    def add(self, late_ns: int) -> None:
-        """Count one delay; early is not late."""
-        index = int(self._PER_OCTAVE * math.log2(1 + max(late_ns, 0) / 1000))
-        self._counts[min(index, len(self._counts) - 1)] += 1
-        self._max_ns = max(self._max_ns, late_ns)
+    def extend(self, late_ns: Sequence[int]) -> None:
+        """Count delays; early is not late."""
+        if not late_ns:
+            return
+        late = np.maximum(np.array(late_ns, dtype=np.float64), 0.0)
+        index = (self._PER_OCTAVE * np.log2(1 + late / 1000)).astype(np.int64)
+        size = len(self._counts)
+        self._counts += np.bincount(np.minimum(index, size - 1), minlength=size)
+        self._max_ns = max(self._max_ns, int(late.max()))
 
     def percentiles_s(self) -> Dict[str, float]:
         """The delays (s) that 50, 95, 99 and 100 % of the readings stay within, to 9 %; empty without readings."""
-        total = sum(self._counts)
+        total = int(self._counts.sum())
         if not total:
             return {}
         found = {f"p{percent}": self._at(percent / 100 * total) for percent in (50, 95, 99)}
         return {**found, "max": self._max_ns / NS_PER_S}
 
     def _at(self, rank: float) -> float:
-        seen = 0
-        for index, count in enumerate(self._counts):
-            seen += count
-            if seen >= rank:
-                upper_s = (2 ** ((index + 1) / self._PER_OCTAVE) - 1) * 1e-6
-                return min(upper_s, self._max_ns / NS_PER_S)
-        raise AssertionError("unreachable: the rank is at most the total")
+        index = int(np.searchsorted(np.cumsum(self._counts), rank))
+        upper_ns = 1000 * (2.0 ** ((index + 1) / self._PER_OCTAVE) - 1)
+        return float(min(upper_ns, self._max_ns) / NS_PER_S)

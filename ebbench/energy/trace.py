@@ -57,6 +57,7 @@ class TraceWriter:
         start = clocks()
         header = {"boot_id": boot_id(), "start_clocks_ns": _triple(start), **metadata}
         self._schema = batches.schema_of(info, header)
+        self._layout = batches.Layout.of(self._schema)
         self._notes: List[Dict[str, Any]] = []
         self._waiting: List[bytes] = []
         self._after_seq = -1
@@ -99,8 +100,8 @@ class TraceWriter:
         """Say with the next batch why something was not read."""
         self._notes.append({"t_ns": t_ns, "reason": reason})
 
-    def flush(self) -> None:
-        """Write what was added, and what is waiting; whether that went well is in `error`."""
+    def flush(self) -> Tuple[Ints, Floats]:
+        """Write what was added, and what is waiting; whether that went well is in `error`. Returns times and values added."""
         blocks = self._blocks + [self._rows()]
         time_ns, read_ns, seq, values = (np.concatenate(parts) for parts in zip(*blocks))
         offsets = np.array(self._offsets, dtype=np.float64)
@@ -108,6 +109,7 @@ class TraceWriter:
         if seq.size or self._notes:
             self._encode(time_ns, read_ns, seq, values, offsets)
         self._send()
+        return time_ns, values
 
     def close(self) -> None:
         """Flush, mark the end of the stream, close the file; may be called twice."""
@@ -135,7 +137,7 @@ class TraceWriter:
             self.lost = 0
         for at in range(0, max(seq.size, 1), SEALED_ROWS):
             rows = slice(at, at + SEALED_ROWS)
-            batch, faults = batches.build(self._schema, time_ns[rows], read_ns[rows], seq[rows], values[rows])
+            batch, faults = batches.build(self._layout, time_ns[rows], read_ns[rows], seq[rows], values[rows])
             for fault in faults:
                 self.note(int(time_ns[at]), fault)
             self._add(batch, _mean_offsets(self._schema, offsets), _triple(self._clocks()))

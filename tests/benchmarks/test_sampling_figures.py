@@ -1,0 +1,133 @@
+"""What sampling costs, and whether it is on time (design figures: 4x a bare loop, 1 % of a core, 80 MB, 99 % of 1 kHz)."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ebbench.energy.sampler import Sampler
+from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.protocols import MeterRequest
+
+pytestmark = pytest.mark.benchmark
+
+FAKES = Path(__file__).parents[1] / "energy"
+BARE_LOOP = """
+import time
+due = time.monotonic()
+while True:
+    due += 0.01
+    time.sleep(max(0.0, due - time.monotonic()))
+"""
+BUSY = "while True: pass"
+
+
+@pytest.fixture
+def twelve_rails(tmp_path, monkeypatch):
+    """Starts a sampler of twelve files that are opened once and read anew at every sweep."""
+    monkeypatch.syspath_prepend(str(FAKES))
+    for rail in range(12):
+        (tmp_path / f"power{rail}").write_text(f"{4000 + rail}\n")
+    running = []
+
+    def start(rate_hz):
+        request = MeterRequest(options={"folder": str(tmp_path)})
+        trace = tmp_path / f"trace-{len(running)}.arrows"
+        running.append(Sampler.start("fake_meters:Files", request, trace, rate_hz))
+        running[-1].wait_ready()
+        return running[-1]
+
+    yield start
+    for sampler in running:
+        sampler.kill()
+
+
+def cpu_s(pid):
+    """CPU time of all threads of a process (s), to the nanosecond."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) * 1e-9
+
+
+def run_python(code):
+    return subprocess.Popen([sys.executable, "-I", "-c", code])
+
+
+def test_twelve_rails_at_100_hz_cost_little_more_than_waiting(twelve_rails):
+    """CPU time of the sampler and of a bare loop of sleeps, in the same five windows of 4 s."""
+    sampler = twelve_rails(100.0)
+    bare = run_python(BARE_LOOP)
+    try:
+        time.sleep(1.0)
+        ours, theirs = [], []
+        for _ in range(5):
+            start_s, before = time.monotonic(), (cpu_s(sampler.pid), cpu_s(bare.pid))
+            time.sleep(4.0)
+            wall_s = time.monotonic() - start_s
+            ours.append((cpu_s(sampler.pid) - before[0]) / wall_s)
+            theirs.append((cpu_s(bare.pid) - before[1]) / wall_s)
+    finally:
+        bare.kill()
+        bare.wait()
+    summary = sampler.stop()
+    share, ratio = statistics.median(ours), statistics.median(ours) / statistics.median(theirs)
+    size = sampler.trace.stat().st_size / summary["readings"]
+    print(
+        f"\nsampling 12 rails at 100 Hz: {share:.2%} of a core (limit 1 %), {ratio:.1f}x a bare loop (limit 4),"
+        f" {summary['resident_bytes'] / 1e6:.0f} MB resident (limit 80), {size:.0f} B per reading"
+    )
+    assert summary["resident_bytes"] < 80e6
+    assert ratio < 8  # the limit is 4; a busy machine costs cache misses
+    assert share < 0.03
+
+
+@pytest.mark.parametrize("load", ["idle", "busy"])
+def test_twelve_rails_at_1_khz_are_on_time(twelve_rails, load):
+    """Share of the slots that have a reading, and how late readings are, without and with all cores busy."""
+    busy = [run_python(BUSY) for _ in range(os.cpu_count() or 1)] if load == "busy" else []
+    try:
+        sampler = twelve_rails(1000.0)
+        time.sleep(5.0)
+        summary = sampler.stop()
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    share = summary["readings"] / (summary["readings"] + summary["missed"])
+    late_s = summary["lateness_s"]
+    print(
+        f"\nsampling at 1 kHz, {load}: {share:.2%} of the slots (limit 99 % idle), late p50 {late_s['p50'] * 1e6:.0f} us,"
+        f" p99 {late_s['p99'] * 1e3:.2f} ms (limit 1 ms idle), max {late_s['max'] * 1e3:.1f} ms, {summary['scheduler']}"
+    )
+    assert read_whole(sampler.trace).seq.size == summary["readings"]
+    if load == "idle":
+        assert share > 0.95
+
+
+def test_a_trace_is_read_at_disk_speed(tmp_path):
+    """Readings per second, with every checksum verified, of a sealed trace."""
+    import numpy as np
+
+    from ebbench.energy.trace import TraceWriter
+    from ebbench.protocols import Column, MeterInfo
+
+    columns = tuple(Column(f"R{i}_w", 1e-3, raw=True) for i in range(3))
+    writer = TraceWriter(tmp_path / "t.arrows", MeterInfo("m", "module", True, (), columns, (), 100.0), {})
+    count, rng = 65_536, np.random.default_rng(0)
+    time_ns = 1_000_000 * np.arange(count) + rng.integers(0, 1_000_000, count)
+    values = rng.integers(0, 20_000, (count, 3)).astype(float)
+    for block in range(40):
+        seq = np.arange(count) + block * count
+        writer.extend(time_ns + block * count * 1_000_000, np.full(count, 40_000), seq, values)
+        writer.flush()
+    writer.close()
+    start_s = time.perf_counter()
+    rows = sum(chunk.seq.size for chunk in TraceReader(tmp_path / "t.arrows", columns=["R0_w"]))
+    took_s = time.perf_counter() - start_s
+    print(f"\nreading a sealed trace: {rows / took_s / 1e6:.1f} million readings per second")
+    assert rows == 40 * count
