@@ -1,0 +1,217 @@
+"""Figures of masks, pruned steps and input (design.md section 9). Peers stand in the same run: the public code's way of drawing
+a mask, a matrix of distances pair by pair, and a pipeline of one worker that goes image by image through PIL."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ebbench.training.batches import augmented_batches
+from ebbench.training.compat import import_torchvision_datasets
+from ebbench.training.data import CIFAR_MEAN, CIFAR_STD, ImageSet
+from ebbench.training.flops import uniform_widths
+from ebbench.training.forward_cost import forward_cost
+from ebbench.training.masks import distance_matrix, draw_mask, gamma_of, hamming, layer_sizes_of
+from ebbench.training.models import MODELS, build_model
+from ebbench.training.pruning import plan_of
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
+
+VGG16 = MODELS["vgg16"].widths
+CHANNELS = sum(VGG16)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def least_cpu_s(repeats, in_a_row=1, **calls):
+    """The least CPU seconds of each call; they take turns, so that a passing disturbance does not decide.
+
+    Short calls are timed `in_a_row`, so that neither finds its caches full of the other's.
+    """
+    least = dict.fromkeys(calls, float("inf"))
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start_s = time.process_time()
+            for _ in range(in_a_row):
+                call()
+            least[name] = min(least[name], (time.process_time() - start_s) / in_a_row)
+    return least
+
+
+def vgg16_with_random_scales(seed):
+    model = build_model("vgg16", 10, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for norm in model.prunable_norms():
+        norm.weight.data.uniform_(generator=generator)
+    return model
+
+
+def mask_in_the_public_codes_way(model, ratio):
+    """Walk all modules to gather the scales, sort them, walk again to threshold and lay the mask together: float [N]."""
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    scales, place = torch.zeros(sum(n.weight.shape[0] for n in norms)), 0
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            size = module.weight.data.shape[0]
+            scales[place : place + size] = module.weight.data.abs().clone()
+            place += size
+    threshold = torch.sort(scales)[0][int(len(scales) * ratio)]
+    mask, place = torch.zeros(len(scales)), 0
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            kept = module.weight.data.abs().clone().gt(threshold).float()
+            mask[place : place + len(kept)] = kept.view(-1)
+            place += len(kept)
+    return mask
+
+
+def test_one_mask_and_its_distance(capsys):
+    model = vgg16_with_random_scales(1)
+    sizes = layer_sizes_of(model)
+    before = draw_mask(gamma_of(vgg16_with_random_scales(2)), 0.5, sizes)
+    before_float = torch.from_numpy(before).float()
+
+    def peer():
+        mask = mask_in_the_public_codes_way(model, 0.5)
+        return 1 - float(torch.sum(mask == before_float)) / mask.size(0)
+
+    def ours():
+        return hamming(draw_mask(gamma_of(model), 0.5, sizes), before)
+
+    assert abs(peer() - ours() / CHANNELS) < 2 / CHANNELS  # theirs prunes one channel more
+    least = least_cpu_s(100, in_a_row=10, peer=peer, ours=ours)
+    ratio = least["peer"] / least["ours"]
+    with capsys.disabled():
+        print(
+            f"\nmask and distance, VGG16: {least['ours'] * 1e6:.1f} us; the public code's way {least['peer'] * 1e6:.0f} us, "
+            f"{ratio:.1f}x (against 580 us: {580e-6 / least['ours']:.1f}x, limit 20x)"
+        )
+    assert ratio > 5
+
+
+def test_the_matrix_of_160_masks(capsys):
+    masks = np.random.default_rng(1).random((160, CHANNELS)) < 0.5
+    floats = [torch.from_numpy(mask).float() for mask in masks]
+
+    def peer():
+        return [[1 - float(torch.sum(a == b)) / CHANNELS for b in floats] for a in floats]
+
+    np.testing.assert_allclose(distance_matrix(masks), peer(), atol=1e-6)
+    least = least_cpu_s(3, peer=peer, ours=lambda: [distance_matrix(masks) for _ in range(10)])
+    ours_s = least["ours"] / 10
+    with capsys.disabled():
+        print(
+            f"\n160 x 160 mask distances: {ours_s * 1e3:.2f} ms; pair by pair {least['peer'] * 1e3:.0f} ms, "
+            f"{least['peer'] / ours_s:.0f}x (against 218 ms: {0.218 / ours_s:.0f}x, limit 40x)"
+        )
+    assert least["peer"] / ours_s > 15
+
+
+def ticket_widths():
+    """Widths at p = 0.5: the same of every layer, random scales, and scales that fall from the first layer to the last."""
+    model, rng = build_model("vgg16", 10), np.random.default_rng(1)
+    random = rng.random(CHANNELS, dtype=np.float32)
+    falling = np.repeat(np.linspace(1.5, 0.7, 13), VGG16).astype(np.float32) * random
+    masks = {"random": draw_mask(random, 0.5, VGG16), "skewed": draw_mask(falling, 0.5, VGG16)}
+    return {
+        "dense": VGG16,
+        "uniform": uniform_widths(VGG16, 0.5),
+        **{name: plan_of(model, mask).widths for name, mask in masks.items()},
+    }
+
+
+class Stepper:
+    """A child process that trains one network, one step when asked."""
+
+    def __init__(self, widths, layout, batch):
+        order = json.dumps({"widths": widths, "layout": layout, "batch": batch})
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("training_step_child.py")), order],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            universal_newlines=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def step_s(self):
+        self._process.stdin.write("step\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def close(self):
+        self._process.communicate()
+
+
+def test_a_pruned_step_saves_time_as_it_saves_arithmetic(capsys):
+    networks = ticket_widths()
+    macs = {name: forward_cost(build_model("vgg16", 10, widths)).macs for name, widths in networks.items()}
+    layouts = ("contiguous_format", "channels_last")
+    steppers = {(name, layout): Stepper(widths, layout, 32) for name, widths in networks.items() for layout in layouts}
+    least = dict.fromkeys(networks, float("inf"))  # of both layouts, as a training would choose
+    try:
+        for _ in range(7):
+            for (name, _), stepper in steppers.items():
+                least[name] = min(least[name], stepper.step_s())
+    finally:
+        for stepper in steppers.values():
+            stepper.close()
+    for name in ("uniform", "random", "skewed"):
+        f, t = macs[name] / macs["dense"], least[name] / least["dense"]
+        with capsys.disabled():
+            print(
+                f"\nVGG16 step at p = 0.5, {name}: {least[name] * 1e3:.0f} of {least['dense'] * 1e3:.0f} ms CPU, t = {t:.3f}, "
+                f"f = {f:.3f}, (1-t)/(1-f) = {(1 - t) / (1 - f):.2f} (limit 0.8)"
+            )
+        assert (1 - t) / (1 - f) > 0.6
+
+
+def test_augmented_input(capsys):
+    datasets = import_torchvision_datasets()
+    transforms = importlib.import_module("torchvision.transforms")
+    pixels_NHWC = np.random.default_rng(1).integers(0, 256, (4096, 32, 32, 3), dtype=np.uint8)
+    images_NCHW = torch.from_numpy(np.ascontiguousarray(pixels_NHWC.transpose(0, 3, 1, 2)))
+    imageset = ImageSet(images_NCHW, torch.zeros(4096, dtype=torch.int64))
+
+    def ours():
+        for _ in augmented_batches(imageset, 256, seed=1, phase="train", epoch=1, mean=CIFAR_MEAN, std=CIFAR_STD):
+            pass
+
+    cifar = datasets.CIFAR10.__new__(datasets.CIFAR10)  # its indexing through PIL, without its files
+    cifar.data, cifar.targets, cifar.target_transform = pixels_NHWC, [0] * 4096, None
+    cifar.transform = transforms.Compose(
+        [
+            transforms.Pad(4),
+            transforms.RandomCrop(32),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(CIFAR_MEAN, CIFAR_STD),
+        ]
+    )
+
+    def peer():
+        for first in range(0, 1024, 256):
+            torch.utils.data.dataloader.default_collate([cifar[k] for k in range(first, first + 256)])
+
+    least = least_cpu_s(4, peer=peer, ours=ours)
+    ours_per_s, peer_per_s = 4096 / least["ours"], 1024 / least["peer"]
+    with capsys.disabled():
+        print(
+            f"\naugmented CIFAR input, one core: {ours_per_s:,.0f} images/s; torchvision through PIL (a worker's CPU time alone) "
+            f"{peer_per_s:,.0f}, {ours_per_s / peer_per_s:.1f}x (limit 15x)"
+        )
+    assert ours_per_s / peer_per_s > 3
