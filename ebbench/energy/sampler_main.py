@@ -17,6 +17,7 @@ import select
 import signal
 import statistics
 import sys
+from array import array
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -28,7 +29,7 @@ from ebbench.energy.parent import Parent
 from ebbench.energy.schedule import JITTER_UP_TO_HZ, Lateness, Schedule
 from ebbench.energy.source import RETRY_NS, Source, reason_of
 from ebbench.energy.sync import Sync
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.trace import TraceWriter, stored_row
 from ebbench.errors import EbbenchError, MeterError
 from ebbench.protocols import Block, MeterInfo, MeterRequest
 from ebbench.units import NS_PER_S
@@ -181,14 +182,14 @@ class Sampling:
         read_ns = monotonic_ns() - time_ns
         if values is None:
             self._note(time_ns)
-            values = [math.nan] * len(self._source.info.columns)
+            values = stored_row([None] * len(self._source.info.columns))
         self.writer.append(time_ns, read_ns, self._seq, values, self._source.offsets_ns)
         self._seq += 1
         self._last_ns = time_ns
 
-    def _values(self, meter: Any) -> List[float]:
+    def _values(self, meter: Any) -> array[float]:
         """One reading of `meter`, stored values, NaN = not read."""
-        values = [math.nan if v is None else float(v) for v in meter.read()]
+        values = stored_row(meter.read())
         if len(values) != len(self._source.info.columns):
             raise MeterError(f"a reading has {len(values)} values for {len(self._source.info.columns)} columns")
         return values

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
+from array import array
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -32,6 +34,11 @@ MAX_WAITING_BYTES = 8_000_000
 
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # Arrow's end-of-stream marker
 _UNREADABLE = (Damaged, pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, EOFError)
+
+
+def stored_row(values: Sequence[Optional[float]]) -> array[float]:
+    """One sweep as the writer keeps it, None as NaN. Raises TypeError for what is no number."""
+    return array("d", [math.nan if v is None else v for v in values])
 
 
 class TraceWriter:
@@ -61,8 +68,7 @@ class TraceWriter:
         self._notes: List[Dict[str, Any]] = []
         self._waiting: List[bytes] = []
         self._after_seq = -1
-        self._times: List[Tuple[int, int, int]] = []
-        self._values: List[Optional[float]] = []
+        self._times, self._values = array("q"), array("d")  # three times per sweep; a value per sweep and column
         self._offsets: List[Sequence[int]] = []
         self._blocks: List[Tuple[Ints, Ints, Ints, Floats]] = []
         try:
@@ -85,8 +91,8 @@ class TraceWriter:
         offsets_ns: Optional[Sequence[int]] = None,
     ) -> None:
         """Add one sweep: a value per column, None where it was not read."""
-        self._times.append((time_ns, read_ns, seq))
-        self._values.extend(values)
+        self._values.extend(values if isinstance(values, array) else stored_row(values))
+        self._times.extend((time_ns, read_ns, seq))
         if offsets_ns is not None and read_ns > SLOW_SWEEP_NS:
             self._offsets.append(offsets_ns)
 
@@ -94,7 +100,7 @@ class TraceWriter:
         """Add many readings: int64 [n] each, and values float64 [n, columns], NaN = not read."""
         self._blocks.append(self._rows())
         self._blocks.append((time_ns, read_ns, seq, values))
-        self._times, self._values = [], []
+        self._times, self._values = array("q"), array("d")
 
     def note(self, t_ns: int, reason: str) -> None:
         """Say with the next batch why something was not read."""
@@ -105,7 +111,7 @@ class TraceWriter:
         blocks = self._blocks + [self._rows()]
         time_ns, read_ns, seq, values = (np.concatenate(parts) for parts in zip(*blocks))
         offsets = np.array(self._offsets, dtype=np.float64)
-        self._times, self._values, self._offsets, self._blocks = [], [], [], []
+        self._times, self._values, self._offsets, self._blocks = array("q"), array("d"), [], []
         if seq.size or self._notes:
             self._encode(time_ns, read_ns, seq, values, offsets)
         self._send()
@@ -124,9 +130,9 @@ class TraceWriter:
         self.fd = -1
 
     def _rows(self) -> Tuple[Ints, Ints, Ints, Floats]:
-        times: Ints = np.array(self._times, dtype=np.int64).reshape(-1, 3)
-        values: Floats = np.array(self._values, dtype=np.float64)  # None becomes NaN
-        return times[:, 0], times[:, 1], times[:, 2], values.reshape(len(times), len(self._schema) - 3)
+        times: Ints = np.frombuffer(self._times, dtype=np.int64).reshape(-1, 3)
+        values: Floats = np.frombuffer(self._values, dtype=np.float64).reshape(len(times), len(self._schema) - 3)
+        return times[:, 0], times[:, 1], times[:, 2], values
 
     def _encode(self, time_ns: Ints, read_ns: Ints, seq: Ints, values: Floats, offsets: Floats) -> None:
         if sum(map(len, self._waiting)) > MAX_WAITING_BYTES:

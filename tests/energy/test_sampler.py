@@ -169,7 +169,7 @@ def test_a_reading_that_makes_no_sense_is_missing_and_never_invented(start):
     assert set(chunk.values["VDD_IN_w"][3:][~np.isnan(chunk.values["VDD_IN_w"][3:])]) == {0.002}
     reasons = " ".join(note["reason"] for note in chunk.notes)
     assert "1 values for 2 columns" in reasons
-    assert "'high'" in reasons
+    assert "must be real number, not str" in reasons
     assert "GPU_w: inf" in reasons
 
 
