@@ -270,7 +270,11 @@ def run_id(recipe: Recipe, bench: Bench) -> str:
 
 def _differing(settings: Any) -> Dict[str, Any]:
     """The fields that are not at their defaults."""
-    return {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if getattr(settings, f.name) != f.default}
+    return {
+        f.name: getattr(settings, f.name)
+        for f in dataclasses.fields(settings)
+        if getattr(settings, f.name) != f.default
+    }
 
 
 def _refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], where: str) -> None:

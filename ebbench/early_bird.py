@@ -16,7 +16,7 @@ from ebbench.config import Recipe
 from ebbench.errors import ConfigError
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
-from ebbench.training.loop import Trainer
+from ebbench.training.loop import Trainer, check_recipe
 from ebbench.training.masks import EarlyBirdQueue, draw_mask, gamma_of, layer_sizes_of, split
 from ebbench.training.pruning import prune, reinit
 from ebbench.training.state import load_weights, weights_of
@@ -29,6 +29,10 @@ class EarlyBirdInherit:
     def __init__(self, recipe: Recipe) -> None:
         _refuse_draw(recipe)
         self.recipe = recipe
+
+    def check(self) -> None:
+        """Refuse data and networks that do not fit, before anything is measured."""
+        check_recipe(self.recipe)
 
     def run(self, context: RunContext) -> Outcome:
         """Search, prune, retrain; from the start or from the last checkpoint."""
@@ -46,6 +50,7 @@ class EarlyBirdInherit:
         if state.epoch < self.recipe.epochs:
             with context.phase("retrain"):
                 trainer.train_until(self.recipe.epochs, l1=self.recipe.l1)
+            trainer.checkpoint()
         trainer.evaluate()
         return _outcome(trainer)
 

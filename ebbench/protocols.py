@@ -256,6 +256,10 @@ class Pipeline(Protocol):
 
     def __init__(self, recipe: Any) -> None: ...
 
+    def check(self) -> None:
+        """Raise UserError for everything that cannot be trained; called before anything is written or measured."""
+        ...
+
     def run(self, context: RunContext) -> Outcome:
         """Train from start (or from `context.load_checkpoint()`) to end."""
         ...

@@ -64,6 +64,7 @@ def conduct(
     if rundir.manifest.exists() and not resume:
         raise UserError(f"{rundir.path} holds a run that did not end; go on with --resume, or choose another --out")
     pipeline = plugins.load(plugins.PIPELINES, recipe.method)(recipe)
+    pipeline.check()
     setup = find_setup(bench, may_simulate)
     rundir.create()
     with contextlib.closing(rundir.lock()):
@@ -210,7 +211,9 @@ def _cool_down(limit_c: Optional[float], context: SessionContext, display: Displ
         deadline_s = time.monotonic() + COOLDOWN_PATIENCE_S
         while warmest_c > limit_c:
             if time.monotonic() > deadline_s:
-                raise DeviceError(f"--cooldown {limit_c:g}: still {warmest_c:.1f} degrees after {COOLDOWN_PATIENCE_S:g} s; allow more")
+                raise DeviceError(
+                    f"--cooldown {limit_c:g}: still {warmest_c:.1f} degrees after half an hour; allow more"
+                )
             display.say(f"cooling down: {warmest_c:.1f} degrees, waiting for {limit_c:g}")
             time.sleep(COOLDOWN_LOOK_S)
             warmest_c = hottest_c() or warmest_c

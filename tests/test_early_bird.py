@@ -126,7 +126,7 @@ class TestResuming:
         _, whole = run(recipe)
         _, context = run(recipe, checkpoint=whole.checkpoints[STEPS + 1])  # in the first step of epoch 2
         assert context.paths[:2] == ["search", "search/epoch-2"]
-        _, context = run(recipe, checkpoint=whole.checkpoints[-2])
+        _, context = run(recipe, checkpoint=whole.checkpoints[-3])
         assert context.paths[:2] == ["retrain", f"retrain/epoch-{EPOCHS}"]
 
     def test_a_checkpoint_taken_after_the_last_epoch_does_not_open_a_stage_again(self, recipe: Recipe) -> None:
@@ -165,7 +165,7 @@ class TestSearch:
         assert outcome.ticket["found"] and outcome.ticket["epoch"] == 3
         assert context.paths.count("search/epoch-3/draw") == 1 and "search/epoch-4" not in context.paths
         assert [p for p in context.paths if p.startswith("retrain/epoch")] == ["retrain/epoch-4", "retrain/epoch-5"]
-        assert top_level(context) == ["search", "checkpoint", "prune", "retrain", "evaluate"]
+        assert top_level(context) == ["search", "checkpoint", "prune", "retrain", "checkpoint", "evaluate"]
 
     def test_a_mask_that_never_settles_gives_a_ticket_of_the_last_epoch_that_is_not_called_found(
         self, recipe: Recipe

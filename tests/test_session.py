@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conductor import call, only_run, record, start, weights, write_experiment  # noqa: E402
+from conductor import call, only_run, record, start, weights, write_experiment
 
-from ebbench.energy.phases import intervals, read_events  # noqa: E402
-from ebbench.rundir import RunDir  # noqa: E402
+from ebbench.energy.phases import intervals, read_events
+from ebbench.rundir import RunDir
 
 pytestmark = pytest.mark.realtime
 
@@ -52,7 +52,8 @@ def test_the_total_is_the_training_phases_without_evaluation_and_checkpoints(sea
     nested = sum(
         p["energy_j"]
         for p in phases
-        if p["path"].split("/")[0] in ("search", "prune", "retrain") and p["path"].split("/")[-1] in ("evaluate", "checkpoint")
+        if p["path"].split("/")[0] in ("search", "prune", "retrain")
+        and p["path"].split("/")[-1] in ("evaluate", "checkpoint")
     )
     assert energy["total_j"] == pytest.approx(training - nested, rel=1e-9)
 

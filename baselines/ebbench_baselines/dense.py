@@ -5,7 +5,7 @@ from __future__ import annotations
 from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.flops import forward_cost
-from ebbench.training.loop import Trainer
+from ebbench.training.loop import Trainer, check_recipe
 from ebbench.training.tally import run_flops
 
 
@@ -15,12 +15,17 @@ class DensePipeline:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
+    def check(self) -> None:
+        """Refuse data and networks that do not fit, before anything is measured."""
+        check_recipe(self.recipe)
+
     def run(self, context: RunContext) -> Outcome:
         """Train from the start or the last checkpoint to the end, then evaluate."""
         trainer = Trainer(self.recipe, context, "train")
         if trainer.state.epoch < self.recipe.epochs:
             with context.phase("train"):
                 trainer.train_until(self.recipe.epochs, l1=0.0)
+            trainer.checkpoint()
         trainer.evaluate()
         flops = run_flops(trainer.state.images, forward_cost(trainer.model))
         return Outcome(trainer.accuracy(), flops, notes=trainer.notes())

@@ -229,6 +229,12 @@ class Trainer:
         restore(arrays, self.model, self._optimizer, self._losses)
 
 
+def check_recipe(recipe: Recipe) -> None:
+    """Load the data and build the network as a run would. Raises UserError with what is wrong, before anything is measured."""
+    dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.train_images, recipe.test_images)
+    refuse_misfits(recipe, dataset, build_model(recipe.model, dataset.num_classes, seed=recipe.seed))
+
+
 def refuse_misfits(recipe: Recipe, dataset: Dataset, model: nn.Module) -> None:
     """Raise one UserError with everything in which data, network and recipe do not fit together."""
     faults = []

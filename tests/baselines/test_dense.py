@@ -38,7 +38,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 def test_from_every_checkpoint_the_end_is_the_same_bit_for_bit(recipe: Recipe):
     whole_context = FakeContext()
     whole = DensePipeline(recipe).run(whole_context)
-    assert len(whole_context.checkpoints) == 3 * (3 + 1)  # after every step, and after every epoch
+    assert len(whole_context.checkpoints) == 3 * (3 + 1) + 1  # after every step, after every epoch, and at the end
     for checkpoint in whole_context.checkpoints:
         context = FakeContext(checkpoint=checkpoint)
         outcome = DensePipeline(recipe).run(context)
@@ -50,7 +50,15 @@ def test_from_every_checkpoint_the_end_is_the_same_bit_for_bit(recipe: Recipe):
 def test_the_phases_are_the_epochs_and_the_evaluations_between(recipe: Recipe):
     context = FakeContext(due=False)
     DensePipeline(dataclasses.replace(recipe, evaluate_every=2)).run(context)
-    assert context.paths == ["train", "train/epoch-1", "train/epoch-2", "train/evaluate", "train/epoch-3", "evaluate"]
+    assert context.paths == [
+        "train",
+        "train/epoch-1",
+        "train/epoch-2",
+        "train/evaluate",
+        "train/epoch-3",
+        "checkpoint",
+        "evaluate",
+    ]
 
 
 def test_flops_are_of_all_epochs_and_there_is_no_ticket(recipe: Recipe):

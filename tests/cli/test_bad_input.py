@@ -65,7 +65,7 @@ def npz(path, **replaced):
         (["integrate", "nowhere"], ["nowhere"]),
         (["integrate"], ["--trace"]),
         (["integrate", "--trace", "a.csv"], ["--phases"]),
-        (["integrate", "--trace", "a.csv", "--phases", "b.csv"], ["a.csv"]),
+        (["integrate", "--trace", "a.csv", "--phases", "b.csv"], ["b.csv"]),
         (["export", "nowhere"], ["nowhere"]),
         (["mark", "begin", "load"], ["ebbench measure"]),
         (["meters", "sample", "ina3212"], ["ina3212", "ina3221"]),
