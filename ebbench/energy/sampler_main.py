@@ -183,7 +183,7 @@ class Sampling:
         if values is None:
             self._note(time_ns)
             values = stored_row([None] * len(self._source.info.columns))
-        self.writer.append(time_ns, read_ns, self._seq, values, self._source.offsets_ns)
+        self.writer.append(time_ns, read_ns, self._seq + self._missed, values, self._source.offsets_ns)
         self._seq += 1
         self._last_ns = time_ns
 

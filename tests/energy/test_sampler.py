@@ -67,7 +67,9 @@ def test_readings_cover_all_from_ready_to_stop(start):
     chunk = read_whole(sampler.trace)
     assert chunk.time_ns[0] < ready_ns
     assert chunk.time_ns[-1] > stop_ns
-    assert chunk.seq.tolist() == list(range(summary["readings"]))
+    assert chunk.seq.size == summary["readings"]
+    assert chunk.seq[-1] + 1 - chunk.seq.size == summary["missed"]  # a slot without a reading is a jump
+    assert (np.diff(chunk.seq) > 0).all()
     assert (np.diff(chunk.time_ns) > 0).all()
     assert (chunk.values["VDD_IN_w"] == 10.0).all()
     assert np.isnan(chunk.values["GPU_w"]).all()
@@ -129,6 +131,19 @@ def test_the_rate_is_capped_by_the_time_that_a_reading_takes_and_that_is_recorde
     chunk = read_whole(sampler.trace)
     assert chunk.offsets_ns == {"VDD_IN_w": 0, "GPU_w": 10_000_000}
     assert (chunk.read_ns >= 20_000_000).all()
+
+
+def test_slots_that_a_slow_reading_covers_are_missed_and_visible_as_jumps(start, tmp_path):
+    hang = tmp_path / "hang"
+    sampler = start("Hanging", options={"hang": str(hang)})
+    hang.touch()
+    time.sleep(0.3)
+    hang.unlink()
+    summary = sampler.stop()
+    reader = TraceReader(sampler.trace)
+    seq = np.concatenate([c.seq for c in reader])
+    assert reader.missed == summary["missed"] == seq[-1] + 1 - seq.size >= 20
+    assert reader.summary["missed"] == summary["missed"]
 
 
 def test_what_a_library_prints_does_not_reach_the_parent(start):
