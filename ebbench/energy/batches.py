@@ -44,9 +44,9 @@ class Chunk:
     """Consecutive readings of one trace; none where a chunk only brings notes.
 
     `time_ns` int64 [n], CLOCK_MONOTONIC before the first read of each sweep; `read_ns` int64 [n], how long the sweep took;
-    `seq` int64 [n], which jumps over slots without a reading; `values`: float64 [n] per column in SI units, NaN = not read. `clocks` were read when the chunk was
-    written. `notes` say {"t_ns", "reason"} for what was not read. `offsets_ns`: mean time of a column after `time_ns`,
-    given where a sweep takes over 1 ms.
+    `seq` int64 [n], which jumps over slots without a reading; `values`: float64 [n] per column in SI units, NaN = not read.
+    `clocks` were read when the chunk was written. `notes` say {"t_ns", "reason"} for what was not read. `offsets_ns`: mean time
+    of a column after `time_ns`, given where a sweep takes over 1 ms.
     """
 
     time_ns: Ints

@@ -101,8 +101,7 @@ class Sampling:
     def run(self) -> None:
         """Read on schedule until we are to stop, and then once more."""
         now_ns = monotonic_ns()
-        while not self._parent.wait(instant_ns := self._schedule.next(now_ns)):
-            self._missed = self._schedule.missed
+        while not self._parent.wait(instant_ns := self._next_slot(now_ns)):
             self._late_ns.append(monotonic_ns() - instant_ns)
             self._step()
             now_ns = monotonic_ns()
@@ -137,6 +136,11 @@ class Sampling:
             "resident_bytes": _resident_bytes(),
             "heavy_modules": [m for m in ("torch", "pandas", "matplotlib") if m in sys.modules],
         }
+
+    def _next_slot(self, now_ns: int) -> int:
+        instant_ns = self._schedule.next(now_ns)
+        self._missed = self._schedule.missed
+        return instant_ns
 
     def _new_schedule(self, jitter: bool, seed: int) -> Schedule:
         if self._source.is_streamed:
