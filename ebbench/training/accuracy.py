@@ -8,7 +8,8 @@ from typing import Optional, Sequence
 import torch
 from torch import nn
 
-from ebbench.training.data import ImageSet, plain_batches
+from ebbench.training.batches import plain_batches
+from ebbench.training.data import ImageSet
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ Shapes: B batch, C channels, H and W pixels.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Iterator, Sequence, Tuple
+from typing import Iterator, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ebbench.training.data import ImageSet
+from ebbench.training.data import ImageSet
 
 #: black border in pixels that a random crop may take in (section 4.1's standard augmentation)
 PAD = 4

@@ -13,20 +13,8 @@ from torch import Tensor
 
 from ebbench.errors import ConfigError, InputError, nearest
 from ebbench.training import synthetic
-from ebbench.training.batches import Batches, augmented_batches, plain_batches, steps_per_epoch
 from ebbench.training.compat import import_torchvision_datasets
 from ebbench.training.npz import Arrays, read_npz
-
-__all__ = [
-    "DATASETS",
-    "Batches",
-    "Dataset",
-    "ImageSet",
-    "augmented_batches",
-    "load_dataset",
-    "plain_batches",
-    "steps_per_epoch",
-]
 
 #: of CIFAR-10's training images, as fractions of 255; the public code uses them for CIFAR-100 too
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)

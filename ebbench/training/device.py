@@ -40,7 +40,9 @@ def choose_device(name: str) -> Device:
         raise UserError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, numbered from 0")
     properties = torch.cuda.get_device_properties(index)
     uuid = getattr(properties, "uuid", None)  # torch 2.4 and newer; NVML falls back on the index
-    return Device(f"cuda:{index}", properties.name, f"GPU-{uuid}" if uuid else None, lambda: torch.cuda.synchronize(index))
+    return Device(
+        f"cuda:{index}", properties.name, f"GPU-{uuid}" if uuid else None, lambda: torch.cuda.synchronize(index)
+    )
 
 
 def peak_memory_bytes(device: str) -> int:

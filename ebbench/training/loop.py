@@ -18,7 +18,8 @@ from ebbench.errors import ConfigError, RunFailed, UserError
 from ebbench.protocols import RunContext
 from ebbench.training import compat
 from ebbench.training.accuracy import Accuracy, evaluate
-from ebbench.training.data import Dataset, augmented_batches, load_dataset, steps_per_epoch
+from ebbench.training.batches import augmented_batches, steps_per_epoch
+from ebbench.training.data import Dataset, load_dataset
 from ebbench.training.layout import MEMORY_FORMATS, layout_by_rule, layout_by_timing
 from ebbench.training.masks import layer_sizes_of
 from ebbench.training.models import build_model
