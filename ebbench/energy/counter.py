@@ -17,15 +17,11 @@ JOINED, NO_READING, SLEPT, BACKWARDS = range(4)
 REASONS = {SLEPT: "the machine slept", BACKWARDS: "the counter went backwards (it was reset, or wrapped)"}
 
 
-def joints(time_ns: Ints, value: Floats, max_gap_s: float, slept: bool, is_counter: bool) -> Optional[Codes]:
-    """What lies between neighbouring readings, int8 [n - 1]; None where all of it can be joined."""
-    late = np.diff(time_ns) > max_gap_s * NS_PER_S
-    back = np.diff(value) < 0 if is_counter else None
-    if not slept and not late.any() and not (back is not None and back.any()):
-        return None
-    codes = np.where(late, NO_READING, JOINED).astype(np.int8)
-    if back is not None:
-        codes[back] = BACKWARDS
+def joints(step_ns: Ints, rise: Floats, max_gap_s: float, slept: bool, is_counter: bool) -> Codes:
+    """What lies between neighbouring readings `step_ns` apart whose values differ by `rise`, int8 [n - 1]."""
+    codes = np.where(step_ns > max_gap_s * NS_PER_S, NO_READING, JOINED).astype(np.int8)
+    if is_counter:
+        codes[rise < 0] = BACKWARDS
     if slept and codes.size:
         codes[0] = SLEPT
     return codes
@@ -48,11 +44,10 @@ class Knots:
         if self._last is not None:
             time_ns = np.concatenate((np.array([self._last[0]]), time_ns))
             value = np.concatenate((np.array([self._last[1]]), value))
-        codes = joints(time_ns, value, self._max_gap_s, slept and self._last is not None, is_counter=True)
+        step_ns, rise = np.diff(time_ns), np.diff(value)
         before = np.zeros(time_ns.size, np.int8)
-        if codes is not None:
-            before[1:] = codes
-        changed = np.concatenate(([False], np.diff(value) != 0))
+        before[1:] = joints(step_ns, rise, self._max_gap_s, slept and self._last is not None, is_counter=True)
+        changed = np.concatenate(([False], rise != 0))
         keep = changed | (before != JOINED)
         keep[:-1] |= before[1:] != JOINED
         keep[0] = self._last is None or (keep[0] and not self._last_is_knot)

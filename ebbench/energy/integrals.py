@@ -46,7 +46,7 @@ class Integrals:
     `energy_j` is of the covered part, NaN where nothing is. `longest_s`: the longest interval between two readings that
     touches the interval. Of the intervals between readings (h, over which the power steps by dP) that lie inside:
     `jump_j2`, the sum of (h dP)^2; `cross_j2`, of the products of neighbouring h dP; `long_s2`, of the squares of what exceeds
-    a median interval where it is over 1.5. `variance_w2`: variance of the readings inside; `changes`:
+    1.5 median intervals. `variance_w2`: variance of the readings inside; `changes`:
     readings that differ from the one before, counted where the rail's resolution is known.
     `low_w`, `high_w`: range of power in the whole trace; `whole_...`: its sums of (h dP)^2, of (h dP)^4 and of the products.
     `saturated`: readings at the end of the rail's range.

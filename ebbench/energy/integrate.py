@@ -6,8 +6,7 @@ The readings of a register are held instead, each change half way between the tw
 is interpolated at the edges. Where more than `max_gap_s` passes without a reading, nothing is bridged and nothing covered.
 
 All of it is done in one pass over any number of readings, in constant memory, for any number of intervals, nested or
-not: the sorted edges of the intervals cut time into cells, sums are kept per cell in extended precision, and an interval's
-sum is the difference of two running sums over cells.
+not (`cells` says how).
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ebbench.energy.batches import Chunk, Floats, Ints
+from ebbench.energy.cells import Cells
 from ebbench.energy.counter import JOINED, REASONS, Codes, Knots, joints
 from ebbench.energy.integrals import Bools, Edges, Gap, Integrals
-from ebbench.energy.pace import LONG_INTERVALS, Pace, check_order, memory_s, valid_blocks
+from ebbench.energy.pace import BLOCK, LONG_INTERVALS, Pace, check_order, memory_s, valid_blocks
 from ebbench.energy.series import Series
 from ebbench.errors import InputError
 from ebbench.protocols import HOLD
@@ -30,7 +30,7 @@ SLEEP_NS = 10_000_000
 #: gaps that are listed one by one; the rest is only counted
 LISTED_GAPS = 1000
 
-_ENERGY, _JUMP, _CROSS, _LONG, _MEAN, _SQUARE, _CHANGES = range(7)
+_SUMS = ("energy", "jump", "cross", "long", "value", "square", "changes")
 
 
 def segment_energy_j(before_w: Floats, after_w: Floats, interval_s: Floats) -> Floats:
@@ -71,9 +71,10 @@ def integrate(
         before_ns, ahead_ns = ahead_ns, chunk.clocks.boottime_ns - chunk.clocks.monotonic_ns
         slept = before_ns is not None and ahead_ns > before_ns + SLEEP_NS
         notes.extend(chunk.notes)
-        check_order(chunk.time_ns, last_ns, rows)
         for run in running:
             run.add_chunk(chunk, slept)
+        if not all(run.is_in_order for run in running):
+            check_order(chunk.time_ns, last_ns, rows)
         if chunk.time_ns.size:
             last_ns = int(chunk.time_ns[-1])
             rows += chunk.time_ns.size
@@ -110,12 +111,12 @@ class _Running:
         self._edges = np.unique(np.concatenate([edges] + [edges + p for p in self._probes_ns]))
         m = self._edges.size
         self._placed = 0
-        self._cells = np.zeros((7, m + 1), np.longdouble)
-        self._longest_s = np.zeros(m + 1)
+        self._cells = Cells(_SUMS, m)
         self._partial_j, self._interval_s, self._place = np.zeros(m), np.zeros(m), np.zeros(m)
         self._before_w, self._step_w, self._inside = np.zeros(m), np.zeros(m), np.zeros(m, bool)
         self._edge_jump_j2, self._edge_cross_j2 = np.zeros(m), np.zeros(m)
         self._covered_ns, self._readings = np.zeros(m, np.int64), np.zeros(m, np.int64)
+        self._times, self._values = np.zeros(BLOCK + 2, np.int64), np.zeros(BLOCK + 2)
         self._last: Optional[Tuple[int, float]] = None
         self._first_ns = 0
         self._changed_ns = 0
@@ -125,6 +126,7 @@ class _Running:
         self._low_w, self._high_w = np.inf, -np.inf
         self._gaps: List[Gap] = []
         self._slept = False
+        self.is_in_order = True
 
     def add_chunk(self, chunk: Chunk, slept: bool) -> None:
         """Take the readings of the next chunk; `slept`: the machine slept between the last one and this."""
@@ -134,10 +136,10 @@ class _Running:
                 continue
             if self._knots is not None:
                 self._add(*self._knots.pick(time_ns, value, self._slept))
+                self._slept = False
             else:
                 self._watch(value)
                 self._add(time_ns, value, None)
-            self._slept = False
 
     def _watch(self, power_w: Floats) -> None:
         """Keep the range of power, and count readings at the end of the rail's range."""
@@ -154,21 +156,26 @@ class _Running:
         if self._last is None:
             self._first_ns = self._changed_ns = int(time_ns[0])
             self._placed = int(np.searchsorted(self._edges, time_ns[0], "left"))
-            between = None if codes is None else codes[1:]
-        else:
-            time_ns = np.concatenate((np.array([self._last[0]]), time_ns))
-            value = np.concatenate((np.array([self._last[1]]), value))
-            between = codes
-        if codes is None:
-            between = joints(time_ns, value, self.max_gap_s, self._slept and self._last is not None, is_counter=False)
-        self._last = int(time_ns[-1]), float(value[-1])
-        if time_ns.size > 1:
-            self._add_intervals(time_ns, value, between)
+            self._last = int(time_ns[0]), float(value[0])
+            time_ns, value, codes = time_ns[1:], value[1:], None if codes is None else codes[1:]
+        n = time_ns.size
+        if n:
+            # copied behind the last reading into arrays that stay: allocating them anew costs more than all the sums
+            self._times[0], self._values[0] = self._last
+            self._times[1 : n + 1], self._values[1 : n + 1] = time_ns, value
+            self._last = int(time_ns[-1]), float(value[-1])
+            self._add_intervals(self._times[: n + 1], self._values[: n + 1], codes)
+            self._slept = False
 
     def _add_intervals(self, time_ns: Ints, value: Floats, codes: Optional[Codes]) -> None:
         """Add what lies between the readings at `time_ns`, of which the first was there before."""
-        interval_s: Floats = np.diff(time_ns) * (1 / NS_PER_S)
-        rise = np.diff(value)
+        step_ns = time_ns[1:] - time_ns[:-1]
+        interval_s: Floats = np.multiply(step_ns, 1 / NS_PER_S)
+        longest_s = float(interval_s.max())
+        self.is_in_order = self.is_in_order and bool(step_ns.min() > 0)
+        rise = value[1:] - value[:-1]
+        if codes is None and (self._slept or longest_s > self.max_gap_s):
+            codes = joints(step_ns, rise, self.max_gap_s, self._slept, is_counter=False)
         if self.series.is_counter:
             energy_j, rise_w = self._of_counter(rise, interval_s, codes)
         else:
@@ -177,25 +184,17 @@ class _Running:
         if broken is not None:
             energy_j[broken] = rise[broken] = 0.0
         jump_j, cross_j2 = self._jumps_j(time_ns, rise, interval_s)
+        jump_j2 = jump_j * jump_j
 
         first, last = self._placed, int(np.searchsorted(self._edges, time_ns[-1], "left"))
         edges = self._edges[first:last]
         at = np.searchsorted(time_ns, edges, "right") - 1  # the reading at or before each edge
-        cells = slice(first, last + 1)
-        self._cells[_ENERGY, cells] += _sums(energy_j, at)
-        jump_j2 = jump_j * jump_j
-        self._jump_j2 += float(jump_j2.sum())
-        self._jump_j4 += float(np.dot(jump_j2, jump_j2))
-        self._cross_j2 += float(cross_j2.sum())
-        self._cells[_JUMP, cells] += _sums(jump_j2, at)
-        self._cells[_CROSS, cells] += _sums(cross_j2, at)
-        self._add_long(interval_s, broken, at, cells)
-        if not self.series.is_counter:
-            self._cells[_MEAN, cells] += _sums(value[1:], at)
-            self._cells[_SQUARE, cells] += _sums(value[1:] * value[1:], at)
-        if self.series.rail.resolution_w is not None:
-            self._cells[_CHANGES, cells] += _sums((rise != 0).astype(np.float64), at)
-        self._longest_s[cells] = np.maximum(self._longest_s[cells], _largest(interval_s, at))
+        self._cells.cut(first, at)
+        self._cells.add("energy", energy_j)
+        self._cells.add_largest(interval_s)
+        self._add_spread(value, rise, jump_j2, cross_j2)
+        if longest_s > LONG_INTERVALS * self.pace.interval_s and not self.series.is_counter:
+            self._add_long(interval_s, broken)
         if edges.size:
             where = slice(first, last)
             self._edge_jump_j2[where], self._edge_cross_j2[where] = jump_j2[at], cross_j2[at]
@@ -204,6 +203,18 @@ class _Running:
             self._add_gaps(time_ns, codes, broken)
         self._count += time_ns.size - 1
         self._placed = last
+
+    def _add_spread(self, value: Floats, rise: Floats, jump_j2: Floats, cross_j2: Floats) -> None:
+        """Sum what the uncertainty is made from."""
+        if self.series.is_counter:
+            return
+        self._jump_j2 += self._cells.add("jump", jump_j2)
+        self._jump_j4 += float(np.dot(jump_j2, jump_j2))
+        self._cross_j2 += self._cells.add("cross", cross_j2)
+        self._cells.add("value", value[1:])
+        self._cells.add("square", value[1:] * value[1:])
+        if self.series.rail.resolution_w is not None:
+            self._cells.add("changes", (rise != 0).astype(np.float64))
 
     def _place_edges(
         self, where: slice, edges: Ints, time_ns: Ints, value: Floats, interval_s: Floats, rise_w: Floats, at: Ints,
@@ -269,15 +280,12 @@ class _Running:
             self._changed_ns, self._last_jump_j = int(now_ns[-1]), float(jump_j[changed[-1]])
         return jump_j, cross_j2
 
-    def _add_long(self, interval_s: Floats, broken: Optional[Bools], at: Ints, cells: slice) -> None:
-        """Sum the squares of what exceeds the median interval, of intervals that are interpolated and still long."""
-        median_s = self.pace.interval_s
-        if not interval_s.max() > LONG_INTERVALS * median_s or self.series.is_counter:
-            return
-        excess_s = np.where(interval_s > LONG_INTERVALS * median_s, interval_s - median_s, 0.0)
+    def _add_long(self, interval_s: Floats, broken: Optional[Bools]) -> None:
+        """Sum the squares of what exceeds 1.5 median intervals, of intervals that are interpolated."""
+        excess_s = np.maximum(interval_s - LONG_INTERVALS * self.pace.interval_s, 0.0)
         if broken is not None:
             excess_s[broken] = 0.0
-        self._cells[_LONG, cells] += _sums(excess_s * excess_s, at)
+        self._cells.add("long", np.square(excess_s, out=excess_s))
 
     def _add_gaps(self, time_ns: Ints, codes: Optional[Codes], broken: Bools) -> None:
         assert codes is not None
@@ -295,12 +303,11 @@ class _Running:
         self._close()
         start = np.searchsorted(self._edges, starts_ns + self.series.shift_ns)
         end = np.searchsorted(self._edges, ends_ns + self.series.shift_ns)
-        sums = np.cumsum(self._cells[:, :-1], axis=1)
-        between = (sums[:, end] - sums[:, start]).astype(np.float64)
+        sums = {name: self._cells.between(name, start, end) for name in _SUMS}
         covered_s = (self._covered_ns[end] - self._covered_ns[start]) / NS_PER_S
         readings = self._readings[end] - self._readings[start]
         is_covered = (covered_s > 0) | ((starts_ns == ends_ns) & self._inside[start])
-        energy_j = between[_ENERGY] + (self._partial_j[end] - self._partial_j[start])
+        energy_j = sums["energy"] + (self._partial_j[end] - self._partial_j[start])
         return Integrals(
             series=self.series,
             pace=self.pace,
@@ -310,11 +317,11 @@ class _Running:
             energy_j=np.where(is_covered, energy_j, np.nan),
             readings=readings,
             longest_s=self._longest(start, end),
-            jump_j2=np.maximum(between[_JUMP] - self._edge_jump_j2[start], 0.0),
-            cross_j2=between[_CROSS] - self._edge_cross_j2[start],
-            long_s2=np.maximum(between[_LONG], 0.0),
-            variance_w2=_variance(readings, between[_MEAN], between[_SQUARE]),
-            changes=between[_CHANGES],
+            jump_j2=np.maximum(sums["jump"] - self._edge_jump_j2[start], 0.0),
+            cross_j2=sums["cross"] - self._edge_cross_j2[start],
+            long_s2=np.maximum(sums["long"], 0.0),
+            variance_w2=_variance(readings, sums["value"], sums["square"]),
+            changes=sums["changes"],
             start=self._edges_at(start, starts_ns),
             end=self._edges_at(end, ends_ns),
             low_w=self._low_w,
@@ -350,37 +357,8 @@ class _Running:
 
     def _longest(self, start: Ints, end: Ints) -> Floats:
         """The longest of the cells `start` + 1 .. `end` and of the interval that the end lies in."""
-        inner = _range_max(self._longest_s, start + 1, end)
+        inner = self._cells.largest_between(start, end)
         return np.maximum(inner, np.where(self._place[end] > 0, self._interval_s[end], 0.0))
-
-
-def _sums(values: Floats, at: Ints) -> Floats:
-    """Sums of `values` between neighbouring places `at` (rising, repeats allowed): [len(at) + 1], 0 where empty."""
-    begins = np.concatenate((np.zeros(1, np.int64), at))
-    sums = np.add.reduceat(values, begins)
-    sums[:-1][begins[1:] == begins[:-1]] = 0.0
-    return sums
-
-
-def _largest(values: Floats, at: Ints) -> Floats:
-    """As `_sums`, the largest."""
-    begins = np.concatenate((np.zeros(1, np.int64), at))
-    largest = np.maximum.reduceat(values, begins)
-    largest[:-1][begins[1:] == begins[:-1]] = 0.0
-    return largest
-
-
-def _range_max(values: Floats, first: Ints, last: Ints) -> Floats:
-    """The largest of ``values[first..last]``, 0 where last < first; by a table of the maxima over powers of two."""
-    length = np.maximum(last - first + 1, 0)
-    result = np.zeros(first.size)
-    table, width = values, 1
-    while width <= values.size:
-        here = np.flatnonzero((length >= width) & (length < 2 * width))
-        result[here] = np.maximum(table[first[here]], table[last[here] - width + 1])
-        table = np.maximum(table[:-width], table[width:])
-        width *= 2
-    return result
 
 
 def _variance(count: Ints, total: Floats, squares: Floats) -> Floats:

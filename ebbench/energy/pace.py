@@ -18,14 +18,14 @@ MAX_GAP_S, MAX_GAP_INTERVALS = 1.0, 10.0
 #: intervals longer than this many medians are interpolated, but what may have happened in them counts as a gap
 LONG_INTERVALS = 1.5
 #: readings taken at once; their arrays stay in the second-level cache
-BLOCK = 32768
-#: the first intervals are all taken for the median, then every so many-th: the same however a trace is chunked
-SURVEY_ALL, SURVEY_EVERY = 65_536, 997
+BLOCK = 65_536
+#: the first rows are all surveyed, then so many at the beginning of each such stretch: the same however a trace is chunked
+SURVEY_ALL, SURVEY_ROWS, SURVEY_EVERY = 65_536, 64, 65_536
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Median interval between readings and between changes of the value (s), NaN where unknown; number of readings."""
+    """Median interval between readings and between changes of the value (s), NaN where unknown; readings it is known from."""
 
     interval_s: float
     change_s: float
@@ -42,13 +42,26 @@ class Pace:
 
 
 def survey(chunks: Iterable[Chunk], series: Sequence[Series]) -> List[Pace]:
-    """How each series was read, in one pass over a trace."""
+    """How each series was read, in one pass over a trace; of a long one only samples are looked at."""
     surveyors = [_Surveyor() for _ in series]
+    row = 0
     for chunk in chunks:
-        for one, surveyor in zip(series, surveyors):
-            for time_ns, value in valid_blocks(one, chunk):
-                surveyor.add(time_ns, value)
+        for rows, is_new in _sampled_rows(row, chunk.time_ns.size):
+            for one, surveyor in zip(series, surveyors):
+                surveyor.add(*_valid(one.times_ns(chunk)[rows], one.values(chunk, rows)), is_new)
+        row += chunk.time_ns.size
     return [s.pace() for s in surveyors]
+
+
+def _sampled_rows(first: int, count: int) -> Iterator[Tuple[slice, bool]]:
+    """Which of the rows `first` .. `first + count - 1` are surveyed, counted from `first`, and whether a stretch begins there."""
+    if first < SURVEY_ALL:
+        yield slice(0, min(count, SURVEY_ALL - first)), first == 0
+    start = max(SURVEY_ALL, first - first % SURVEY_EVERY)
+    for begin in range(start, first + count, SURVEY_EVERY):
+        rows = slice(max(begin - first, 0), min(begin + SURVEY_ROWS - first, count))
+        if rows.start < rows.stop:
+            yield rows, begin >= first
 
 
 def valid_blocks(series: Series, chunk: Chunk) -> Iterator[Tuple[Ints, Floats]]:
@@ -56,12 +69,14 @@ def valid_blocks(series: Series, chunk: Chunk) -> Iterator[Tuple[Ints, Floats]]:
     time_ns = series.times_ns(chunk)
     for at in range(0, time_ns.size, BLOCK):
         rows = slice(at, at + BLOCK)
-        value = series.values(chunk, rows)
-        if np.isfinite(value.sum()):
-            yield time_ns[rows], value
-        else:
-            taken = np.isfinite(value)
-            yield time_ns[rows][taken], value[taken]
+        yield _valid(time_ns[rows], series.values(chunk, rows))
+
+
+def _valid(time_ns: Ints, value: Floats) -> Tuple[Ints, Floats]:
+    if np.isfinite(value.sum()):  # one pass, and no array
+        return time_ns, value
+    taken = np.isfinite(value)
+    return time_ns[taken], value[taken]
 
 
 def check_order(time_ns: Ints, last_ns: Optional[int], rows: int, where: str = "trace") -> None:
@@ -96,43 +111,32 @@ class _Surveyor:
     """Collects intervals between readings, and between changes of the value."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._last_ns: Optional[int] = None
-        self._last_value: Optional[float] = None
+        self._readings = 0
+        self._last: Optional[Tuple[int, float]] = None
         self._changed_ns: Optional[int] = None
         self._intervals: List[Ints] = []
         self._changes: List[Ints] = []
 
-    def add(self, time_ns: Ints, value: Floats) -> None:
+    def add(self, time_ns: Ints, value: Floats, is_new: bool) -> None:
+        """Take further readings; `is_new`: they do not follow those before."""
+        if is_new:
+            self._last, self._changed_ns = None, None
         if time_ns.size == 0:
             return
-        first, self._count = self._count, self._count + time_ns.size
-        if first < SURVEY_ALL:
-            self._add_changes(time_ns, value)
-        if self._last_ns is not None:
-            time_ns = np.concatenate((np.array([self._last_ns]), time_ns))
-            first -= 1
-        self._last_ns = int(time_ns[-1])
-        self._add_intervals(time_ns, first)
-
-    def _add_intervals(self, time_ns: Ints, first: int) -> None:
-        """`first`: the number, from 0, of the interval that begins at `time_ns[0]`."""
-        start = max(SURVEY_ALL, first)
-        number = np.arange(start + -start % SURVEY_EVERY, first + time_ns.size - 1, SURVEY_EVERY)
-        self._intervals.append(np.diff(time_ns[: max(SURVEY_ALL - first + 1, 0)]))
-        self._intervals.append(time_ns[number - first + 1] - time_ns[number - first])
-
-    def _add_changes(self, time_ns: Ints, value: Floats) -> None:
-        before = value[:1] if self._last_value is None else np.array([self._last_value])
-        changed_ns = time_ns[np.diff(np.concatenate((before, value))) != 0]
+        self._readings += time_ns.size
+        if self._last is not None:
+            time_ns = np.concatenate((np.array([self._last[0]]), time_ns))
+            value = np.concatenate((np.array([self._last[1]]), value))
+        self._last = int(time_ns[-1]), float(value[-1])
+        self._intervals.append(np.diff(time_ns))
+        changed_ns = time_ns[1:][np.diff(value) != 0]
         if changed_ns.size:
             known = [] if self._changed_ns is None else [self._changed_ns]
             self._changes.append(np.diff(np.concatenate((np.array(known, np.int64), changed_ns))))
             self._changed_ns = int(changed_ns[-1])
-        self._last_value = float(value[-1])
 
     def pace(self) -> Pace:
-        return Pace(_median_s(self._intervals), _median_s(self._changes), self._count)
+        return Pace(_median_s(self._intervals), _median_s(self._changes), self._readings)
 
 
 def _median_s(parts: Sequence[Ints]) -> float:

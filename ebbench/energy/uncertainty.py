@@ -208,7 +208,7 @@ def _ripple_w(edge: Edges) -> Floats:
 
 
 def _gaps_j(integrals: Integrals) -> Floats:
-    """In what exceeds a median interval the power may have been anywhere in the spread of this phase's readings."""
+    """In what exceeds 1.5 median intervals the power may have been anywhere in the spread of this phase's readings."""
     return np.sqrt(integrals.long_s2 * integrals.variance_w2)
 
 

@@ -1,0 +1,62 @@
+"""Sums over stretches of readings, for any number of nested intervals at once.
+
+The sorted edges of all intervals cut the readings into cells; a quantity is summed per cell, and its sum over an interval
+is the difference of two running sums over cells. Both are kept in extended precision, so that a phase of a millisecond in
+a trace of a week keeps its digits.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from ebbench.energy.batches import Floats, Ints
+
+
+class Cells:
+    """Sums of several quantities over m + 1 cells between m edges: cell k ends at edge k."""
+
+    def __init__(self, names: Sequence[str], m: int) -> None:
+        self._sums = {name: np.zeros(m + 1, np.longdouble) for name in names}
+        self._largest = np.zeros(m + 1)
+        self._cells = slice(0, 1)
+        self._begins = np.zeros(1, np.int64)
+        self._empty = np.zeros(0, np.int64)
+
+    def cut(self, first: int, at: Ints) -> None:
+        """The values that come next begin in cell `first`, and a new cell begins at each of the places `at` (rising)."""
+        self._cells = slice(first, first + at.size + 1)
+        self._begins = np.concatenate((np.zeros(1, np.int64), at))
+        self._empty = np.flatnonzero(self._begins[1:] == self._begins[:-1])
+
+    def add(self, name: str, values: Floats) -> float:
+        """Add `values`, one per reading, to their cells; returns their sum."""
+        sums = np.add.reduceat(values, self._begins)
+        sums[self._empty] = 0.0  # reduceat gives the value itself for an empty stretch
+        self._sums[name][self._cells] += sums
+        return float(sums.sum())
+
+    def add_largest(self, values: Floats) -> None:
+        """Keep the largest of `values` per cell."""
+        largest = np.maximum.reduceat(values, self._begins)
+        largest[self._empty] = 0.0
+        self._largest[self._cells] = np.maximum(self._largest[self._cells], largest)
+
+    def between(self, name: str, start: Ints, end: Ints) -> Floats:
+        """Sums over the cells after edge `start` up to edge `end`."""
+        running = np.cumsum(self._sums[name])
+        difference: Floats = (running[end] - running[start]).astype(np.float64)
+        return difference
+
+    def largest_between(self, start: Ints, end: Ints) -> Floats:
+        """The largest over the same cells, 0 where there are none; by a table of the maxima over powers of two."""
+        first, length = start + 1, np.maximum(end - start, 0)
+        result = np.zeros(first.size)
+        table, width = self._largest, 1
+        while width <= self._largest.size:
+            here = np.flatnonzero((length >= width) & (length < 2 * width))
+            result[here] = np.maximum(table[first[here]], table[end[here] - width + 1])
+            table = np.maximum(table[:-width], table[width:])
+            width *= 2
+        return result
