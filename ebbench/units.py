@@ -14,7 +14,8 @@ TO_SI = {
 }  # fmt: skip
 NS_PER_S = 1_000_000_000
 
-_PREFIXES = (
+#: SI prefixes by their factor, the largest first
+PREFIXES = (
     (1e15, "P"),
     (1e12, "T"),
     (1e9, "G"),
@@ -34,8 +35,8 @@ def format_si(value: Optional[float], unit: str, digits: int = 4) -> str:
     value = float(f"{value:.{digits - 1}e}")  # round first: 999.96 W is 1 kW, not 1000 W
     if value == 0:
         return f"0 {unit}"
-    for factor, prefix in _PREFIXES:
-        if abs(value) >= factor * (1 - 1e-12) or factor == _PREFIXES[-1][0]:
+    for factor, prefix in PREFIXES:
+        if abs(value) >= factor * (1 - 1e-12) or factor == PREFIXES[-1][0]:
             return f"{_plain(value / factor, digits)} {prefix}{unit}"
     raise AssertionError("unreachable: the last prefix takes every value")
 

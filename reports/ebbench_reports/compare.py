@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from ebbench.quantity import Quantity, mean_of
 from ebbench.records import OK, RunRecord, worst
 from ebbench_reports.collect import Run
-from ebbench_reports.quantity import Quantity, mean_of
 
 #: components of the budget that are the same error in every run of one bench: they do not average down, and they cancel in a ratio
 COMMON = ("gain", "offset", "time_base")

@@ -13,11 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ebbench.quantity import Quantity, format_quantity, prefix_for
 from ebbench.records import SIMULATED
 from ebbench_reports.collect import Run, method_title
 from ebbench_reports.compare import Group
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
-from ebbench_reports.quantity import Quantity, format_quantity, prefix_for
 from ebbench_reports.timeline import Band, Timeline
 
 #: the page recolours these for a dark screen

@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench_reports.quantity import FIGURE_SPACE, PUNCTUATION_SPACE
+from ebbench.quantity import FIGURE_SPACE, PUNCTUATION_SPACE
 
 
 @dataclass(frozen=True)

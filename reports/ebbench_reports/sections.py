@@ -6,12 +6,12 @@ import json
 from html import escape
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
+from ebbench.quantity import MISSING_TEXT, Quantity, with_unit
 from ebbench.records import worst
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
 from ebbench_reports.compare import bench_key
 from ebbench_reports.markup import ranges
-from ebbench_reports.quantity import MISSING_TEXT, Quantity, with_unit
 
 #: runs whose recipe, environment and budget are spelled out; the records hold them for all
 MAX_DETAILS = 50

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
+from ebbench.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, prefix_for
 from ebbench.records import MISSING, PARTIAL
 from ebbench.units import format_si
 from ebbench_reports.collect import Collection, method_title
 from ebbench_reports.compare import Group, Saving, find_reference, pool, saving
 from ebbench_reports.markup import Cell, Column, Section, Table
-from ebbench_reports.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, prefix_for
 from ebbench_reports.tables import banner, findings_notes, left_out, scaled, write_csv
 
 _HOW = (

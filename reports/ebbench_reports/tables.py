@@ -6,11 +6,11 @@ import csv
 import io
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from ebbench.quantity import MISSING_TEXT, Quantity, aligned, with_unit
 from ebbench.records import FAIL, NOT_CHECKED, OK, SIMULATED, WARN
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
 from ebbench_reports.markup import Cell, Column, Section, Table, ranges
-from ebbench_reports.quantity import MISSING_TEXT, Quantity, aligned, with_unit
 
 SIMULATED_BANNER = "SIMULATED: made from a simulated power sensor. No energy here was measured; do not cite it."
 PARTLY_SIMULATED_BANNER = "PARTLY SIMULATED: rows of the kind 'simulated' are not measurements; do not cite them."

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sample_runs import account, early_bird, record
 
+from ebbench.quantity import Quantity, t_quantile
 from ebbench_reports.collect import Run
 from ebbench_reports.compare import Saving, find_reference, make_group, pool, saving
-from ebbench_reports.quantity import Quantity, t_quantile
 
 
 def run(run_record, number=1, **changes):

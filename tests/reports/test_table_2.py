@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from sample_runs import account, early_bird, everything, record, write_run
 
+from ebbench.quantity import FIGURE_SPACE, PUNCTUATION_SPACE
 from ebbench_reports.collect import collect
-from ebbench_reports.quantity import FIGURE_SPACE, PUNCTUATION_SPACE
 from ebbench_reports.table_2 import table_2
 from ebbench_reports.tables import checks_table, overhead_table
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbench_reports.quantity import (
+from ebbench.quantity import (
     FIGURE_SPACE,
     Quantity,
     aligned,

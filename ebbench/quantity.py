@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Iterable, List, Optional, Sequence, Tuple
 
+from ebbench.units import PREFIXES
+
 #: shown where a value is missing; zero is a measurement and is shown as zero
 MISSING_TEXT = "–"
 FIGURE_SPACE, PUNCTUATION_SPACE = "\u2007", "\u2008"
@@ -15,8 +17,6 @@ _T_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
-
-_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def aligned(quantities: Sequence[Optional[Quantity]], decimals: Optional[int] = 
 def prefix_for(values: Iterable[Optional[float]]) -> Tuple[float, str]:
     """One SI prefix for a whole column, chosen by its largest value: its factor and its letter."""
     largest = max((abs(v) for v in values if v is not None), default=0.0)
-    return next(((factor, letter) for factor, letter in _PREFIXES if largest >= factor), (1.0, ""))
+    return next(((factor, letter) for factor, letter in PREFIXES if largest >= factor), (1.0, ""))
 
 
 def _plain(value: float, digits: int) -> str:
