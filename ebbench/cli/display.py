@@ -13,6 +13,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from ebbench.quantity import Quantity, with_unit
 from ebbench.records import FAIL, PASS, SIMULATED, WARN, RunRecord
 from ebbench.units import format_duration, format_si
 
@@ -172,7 +173,8 @@ def energy_text(record: RunRecord) -> str:
 def _with_interval(energy_j: Optional[float], half_width_j: Optional[float]) -> str:
     if energy_j is None:
         return "missing"
-    return f"{format_si(energy_j, 'J')} ± {format_si(half_width_j, 'J', 2) if half_width_j is not None else 'unknown'}"
+    text = with_unit(Quantity(energy_j, half_width_j), "J")
+    return text if half_width_j is not None else f"{text} ± unknown"
 
 
 def _print_findings(record: RunRecord) -> None:
