@@ -44,11 +44,11 @@ class Integrals:
     """What the readings of one series of one trace say about m intervals; arrays [m], in the order of the intervals.
 
     `energy_j` is of the covered part, NaN where nothing is. `longest_s`: the longest interval between two readings that
-    touches the interval. Of the intervals between readings (h, over which the power steps by dP) that lie inside:
-    `jump_j2`, the sum of (h dP)^2; `cross_j2`, of the products of neighbouring h dP; `long_s2`, of the squares of what exceeds
-    1.5 median intervals. `variance_w2`: variance of the readings inside; `changes`:
-    readings that differ from the one before, counted where the rail's resolution is known.
-    `low_w`, `high_w`: range of power in the whole trace; `whole_...`: its sums of (h dP)^2, of (h dP)^4 and of the products.
+    touches the interval. Of the intervals between readings (h, over which the power steps by dP) that lie inside: `jump_j2`,
+    the sum of (h dP)^2; `cross_j2` and `cross_2_j2`, of its products with the h dP before and the one before that; `long_s2`,
+    of the squares of what exceeds 1.5 median intervals. `variance_w2`: variance of the readings inside; `changes`: readings
+    that differ from the one before, counted where the rail's resolution is known.
+    `low_w`, `high_w`: range of power in the whole trace; `whole_...`: its sums, `whole_jump_j4` that of (h dP)^4.
     `saturated`: readings at the end of the rail's range.
     """
 
@@ -62,6 +62,7 @@ class Integrals:
     longest_s: Floats
     jump_j2: Floats
     cross_j2: Floats
+    cross_2_j2: Floats
     long_s2: Floats
     variance_w2: Floats
     changes: Floats
@@ -72,6 +73,7 @@ class Integrals:
     whole_jump_j2: float
     whole_jump_j4: float
     whole_cross_j2: float
+    whole_cross_2_j2: float
     first_ns: Optional[int]
     last_ns: Optional[int]
     saturated: int

@@ -30,7 +30,7 @@ SLEEP_NS = 10_000_000
 #: gaps that are listed one by one; the rest is only counted
 LISTED_GAPS = 1000
 
-_SUMS = ("energy", "jump", "cross", "long", "value", "square", "changes")
+_SUMS = ("energy", "jump", "cross", "cross_2", "long", "value", "square", "changes")
 
 
 def segment_energy_j(before_w: Floats, after_w: Floats, interval_s: Floats) -> Floats:
@@ -114,14 +114,15 @@ class _Running:
         self._cells = Cells(_SUMS, m)
         self._partial_j, self._interval_s, self._place = np.zeros(m), np.zeros(m), np.zeros(m)
         self._before_w, self._step_w, self._inside = np.zeros(m), np.zeros(m), np.zeros(m, bool)
-        self._edge_jump_j2, self._edge_cross_j2 = np.zeros(m), np.zeros(m)
+        self._edge_j2 = np.zeros((3, m))  # (h dP)^2 and both products of the interval that an edge lies in
         self._covered_ns, self._readings = np.zeros(m, np.int64), np.zeros(m, np.int64)
         self._times, self._values = np.zeros(BLOCK + 2, np.int64), np.zeros(BLOCK + 2)
         self._last: Optional[Tuple[int, float]] = None
         self._first_ns = 0
         self._changed_ns = 0
-        self._last_jump_j = self._last_w = 0.0
-        self._jump_j2 = self._jump_j4 = self._cross_j2 = 0.0
+        self._last_w = 0.0
+        self._last_jumps_j = np.zeros(2)
+        self._jump_j2 = self._jump_j4 = self._cross_j2 = self._cross_2_j2 = 0.0
         self._count = self._gap_ns = self._gap_count = self._saturated = 0
         self._low_w, self._high_w = np.inf, -np.inf
         self._gaps: List[Gap] = []
@@ -183,7 +184,7 @@ class _Running:
         broken = None if codes is None else codes != JOINED
         if broken is not None:
             energy_j[broken] = rise[broken] = 0.0
-        jump_j, cross_j2 = self._jumps_j(time_ns, rise, interval_s)
+        jump_j, crosses_j2 = self._jumps_j(time_ns, rise, interval_s)
         jump_j2 = jump_j * jump_j
 
         first, last = self._placed, int(np.searchsorted(self._edges, time_ns[-1], "left"))
@@ -192,25 +193,26 @@ class _Running:
         self._cells.cut(first, at)
         self._cells.add("energy", energy_j)
         self._cells.add_largest(interval_s)
-        self._add_spread(value, rise, jump_j2, cross_j2)
+        self._add_spread(value, rise, jump_j2, crosses_j2)
         if longest_s > LONG_INTERVALS * self.pace.interval_s and not self.series.is_counter:
             self._add_long(interval_s, broken)
         if edges.size:
             where = slice(first, last)
-            self._edge_jump_j2[where], self._edge_cross_j2[where] = jump_j2[at], cross_j2[at]
+            self._edge_j2[:, where] = jump_j2[at], crosses_j2[0][at], crosses_j2[1][at]
             self._place_edges(where, edges, time_ns, value, interval_s, rise_w, at, broken)
         if broken is not None:
             self._add_gaps(time_ns, codes, broken)
         self._count += time_ns.size - 1
         self._placed = last
 
-    def _add_spread(self, value: Floats, rise: Floats, jump_j2: Floats, cross_j2: Floats) -> None:
+    def _add_spread(self, value: Floats, rise: Floats, jump_j2: Floats, crosses_j2: Sequence[Floats]) -> None:
         """Sum what the uncertainty is made from."""
         if self.series.is_counter:
             return
         self._jump_j2 += self._cells.add("jump", jump_j2)
         self._jump_j4 += float(np.dot(jump_j2, jump_j2))
-        self._cross_j2 += self._cells.add("cross", cross_j2)
+        self._cross_j2 += self._cells.add("cross", crosses_j2[0])
+        self._cross_2_j2 += self._cells.add("cross_2", crosses_j2[1])
         self._cells.add("value", value[1:])
         self._cells.add("square", value[1:] * value[1:])
         if self.series.rail.resolution_w is not None:
@@ -252,33 +254,40 @@ class _Running:
         step_w = np.maximum(np.abs(power_w - around_w[:-2]), np.abs(power_w - around_w[2:]))
         return rise_j.copy(), step_w
 
-    def _jumps_j(self, time_ns: Ints, rise_w: Floats, interval_s: Floats) -> Tuple[Floats, Floats]:
-        """h dP of each interval between readings (J), and its product with the one before."""
+    def _jumps_j(self, time_ns: Ints, rise_w: Floats, interval_s: Floats) -> Tuple[Floats, Sequence[Floats]]:
+        """h dP of each interval between readings (J), and its products with the one before and the one before that."""
         if self.series.is_counter:
-            return np.zeros_like(interval_s), np.zeros_like(interval_s)
+            none = np.zeros_like(interval_s)
+            return none, (none, none)
         if self._holds:
             return self._held_jumps_j(time_ns, rise_w, interval_s)
         jump_j = rise_w * interval_s
-        cross_j2 = np.empty_like(jump_j)
-        cross_j2[0] = jump_j[0] * self._last_jump_j
-        np.multiply(jump_j[1:], jump_j[:-1], out=cross_j2[1:])
-        self._last_jump_j = float(jump_j[-1])
-        return jump_j, cross_j2
+        return jump_j, self._products(jump_j)
 
-    def _held_jumps_j(self, time_ns: Ints, rise_w: Floats, interval_s: Floats) -> Tuple[Floats, Floats]:
+    def _products(self, jump_j: Floats) -> Sequence[Floats]:
+        crosses_j2 = []
+        for lag in (1, 2):
+            cross_j2 = np.empty_like(jump_j)
+            np.multiply(jump_j[lag:], jump_j[:-lag], out=cross_j2[lag:])
+            cross_j2[:lag] = jump_j[:lag] * self._last_jumps_j[2 - lag : 2 - lag + min(lag, jump_j.size)]
+            crosses_j2.append(cross_j2)
+        self._last_jumps_j = np.concatenate((self._last_jumps_j, jump_j[-2:]))[-2:]
+        return crosses_j2
+
+    def _held_jumps_j(self, time_ns: Ints, rise_w: Floats, interval_s: Floats) -> Tuple[Floats, Sequence[Floats]]:
         """The same of a register: the power may have changed at any time since the change before, one update ago at most."""
-        jump_j, cross_j2 = np.zeros_like(rise_w), np.zeros_like(rise_w)
+        jump_j, crosses_j2 = np.zeros_like(rise_w), (np.zeros_like(rise_w), np.zeros_like(rise_w))
         changed = np.flatnonzero(rise_w)
         if changed.size:
             now_ns = time_ns[changed + 1]
             since_s = np.diff(np.concatenate((np.array([self._changed_ns]), now_ns))) / NS_PER_S
             longest_s = np.maximum(interval_s[changed], self._update_s)
             jump_j[changed] = rise_w[changed] * np.minimum(since_s, longest_s)
-            before_j = np.concatenate((np.array([self._last_jump_j]), jump_j[changed[:-1]]))
             is_next = since_s < LONG_INTERVALS * longest_s + interval_s[changed]
-            cross_j2[changed] = np.where(is_next, before_j * jump_j[changed], 0.0)
-            self._changed_ns, self._last_jump_j = int(now_ns[-1]), float(jump_j[changed[-1]])
-        return jump_j, cross_j2
+            for cross_j2, product_j2 in zip(crosses_j2, self._products(jump_j[changed])):
+                cross_j2[changed] = np.where(is_next, product_j2, 0.0)
+            self._changed_ns = int(now_ns[-1])
+        return jump_j, crosses_j2
 
     def _add_long(self, interval_s: Floats, broken: Optional[Bools]) -> None:
         """Sum the squares of what exceeds 1.5 median intervals, of intervals that are interpolated."""
@@ -317,8 +326,9 @@ class _Running:
             energy_j=np.where(is_covered, energy_j, np.nan),
             readings=readings,
             longest_s=self._longest(start, end),
-            jump_j2=np.maximum(sums["jump"] - self._edge_jump_j2[start], 0.0),
-            cross_j2=sums["cross"] - self._edge_cross_j2[start],
+            jump_j2=np.maximum(sums["jump"] - self._edge_j2[0, start], 0.0),
+            cross_j2=sums["cross"] - self._edge_j2[1, start],
+            cross_2_j2=sums["cross_2"] - self._edge_j2[2, start],
             long_s2=np.maximum(sums["long"], 0.0),
             variance_w2=_variance(readings, sums["value"], sums["square"]),
             changes=sums["changes"],
@@ -329,6 +339,7 @@ class _Running:
             whole_jump_j2=self._jump_j2,
             whole_jump_j4=self._jump_j4,
             whole_cross_j2=self._cross_j2,
+            whole_cross_2_j2=self._cross_2_j2,
             first_ns=self._first_ns if self._last else None,
             last_ns=self._last[0] if self._last else None,
             saturated=self._saturated,

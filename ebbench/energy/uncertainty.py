@@ -133,13 +133,15 @@ def half_width_j(components_j: Dict[str, Optional[float]]) -> float:
 def _sampling_j(integrals: Integrals) -> Floats:
     """Standard uncertainty of the interpolation between the readings inside.
 
-    A step dP at a uniformly random place of its interval h has the variance (h dP)^2 / 12 about the line; a smooth curve has
-    none, and there neighbouring h dP agree, so that their products are taken off. Readings that scatter (noise, or a wave
-    faster than the readings) show as neighbouring h dP of opposite sign; then the sum becomes n * (h sigma)^2.
+    A step dP at a uniformly random place of its interval h has the variance (h dP)^2 / 12 about the line. A smooth curve
+    has none: there neighbouring h dP agree, so that their products are taken off. Readings that scatter (noise, or a wave
+    faster than the readings) show as neighbouring h dP of opposite sign, in excess of what those two apart have in common;
+    for scatter sigma the sum becomes n * (h sigma)^2.
     What happens rarely may have happened here unseen: one event of the size met in the whole trace is added.
     """
-    inside_j2 = _interpolation_j2(integrals.jump_j2, integrals.cross_j2)
-    whole_j2 = float(_interpolation_j2(np.array(integrals.whole_jump_j2), np.array(integrals.whole_cross_j2)))
+    inside_j2 = _interpolation_j2(integrals.jump_j2, integrals.cross_j2, integrals.cross_2_j2)
+    whole = (integrals.whole_jump_j2, integrals.whole_cross_j2, integrals.whole_cross_2_j2)
+    whole_j2 = float(_interpolation_j2(*(np.array(sum_j2) for sum_j2 in whole)))
     if whole_j2 == 0 or integrals.first_ns is None or integrals.last_ns is None:
         return np.sqrt(inside_j2)
     event_j2 = 2 * whole_j2 / integrals.whole_jump_j2 * integrals.whole_jump_j4 / integrals.whole_jump_j2
@@ -148,8 +150,8 @@ def _sampling_j(integrals: Integrals) -> Floats:
     return np.sqrt(inside_j2 + event_j2 * np.minimum(2 * events, 2.0))
 
 
-def _interpolation_j2(jump_j2: Floats, cross_j2: Floats) -> Floats:
-    return np.maximum(jump_j2 - cross_j2, 0.0) / 12 + 0.75 * np.maximum(-cross_j2, 0.0)
+def _interpolation_j2(jump_j2: Floats, cross_j2: Floats, cross_2_j2: Floats) -> Floats:
+    return np.maximum(jump_j2 - cross_j2, 0.0) / 12 + 0.75 * np.maximum(cross_2_j2 - cross_j2, 0.0)
 
 
 def _edges_j(integrals: Integrals) -> Tuple[Floats, Floats]:

@@ -66,6 +66,8 @@ sys.path.insert(0, sys.argv[1])
 import waveforms
 from ebbench.energy.integrate import integrate
 from ebbench.energy.pace import survey
+from ebbench.energy.trace import TraceReader, TraceWriter
+from ebbench.protocols import Column, MeterInfo, Rail
 
 path, rows, million = Path(sys.argv[2]), int(sys.argv[3]), 1_000_000
 writer = TraceWriter(path, MeterInfo("m", "module", False, (Rail("X", "module"),), (Column("X_w"),), ("X",), 1000.0), {})
@@ -109,6 +111,6 @@ def test_stated_intervals_contain_the_truth(capsys):
         for kind in waveforms.CLASSES:
             whole = coverage.together([one for (k, _, _), one in samples.items() if k == kind])
             print(
-                f"{kind:20} {100 * whole.coverage:6.1f} % (limit 93 %), median half width {whole.width:.2f} x the 95th percentile (limit 3)"
+                f"{kind:20} {100 * whole.coverage:6.1f} % (limit 93 %), median half width {whole.width:.2f} x p95 (limit 3)"
             )
             assert whole.coverage >= 0.93 and whole.width <= 3

@@ -312,7 +312,17 @@ def test_twice_the_power_is_twice_the_energy_and_its_uncertainty(trace, span, fa
 def test_the_result_does_not_depend_on_how_the_readings_come(trace, span, series, sizes):
     one = over(trace, [span, (0, 10**10)], series)
     other = over(list(pieces(trace, itertools.cycle(sizes))), [span, (0, 10**10)], series)
-    for name in ("energy_j", "covered_s", "readings", "longest_s", "jump_j2", "cross_j2", "long_s2", "variance_w2"):
+    for name in (
+        "energy_j",
+        "covered_s",
+        "readings",
+        "longest_s",
+        "jump_j2",
+        "cross_j2",
+        "cross_2_j2",
+        "long_s2",
+        "variance_w2",
+    ):
         assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-12, abs=1e-12, nan_ok=True), name
     assert budget(other).half_width_j == pytest.approx(budget(one).half_width_j, rel=1e-9, abs=1e-12)
     assert [g for g in other.gaps] == [g for g in one.gaps]
