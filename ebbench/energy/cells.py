@@ -7,11 +7,27 @@ a trace of a week keeps its digits.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Sequence
 
 import numpy as np
 
 from ebbench.energy.batches import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a stretch of values goes: into the `cells`, each beginning at its place in `begins`; some get none (`empty`)."""
+
+    cells: slice
+    begins: Ints
+    empty: Ints
+
+
+def cut(first: int, at: Ints) -> Cut:
+    """Values that begin in cell `first`, with a new cell beginning at each of the places `at` (rising, repeats allowed)."""
+    begins = np.concatenate((np.zeros(1, np.int64), at))
+    return Cut(slice(first, first + begins.size), begins, np.flatnonzero(begins[1:] == begins[:-1]))
 
 
 class Cells:
@@ -20,28 +36,19 @@ class Cells:
     def __init__(self, names: Sequence[str], m: int) -> None:
         self._sums = {name: np.zeros(m + 1, np.longdouble) for name in names}
         self._largest = np.zeros(m + 1)
-        self._cells = slice(0, 1)
-        self._begins = np.zeros(1, np.int64)
-        self._empty = np.zeros(0, np.int64)
 
-    def cut(self, first: int, at: Ints) -> None:
-        """The values that come next begin in cell `first`, and a new cell begins at each of the places `at` (rising)."""
-        self._cells = slice(first, first + at.size + 1)
-        self._begins = np.concatenate((np.zeros(1, np.int64), at))
-        self._empty = np.flatnonzero(self._begins[1:] == self._begins[:-1])
-
-    def add(self, name: str, values: Floats) -> float:
-        """Add `values`, one per reading, to their cells; returns their sum."""
-        sums = np.add.reduceat(values, self._begins)
-        sums[self._empty] = 0.0  # reduceat gives the value itself for an empty stretch
-        self._sums[name][self._cells] += sums
+    def add(self, into: Cut, name: str, values: Floats) -> float:
+        """Add `values` to their cells; returns their sum."""
+        sums = np.add.reduceat(values, into.begins)
+        sums[into.empty] = 0.0  # reduceat gives the value itself for an empty stretch
+        self._sums[name][into.cells] += sums
         return float(sums.sum())
 
-    def add_largest(self, values: Floats) -> None:
+    def add_largest(self, into: Cut, values: Floats) -> None:
         """Keep the largest of `values` per cell."""
-        largest = np.maximum.reduceat(values, self._begins)
-        largest[self._empty] = 0.0
-        self._largest[self._cells] = np.maximum(self._largest[self._cells], largest)
+        largest = np.maximum.reduceat(values, into.begins)
+        largest[into.empty] = 0.0
+        self._largest[into.cells] = np.maximum(self._largest[into.cells], largest)
 
     def between(self, name: str, start: Ints, end: Ints) -> Floats:
         """Sums over the cells after edge `start` up to edge `end`."""

@@ -11,16 +11,19 @@ not (`cells` says how).
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ebbench.energy.batches import Chunk, Floats, Ints
-from ebbench.energy.cells import Cells
+from ebbench.energy.cells import Cells, cut
 from ebbench.energy.counter import JOINED, REASONS, Codes, Knots, joints
 from ebbench.energy.integrals import Bools, Edges, Gap, Integrals
-from ebbench.energy.pace import BLOCK, LONG_INTERVALS, Pace, check_order, memory_s, valid_blocks
+from ebbench.energy.pace import BLOCK, Pace, check_order, memory_s, valid_blocks
 from ebbench.energy.series import Series
+from ebbench.energy.spread import Block, Spread
 from ebbench.errors import InputError
 from ebbench.protocols import HOLD
 from ebbench.units import NS_PER_S
@@ -29,8 +32,8 @@ from ebbench.units import NS_PER_S
 SLEEP_NS = 10_000_000
 #: gaps that are listed one by one; the rest is only counted
 LISTED_GAPS = 1000
-
-_SUMS = ("energy", "jump", "cross", "cross_2", "long", "value", "square", "changes")
+#: how many blocks the second thread may be behind, and from how many readings on a block is worth handing over
+_AHEAD, _WORTH_A_THREAD = 2, 16_384
 
 
 def segment_energy_j(before_w: Floats, after_w: Floats, interval_s: Floats) -> Floats:
@@ -62,7 +65,14 @@ def integrate(
     if np.any(ends_ns < starts_ns):
         at = int(np.argmax(ends_ns < starts_ns))
         raise InputError(f"interval {at + 1} ends {(starts_ns[at] - ends_ns[at]) / NS_PER_S:g} s before it starts")
-    running = [_Running(s, p, starts_ns, ends_ns, max_gap_s) for s, p in zip(series, paces)]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        running = [_Running(s, p, starts_ns, ends_ns, max_gap_s, pool) for s, p in zip(series, paces)]
+        notes = _run(chunks, running)
+        return [run.result(starts_ns, ends_ns, notes) for run in running]
+
+
+def _run(chunks: Iterable[Chunk], running: Sequence[_Running]) -> List[Dict[str, Any]]:
+    """Take all chunks; returns their notes."""
     rows = 0
     last_ns: Optional[int] = None
     ahead_ns: Optional[int] = None
@@ -78,7 +88,7 @@ def integrate(
         if chunk.time_ns.size:
             last_ns = int(chunk.time_ns[-1])
             rows += chunk.time_ns.size
-    return [run.result(starts_ns, ends_ns, notes) for run in running]
+    return notes
 
 
 def probes_ns(series: Series, pace: Pace) -> Ints:
@@ -100,7 +110,15 @@ class _Running:
     edge k - 1 falls into up to, and not with, the one that edge k falls into; `_partial_j` is what an edge cuts off of its own.
     """
 
-    def __init__(self, series: Series, pace: Pace, starts_ns: Ints, ends_ns: Ints, max_gap_s: Optional[float]) -> None:
+    def __init__(
+        self,
+        series: Series,
+        pace: Pace,
+        starts_ns: Ints,
+        ends_ns: Ints,
+        max_gap_s: Optional[float],
+        pool: ThreadPoolExecutor,
+    ) -> None:
         self.series, self.pace = series, pace
         self.max_gap_s = max_gap_s if max_gap_s is not None else pace.max_gap_s()
         self._update_s = memory_s(series, pace)[1]
@@ -111,18 +129,19 @@ class _Running:
         self._edges = np.unique(np.concatenate([edges] + [edges + p for p in self._probes_ns]))
         m = self._edges.size
         self._placed = 0
-        self._cells = Cells(_SUMS, m)
+        self._cells = Cells(("energy",), m)
+        self._spread = Spread(
+            pace, m, holds=self._holds, update_s=self._update_s, counts_changes=series.rail.resolution_w is not None
+        )
         self._partial_j, self._interval_s, self._place = np.zeros(m), np.zeros(m), np.zeros(m)
         self._before_w, self._step_w, self._inside = np.zeros(m), np.zeros(m), np.zeros(m, bool)
-        self._edge_j2 = np.zeros((3, m))  # (h dP)^2 and both products of the interval that an edge lies in
         self._covered_ns, self._readings = np.zeros(m, np.int64), np.zeros(m, np.int64)
-        self._times, self._values = np.zeros(BLOCK + 2, np.int64), np.zeros(BLOCK + 2)
+        self._buffers = [(np.zeros(BLOCK + 2, np.int64), np.zeros(BLOCK + 2)) for _ in range(_AHEAD + 2)]
+        self._pool = pool
+        self._pending: Deque[Future[None]] = deque()
         self._last: Optional[Tuple[int, float]] = None
         self._first_ns = 0
-        self._changed_ns = 0
         self._last_w = 0.0
-        self._last_jumps_j = np.zeros(2)
-        self._jump_j2 = self._jump_j4 = self._cross_j2 = self._cross_2_j2 = 0.0
         self._count = self._gap_ns = self._gap_count = self._saturated = 0
         self._low_w, self._high_w = np.inf, -np.inf
         self._gaps: List[Gap] = []
@@ -155,74 +174,74 @@ class _Running:
         if time_ns.size == 0:
             return
         if self._last is None:
-            self._first_ns = self._changed_ns = int(time_ns[0])
+            self._first_ns = int(time_ns[0])
             self._placed = int(np.searchsorted(self._edges, time_ns[0], "left"))
             self._last = int(time_ns[0]), float(value[0])
             time_ns, value, codes = time_ns[1:], value[1:], None if codes is None else codes[1:]
         n = time_ns.size
         if n:
             # copied behind the last reading into arrays that stay: allocating them anew costs more than all the sums
-            self._times[0], self._values[0] = self._last
-            self._times[1 : n + 1], self._values[1 : n + 1] = time_ns, value
+            times, values = self._buffers[0]
+            self._buffers.append(self._buffers.pop(0))
+            times[0], values[0] = self._last
+            times[1 : n + 1], values[1 : n + 1] = time_ns, value
             self._last = int(time_ns[-1]), float(value[-1])
-            self._add_intervals(self._times[: n + 1], self._values[: n + 1], codes)
+            self._add_intervals(times[: n + 1], values[: n + 1], codes)
             self._slept = False
 
     def _add_intervals(self, time_ns: Ints, value: Floats, codes: Optional[Codes]) -> None:
         """Add what lies between the readings at `time_ns`, of which the first was there before."""
         step_ns = time_ns[1:] - time_ns[:-1]
+        self.is_in_order = self.is_in_order and bool(step_ns.min() > 0)
+        if not self.is_in_order:
+            return
         interval_s: Floats = np.multiply(step_ns, 1 / NS_PER_S)
         longest_s = float(interval_s.max())
-        self.is_in_order = self.is_in_order and bool(step_ns.min() > 0)
         rise = value[1:] - value[:-1]
         if codes is None and (self._slept or longest_s > self.max_gap_s):
             codes = joints(step_ns, rise, self.max_gap_s, self._slept, is_counter=False)
-        if self.series.is_counter:
-            energy_j, rise_w = self._of_counter(rise, interval_s, codes)
-        else:
-            energy_j, rise_w = segment_energy_j(value[:-1], value[1:], interval_s), rise
         broken = None if codes is None else codes != JOINED
         if broken is not None:
-            energy_j[broken] = rise[broken] = 0.0
-        jump_j, crosses_j2 = self._jumps_j(time_ns, rise, interval_s)
-        jump_j2 = jump_j * jump_j
+            rise[broken] = 0.0
 
         first, last = self._placed, int(np.searchsorted(self._edges, time_ns[-1], "left"))
         edges = self._edges[first:last]
         at = np.searchsorted(time_ns, edges, "right") - 1  # the reading at or before each edge
-        self._cells.cut(first, at)
-        self._cells.add("energy", energy_j)
-        self._cells.add_largest(interval_s)
-        self._add_spread(value, rise, jump_j2, crosses_j2)
-        if longest_s > LONG_INTERVALS * self.pace.interval_s and not self.series.is_counter:
-            self._add_long(interval_s, broken)
-        if edges.size:
-            where = slice(first, last)
-            self._edge_j2[:, where] = jump_j2[at], crosses_j2[0][at], crosses_j2[1][at]
-            self._place_edges(where, edges, time_ns, value, interval_s, rise_w, at, broken)
+        block = Block(time_ns, value, interval_s, rise, longest_s, broken, cut(first, at), slice(first, last), at)
+        if self.series.is_counter:
+            energy_j, rise_w = self._of_counter(rise, interval_s, codes)
+        else:
+            self._spread_later(block)
+            energy_j, rise_w = segment_energy_j(value[:-1], value[1:], interval_s), rise
         if broken is not None:
+            energy_j[broken] = 0.0
             self._add_gaps(time_ns, codes, broken)
+        self._cells.add(block.cut, "energy", energy_j)
+        self._cells.add_largest(block.cut, interval_s)
+        if edges.size:
+            self._place_edges(block, edges, rise_w)
+        if broken is not None:
+            self._gap_ns += int(step_ns[broken].sum())
         self._count += time_ns.size - 1
         self._placed = last
 
-    def _add_spread(self, value: Floats, rise: Floats, jump_j2: Floats, crosses_j2: Sequence[Floats]) -> None:
-        """Sum what the uncertainty is made from."""
-        if self.series.is_counter:
-            return
-        self._jump_j2 += self._cells.add("jump", jump_j2)
-        self._jump_j4 += float(np.dot(jump_j2, jump_j2))
-        self._cross_j2 += self._cells.add("cross", crosses_j2[0])
-        self._cross_2_j2 += self._cells.add("cross_2", crosses_j2[1])
-        self._cells.add("value", value[1:])
-        self._cells.add("square", value[1:] * value[1:])
-        if self.series.rail.resolution_w is not None:
-            self._cells.add("changes", (rise != 0).astype(np.float64))
+    def _spread_later(self, block: Block) -> None:
+        """Leave a large block's sums for the uncertainty to the other thread; they are as much work as all the rest."""
+        if block.interval_s.size < _WORTH_A_THREAD:
+            self._wait(0)
+            self._spread.add(block)
+        else:
+            self._wait(_AHEAD - 1)
+            self._pending.append(self._pool.submit(self._spread.add, block))
 
-    def _place_edges(
-        self, where: slice, edges: Ints, time_ns: Ints, value: Floats, interval_s: Floats, rise_w: Floats, at: Ints,
-        broken: Optional[Bools],
-    ) -> None:  # fmt: skip
-        """Cut at the edges that fall between these readings; `at`: the reading before each."""
+    def _wait(self, allowed: int) -> None:
+        while len(self._pending) > allowed:
+            self._pending.popleft().result()
+
+    def _place_edges(self, block: Block, edges: Ints, rise_w: Floats) -> None:
+        """Cut at the edges that fall between the readings of a block."""
+        time_ns, value, interval_s = block.time_ns, block.value, block.interval_s
+        where, at, broken = block.where, block.at, block.broken
         since_ns = edges - time_ns[at]
         since_s: Floats = since_ns.astype(np.float64) / NS_PER_S
         within_s = interval_s[at]
@@ -254,53 +273,10 @@ class _Running:
         step_w = np.maximum(np.abs(power_w - around_w[:-2]), np.abs(power_w - around_w[2:]))
         return rise_j.copy(), step_w
 
-    def _jumps_j(self, time_ns: Ints, rise_w: Floats, interval_s: Floats) -> Tuple[Floats, Sequence[Floats]]:
-        """h dP of each interval between readings (J), and its products with the one before and the one before that."""
-        if self.series.is_counter:
-            none = np.zeros_like(interval_s)
-            return none, (none, none)
-        if self._holds:
-            return self._held_jumps_j(time_ns, rise_w, interval_s)
-        jump_j = rise_w * interval_s
-        return jump_j, self._products(jump_j)
-
-    def _products(self, jump_j: Floats) -> Sequence[Floats]:
-        crosses_j2 = []
-        for lag in (1, 2):
-            cross_j2 = np.empty_like(jump_j)
-            np.multiply(jump_j[lag:], jump_j[:-lag], out=cross_j2[lag:])
-            cross_j2[:lag] = jump_j[:lag] * self._last_jumps_j[2 - lag : 2 - lag + min(lag, jump_j.size)]
-            crosses_j2.append(cross_j2)
-        self._last_jumps_j = np.concatenate((self._last_jumps_j, jump_j[-2:]))[-2:]
-        return crosses_j2
-
-    def _held_jumps_j(self, time_ns: Ints, rise_w: Floats, interval_s: Floats) -> Tuple[Floats, Sequence[Floats]]:
-        """The same of a register: the power may have changed at any time since the change before, one update ago at most."""
-        jump_j, crosses_j2 = np.zeros_like(rise_w), (np.zeros_like(rise_w), np.zeros_like(rise_w))
-        changed = np.flatnonzero(rise_w)
-        if changed.size:
-            now_ns = time_ns[changed + 1]
-            since_s = np.diff(np.concatenate((np.array([self._changed_ns]), now_ns))) / NS_PER_S
-            longest_s = np.maximum(interval_s[changed], self._update_s)
-            jump_j[changed] = rise_w[changed] * np.minimum(since_s, longest_s)
-            is_next = since_s < LONG_INTERVALS * longest_s + interval_s[changed]
-            for cross_j2, product_j2 in zip(crosses_j2, self._products(jump_j[changed])):
-                cross_j2[changed] = np.where(is_next, product_j2, 0.0)
-            self._changed_ns = int(now_ns[-1])
-        return jump_j, crosses_j2
-
-    def _add_long(self, interval_s: Floats, broken: Optional[Bools]) -> None:
-        """Sum the squares of what exceeds 1.5 median intervals, of intervals that are interpolated."""
-        excess_s = np.maximum(interval_s - LONG_INTERVALS * self.pace.interval_s, 0.0)
-        if broken is not None:
-            excess_s[broken] = 0.0
-        self._cells.add("long", np.square(excess_s, out=excess_s))
-
     def _add_gaps(self, time_ns: Ints, codes: Optional[Codes], broken: Bools) -> None:
         assert codes is not None
         for i in np.flatnonzero(broken):
             start_ns, end_ns = int(time_ns[i]), int(time_ns[i + 1])
-            self._gap_ns += end_ns - start_ns
             self._gap_count += 1
             if len(self._gaps) < LISTED_GAPS:
                 self._gaps.append(Gap(start_ns, end_ns, REASONS.get(int(codes[i]), "")))
@@ -309,14 +285,15 @@ class _Running:
         """The integrals over all intervals, once all chunks were taken."""
         if self._knots is not None:
             self._add(*self._knots.rest())
+        self._wait(0)
         self._close()
         start = np.searchsorted(self._edges, starts_ns + self.series.shift_ns)
         end = np.searchsorted(self._edges, ends_ns + self.series.shift_ns)
-        sums = {name: self._cells.between(name, start, end) for name in _SUMS}
         covered_s = (self._covered_ns[end] - self._covered_ns[start]) / NS_PER_S
         readings = self._readings[end] - self._readings[start]
         is_covered = (covered_s > 0) | ((starts_ns == ends_ns) & self._inside[start])
-        energy_j = sums["energy"] + (self._partial_j[end] - self._partial_j[start])
+        energy_j = self._cells.between("energy", start, end) + (self._partial_j[end] - self._partial_j[start])
+        spread = self._spread
         return Integrals(
             series=self.series,
             pace=self.pace,
@@ -326,20 +303,20 @@ class _Running:
             energy_j=np.where(is_covered, energy_j, np.nan),
             readings=readings,
             longest_s=self._longest(start, end),
-            jump_j2=np.maximum(sums["jump"] - self._edge_j2[0, start], 0.0),
-            cross_j2=sums["cross"] - self._edge_j2[1, start],
-            cross_2_j2=sums["cross_2"] - self._edge_j2[2, start],
-            long_s2=np.maximum(sums["long"], 0.0),
-            variance_w2=_variance(readings, sums["value"], sums["square"]),
-            changes=sums["changes"],
+            jump_j2=np.maximum(spread.between("jump", start, end), 0.0),
+            cross_j2=spread.between("cross", start, end),
+            cross_2_j2=spread.between("cross_2", start, end),
+            long_s2=np.maximum(spread.between("long", start, end), 0.0),
+            variance_w2=spread.variance_w2(readings, start, end),
+            changes=spread.between("changes", start, end),
             start=self._edges_at(start, starts_ns),
             end=self._edges_at(end, ends_ns),
             low_w=self._low_w,
             high_w=self._high_w,
-            whole_jump_j2=self._jump_j2,
-            whole_jump_j4=self._jump_j4,
-            whole_cross_j2=self._cross_j2,
-            whole_cross_2_j2=self._cross_2_j2,
+            whole_jump_j2=spread.whole_jump_j2,
+            whole_jump_j4=spread.whole_jump_j4,
+            whole_cross_j2=spread.whole_cross_j2,
+            whole_cross_2_j2=spread.whole_cross_2_j2,
             first_ns=self._first_ns if self._last else None,
             last_ns=self._last[0] if self._last else None,
             saturated=self._saturated,
@@ -370,12 +347,6 @@ class _Running:
         """The longest of the cells `start` + 1 .. `end` and of the interval that the end lies in."""
         inner = self._cells.largest_between(start, end)
         return np.maximum(inner, np.where(self._place[end] > 0, self._interval_s[end], 0.0))
-
-
-def _variance(count: Ints, total: Floats, squares: Floats) -> Floats:
-    """Variance of `count` numbers from their sum and the sum of their squares."""
-    n = np.maximum(count, 1)
-    return np.maximum(squares / n - (total / n) ** 2, 0.0)
 
 
 def _reason(gap: Gap, notes: Sequence[Dict[str, Any]]) -> str:
