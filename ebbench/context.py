@@ -6,6 +6,9 @@ import contextlib
 import json
 import os
 import re
+import zipfile
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
@@ -147,9 +150,9 @@ def read_checkpoint(path: Path) -> Optional[Tuple[Dict[str, np.ndarray], Dict[st
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
             arrays = {name[len("array/") :]: stored[name] for name in stored.files if name.startswith("array/")}
             state: Dict[str, Any] = json.loads(stored["state"].tobytes())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the checkpoint {path} is damaged ({error}); remove it to train from the start") from error
     return arrays, state
