@@ -7,7 +7,6 @@ import json
 import os
 import re
 import zipfile
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
@@ -17,7 +16,8 @@ import numpy as np
 from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.recording import Recording
 from ebbench.errors import DiskError, UserError
-from ebbench.records import PHASE_NAMES
+from ebbench.records import PHASE_NAMES, TRAINING_PHASES
+from ebbench.room import Room
 from ebbench.rundir import RunDir
 from ebbench.training.mask_file import save_masks
 from ebbench.units import NS_PER_S
@@ -64,6 +64,7 @@ class SessionContext:
         self.device = device
         self._rundir = rundir
         self._recording = recording
+        self._room = Room(rundir)
         self._checkpoint_ns = int(checkpoint_s * NS_PER_S)
         self._display = display
         self._clock = clock
@@ -102,7 +103,10 @@ class SessionContext:
             return
         self._last_look_ns = now_ns
         self._recording.check()
-        self._display.update("/".join(self._open), done / total if total else 0.0, self._recording.live() or {})
+        fraction = done / total if total else 0.0
+        if self._open and self._open[0] in TRAINING_PHASES:
+            self._room.look(fraction)
+        self._display.update("/".join(self._open), fraction, self._recording.live() or {})
 
     def checkpoint_due(self) -> bool:
         """Whether the recipe's `checkpoint_s` have passed since the last checkpoint."""

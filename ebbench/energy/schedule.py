@@ -10,7 +10,7 @@ import numpy as np
 from ebbench.units import NS_PER_S
 
 #: at and below this rate each reading falls at a random instant of its slot: what would alias silently becomes noise
-JITTER_UP_TO_HZ = 200.0
+JITTER_UP_TO_HZ = 50.0
 
 
 class Schedule:
