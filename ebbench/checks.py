@@ -64,7 +64,7 @@ def _gaps(energy: EnergyAccount) -> Check:
     """The longest stretch without readings that was too long to interpolate, against the training time."""
     share = None
     if energy.trace.get("readings") and energy.duration_s > 0:
-        share = max((gap["duration_s"] for gap in energy.gaps), default=0.0) / energy.duration_s
+        share = max((g["duration_s"] for g in energy.gaps if not g.get("down")), default=0.0) / energy.duration_s
     return _graded(
         "longest gap", share, 0.001, 0.01,
         "readings failed for a while; look at the gaps' reasons in the record and mend the meter",

@@ -32,7 +32,7 @@ def mask_distance_overhead(
         "draws": draws.count,
         "duration_s": draws.duration_s,
         "time_fraction": draws.duration_s / training_s if training_s else None,
-        "flops_fraction": draws.count * draw_cost["flops"] / total_flops if total_flops else None,
+        "flops_fraction": _checked_epochs(energy) * draw_cost["flops"] / total_flops if total_flops else None,
         "memory_fraction": draw_cost["bytes"] / peak_memory_bytes if peak_memory_bytes else None,
         "energy_j": None,
         "energy_fraction": None,
@@ -43,6 +43,11 @@ def mask_distance_overhead(
     if amplified is not None:
         document.update(_energy_fraction(energy, amplified, draws.duration_s))
     return document
+
+
+def _checked_epochs(energy: EnergyAccount) -> int:
+    """How many epochs were checked: one that was done again after a kill is counted once, as its images are."""
+    return len({p["path"] for p in energy.phases if p["path"].startswith("search/") and p["path"].endswith("/draw")})
 
 
 def _energy_fraction(energy: EnergyAccount, amplified: AmplifiedDraw, draws_s: float) -> Dict[str, Any]:

@@ -77,7 +77,10 @@ class RunDir:
             ) from error
 
     def lock(self) -> IO[str]:
-        """Hold the folder for this process until the returned file is closed (a flock: it dies with us)."""
+        """Hold the folder for this process until the returned file is closed (a flock: it dies with us).
+
+        What a killed process left half written is removed: nobody else writes now.
+        """
         try:
             handle = open(self.path / LOCK, "a+")  # noqa: SIM115 - the caller holds it for the whole run
         except OSError as error:
@@ -91,6 +94,8 @@ class RunDir:
             raise UserError(
                 f"another process is writing {self.path}; wait for it or choose another folder with --out"
             ) from error
+        for leftover in self.path.glob(".*.tmp"):
+            leftover.unlink()
         return handle
 
 

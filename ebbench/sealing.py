@@ -98,10 +98,11 @@ def _overhead(energy: EnergyAccount, events: List[Event], outcome: Mapping[str, 
 
 def _amplified(energy: EnergyAccount, events: List[Event]) -> Optional[AmplifiedDraw]:
     """The estimate from the amplified blocks of the run's last start; None where there are none with energies."""
-    segment = max((e["segment"] for e in events if e["event"] == "start"), default=0)
+    last = max((i for i, e in enumerate(events) if e["event"] == "start"), default=0)
+    segment = sum(e["event"] == "start" for e in events) - 1
     by_path = {p["path"]: p for p in energy.phases if p["segment"] == segment and p["path"].startswith("amplify/")}
     blocks = []
-    for event in events:
+    for event in events[last:]:
         if event["event"] != "mark" or event["name"] != "block" or event["values"]["path"] not in by_path:
             continue
         values, phase = event["values"], by_path[event["values"]["path"]]

@@ -18,6 +18,7 @@ from ebbench import __version__, plugins
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import amplify
+from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
 from ebbench.environment import describe, hottest_c
 from ebbench.errors import ConfigError, DeviceError, DiskError, EbbenchError, ResultError, UserError
@@ -70,8 +71,9 @@ def conduct(
     with contextlib.closing(rundir.lock()):
         _check_free_space(rundir.path)
         _write_manifest(rundir, recipe, bench, setup)
-        recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
-        _record(recording, rundir, recipe, bench, setup, pipeline, display)
+        if not _has_stopped(rundir):
+            recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
+            _record(recording, rundir, recipe, bench, setup, pipeline, display)
         return seal(rundir)
 
 
@@ -86,6 +88,12 @@ def find_setup(bench: Bench, may_simulate: bool) -> Setup:
     board = plugins.choose_board(bench.board)
     meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate)
     return Setup(device, board, meters)
+
+
+def _has_stopped(rundir: RunDir) -> bool:
+    """Whether the run came to its end and was killed while it was sealed: then nothing is to be measured any more."""
+    events = read_events(rundir.phases)
+    return bool(events) and events[-1]["event"] == "stop" and events[-1]["status"] != "aborted"
 
 
 def _meters(rundir: RunDir, setup: Setup, bench: Bench) -> List[Tuple[str, str, MeterRequest, Optional[float]]]:

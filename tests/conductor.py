@@ -34,7 +34,9 @@ device = "cpu"
 """
 
 
-def write_experiment(folder, method="eb-ff", images=96, epochs=4, checkpoint_s=600.0, idle_s=0.0, amplify_s=0.0, extra=""):
+def write_experiment(
+    folder, method="eb-ff", images=96, epochs=4, checkpoint_s=600.0, idle_s=0.0, amplify_s=0.0, extra=""
+):
     """Write the experiment's TOML and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "small.toml"
@@ -67,6 +69,32 @@ def call(*arguments, cwd, **more):
     process = start(*arguments, cwd=cwd, **more)
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
+
+
+class Nursery:
+    """Runs ``ebbench`` in forks of a process that has loaded torch, which may be told when to die (`mortal` says how)."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).parent / "mortal.py")]
+        self._process = subprocess.Popen(
+            command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Nursery:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def call(self, *arguments, cwd, moment=None):
+        """Run to the end, or to the moment of death: (exit code or minus the signal, what was printed)."""
+        log = Path(cwd) / "printed.txt"
+        task = {"cwd": str(cwd), "arguments": [str(a) for a in arguments], "moment": moment, "log": str(log)}
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline()), log.read_text()
 
 
 def only_run(out: Path) -> Path:

@@ -194,3 +194,9 @@ def test_a_sealed_record_stays_and_the_next_one_stands_beside_it(run_dir):
     assert run_dir.next_record().name == "record-2.json"
     write_json(run_dir.next_record(), {})
     assert run_dir.next_record().name == "record-3.json"
+
+
+def test_what_a_killed_process_left_half_written_is_removed_by_the_next_that_writes(run_dir):
+    (run_dir.path / ".record.json.123.tmp").write_text("half")
+    run_dir.lock().close()
+    assert [p.name for p in run_dir.path.iterdir()] == [".lock"]

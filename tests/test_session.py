@@ -1,11 +1,10 @@
-"""A conducted run, from the experiment's file to the sealed record; killed, resumed, locked, failed."""
+"""A conducted run, from the experiment's file to the sealed record; locked, killed, failed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import random
 import signal
 import sys
 import time
@@ -14,9 +13,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conductor import call, only_run, record, start, weights, write_experiment
+from conductor import call, only_run, record, start, write_experiment
 
-from ebbench.energy.phases import intervals, read_events
+from ebbench.energy.phases import read_events
 from ebbench.rundir import RunDir
 
 pytestmark = pytest.mark.realtime
@@ -152,49 +151,6 @@ def test_a_loss_that_is_nan_fails_the_run_and_keeps_what_was_measured(tmp_path):
     assert found["status"] == "failed"
     assert "loss" in found["reason"]
     assert found["energy"]["total_j"] > 0
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    code, _, err = call("run", write_experiment(folder, checkpoint_s=0.2), "--out", "runs", cwd=folder)
-    assert code == 0, err
-    return only_run(folder / "runs")
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_moments_it_ends_with_the_same_masks_and_weights(tmp_path, uninterrupted, seed):
-    chance = random.Random(seed)
-    experiment = write_experiment(tmp_path, checkpoint_s=0.2)
-    kills = 0
-    for _ in range(12):
-        process = start("run", experiment, "--out", "runs", "--resume", cwd=tmp_path)
-        seen = _events(tmp_path)
-        _wait_for(lambda seen=seen: _events(tmp_path) > seen, process)
-        time.sleep(chance.uniform(0.0, 1.0))  # the moment of the kill is what is random here
-        if process.poll() is not None:
-            break
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        kills += 1
-        if kills == 4:
-            break
-    code, _, err = call("run", experiment, "--out", "runs", "--resume", cwd=tmp_path)
-    assert code == 0, err
-    folder = only_run(tmp_path / "runs")
-    assert weights(folder) == weights(uninterrupted)
-    found, whole = record(folder), record(uninterrupted)
-    for part in ("ticket", "accuracy", "flops"):
-        assert found[part] == whole[part]
-    if kills:
-        assert found["energy"]["redone_j"] >= 0
-        assert found["energy"]["down_s"] > 0
-        segments = {interval.segment for interval in intervals(read_events(folder / "phases.jsonl"))}
-        assert len(segments) >= 2
-
-
-def _events(folder):
-    return sum(len(path.read_bytes().splitlines()) for path in (folder / "runs").glob("*/phases.jsonl"))
 
 
 def _wait_for(happened, process, patience_s=60.0):

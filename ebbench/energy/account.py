@@ -14,10 +14,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ebbench.energy.batches import Ints
-from ebbench.energy.measured import Measured, TraceFile, gaps_of, look_through, measure
+from ebbench.energy.measured import Measured, gaps_of, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
+from ebbench.energy.reasons import Hole, holes_between, together
 from ebbench.energy.series import Series, power_of, series_of
 from ebbench.energy.stretches import Stretch, overlap, union, without
+from ebbench.energy.trace_file import TraceFile, look_through
 from ebbench.errors import InputError
 from ebbench.protocols import MeterInfo
 from ebbench.records import MEASURED, MISSING, OK, OTHER_PHASES, PARTIAL, SIMULATED, EnergyAccount, PhaseEnergy
@@ -42,9 +44,11 @@ def account(
     last_sign_ns = _last_signs(events, meters[0].traces)
     timeline = _Timeline.of(events, last_sign_ns)
     for meter in meters:
+        meter.holes = holes_between(meter.traces, spans(events, last_sign_ns))
         meter.measured = measure(
             meter.traces, meter.series, timeline.starts_ns, timeline.ends_ns, timeline.boots,
             max_gap_s=max_gap_s, is_simulated=meter.info.simulated,
+            holes=meter.holes,
         )  # fmt: skip
     return _account(events, timeline, meters, last_sign_ns)
 
@@ -66,6 +70,7 @@ class _Meter:
     check: Optional[int]
     traces: List[TraceFile]
     measured: List[Measured]
+    holes: List[Hole]
 
     @classmethod
     def of(cls, rundir: RunDir, info: MeterInfo) -> _Meter:
@@ -77,7 +82,7 @@ class _Meter:
         if check is not None:
             series.append(check)
         traces = [look_through(path, series) for path in rundir.traces(info.name)]
-        return cls(info, series, rails, len(series) - 1 if check is not None else None, traces, [])
+        return cls(info, series, rails, len(series) - 1 if check is not None else None, traces, [], [])
 
     @property
     def total(self) -> Measured:
@@ -187,7 +192,7 @@ def _status(measured: Measured, at: Ints) -> Tuple[str, Optional[str]]:
     if at.size == 0:
         return MISSING, "there is no such phase"
     statuses = {measured.statuses[i] for i in at} if at.size < 100 else set(np.array(measured.statuses)[at])
-    reasons = "; ".join(dict.fromkeys(r for r in (measured.reasons[i] for i in at) if r)) or None
+    reasons = together(measured.reasons[i] for i in at)
     return (OK if statuses == {OK} else MISSING if statuses == {MISSING} else PARTIAL), reasons
 
 
@@ -219,7 +224,6 @@ def _by_phase(
         energy_j, uncertainty_j, _ = total.total(at)
         own = [self_j[i] for i in members]
         kinds = set(statuses[at])
-        reasons = dict.fromkeys(r for r in (total.reasons[i] for i in members) if r)
         found[path] = PhaseEnergy(
             energy_j=energy_j,
             uncertainty_j=uncertainty_j,
@@ -229,7 +233,7 @@ def _by_phase(
             count=len(members),
             kind=kind,
             status=OK if kinds == {OK} else MISSING if kinds == {MISSING} else PARTIAL,
-            reason="; ".join(reasons) or None,
+            reason=together(total.reasons[i] for i in members),
             readings=int(total.readings[at].sum()),
             unresolved=bool(total.budget.unresolved[at].all()),
         )
@@ -282,24 +286,26 @@ def _rails(timeline: _Timeline, meters: Sequence[_Meter]) -> Dict[str, Dict[str,
 
 
 def _gaps(meter: _Meter) -> List[Dict[str, Any]]:
+    """The gaps within the traces and between them; ``down``: the run did not run then, and nothing of it is missing."""
     return [
         {
             "meter": meter.info.name,
             "start_ns": gap.start_ns,
             "duration_s": (gap.end_ns - gap.start_ns) / NS_PER_S,
             "reason": gap.reason,
+            "down": isinstance(gap, Hole) and gap.is_down,
         }
-        for gap in gaps_of(meter.traces, 0)
+        for gap in [*gaps_of(meter.traces, 0), *meter.holes]
     ]
 
 
 def _facts(timeline: _Timeline, meters: Sequence[_Meter]) -> Dict[str, Any]:
     """What the checks want to know about the reference meter's traces, and how the other meters compare."""
     reference = meters[0]
-    traces = reference.traces
+    traces = [t for t in reference.traces if t.paces]
     medians = [t.paces[0].interval_s for t in traces if t.paces[0].readings > 1]
     longest = reference.total.longest_s[timeline.training]
-    damages = [t.damage for t in traces if t.damage]
+    damages = [t.damage for t in reference.traces if t.damage]
     range_w = reference.total.series.rail.range_w
     return {
         "readings": sum(t.readings for t in traces),
@@ -307,7 +313,7 @@ def _facts(timeline: _Timeline, meters: Sequence[_Meter]) -> Dict[str, Any]:
         "missed": sum(t.missed for t in traces),
         "longest_gap_s": float(longest.max()) if longest.size and traces else None,
         "damage": "; ".join(damages) or None,
-        "bytes_lost": sum(t.bytes_lost for t in traces),
+        "bytes_lost": sum(t.bytes_lost for t in reference.traces),
         "saturated": sum(t.integrals[0].saturated for t in traces) if range_w is not None else None,
         "gaps": sum(t.integrals[0].gap_count for t in traces),
         "counter_ratio": _counter_ratio(timeline, reference),

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ebbench.energy.batches import Chunk, Floats, Ints
+from ebbench.energy.batches import Floats, Ints
 from ebbench.energy.integrals import Gap, Integrals
 from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import Pace, survey
+from ebbench.energy.reasons import Hole, reason_of
 from ebbench.energy.series import Series
 from ebbench.energy.trace import TraceReader
+from ebbench.energy.trace_file import TraceFile
 from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_sum
 from ebbench.records import MISSING, OK, PARTIAL
 
-
-@dataclass
-class TraceFile:
-    """One trace, looked through once: how each series was read, and what the checks want to know."""
-
-    path: Path
-    boot_id: str
-    paces: List[Pace]
-    first_ns: Optional[int] = None
-    last_ns: Optional[int] = None
-    readings: int = 0
-    missed: int = 0
-    damage: Optional[str] = None
-    bytes_lost: int = 0
-    integrals: List[Integrals] = field(default_factory=list)
+#: what of an interval may be uncovered by rounding alone
+HALF_NS_S = 5e-10
 
 
 @dataclass(frozen=True)
@@ -64,34 +51,6 @@ class Measured:
         return float(np.sum(self.energy_j[at])), half_width_j(components_j), components_j
 
 
-def look_through(path: Path, series: Sequence[Series]) -> TraceFile:
-    """Survey one trace; a damaged one as far as it is whole."""
-    reader = TraceReader(path, columns=sorted({c for s in series for group in s.columns for c in group}))
-    found = TraceFile(path, str(reader.metadata.get("boot_id", "unknown")), [])
-    last_seq: Optional[int] = None
-
-    def watched() -> Any:
-        nonlocal last_seq
-        for chunk in reader:
-            if chunk.time_ns.size:
-                last_seq = _watch(found, chunk, last_seq)
-            yield chunk
-
-    found.paces = survey(watched(), series)
-    found.damage, found.bytes_lost = reader.damage, reader.bytes_lost
-    return found
-
-
-def _watch(found: TraceFile, chunk: Chunk, last_seq: Optional[int]) -> int:
-    found.first_ns = int(chunk.time_ns[0]) if found.first_ns is None else found.first_ns
-    found.last_ns = int(chunk.time_ns[-1])
-    found.readings += chunk.time_ns.size
-    first_seq, seq = int(chunk.seq[0]), int(chunk.seq[-1])
-    expected = first_seq if last_seq is None else last_seq + 1
-    found.missed += max(seq - expected + 1 - chunk.time_ns.size, 0)
-    return seq
-
-
 def measure(
     traces: Sequence[TraceFile],
     series: Sequence[Series],
@@ -101,10 +60,13 @@ def measure(
     *,
     max_gap_s: Optional[float],
     is_simulated: bool,
+    holes: Sequence[Hole] = (),
 ) -> List[Measured]:
     """Integrate each series over all intervals, each over the traces of its own boot; every trace is read once."""
     parts: List[List[Tuple[Integrals, Ints]]] = [[] for _ in series]
     for trace in traces:
+        if not trace.paces:
+            continue
         at = np.flatnonzero(boots == trace.boot_id)
         columns = sorted({c for s in series for group in s.columns for c in group})
         reader = TraceReader(trace.path, columns=columns)
@@ -113,10 +75,12 @@ def measure(
             found.append((integrals, at))
     duration_s: Floats = (ends_ns - starts_ns) / 1e9
     time_base = 0.0 if is_simulated else TIME_BASE
-    return [_joined(one, found, duration_s, time_base) for one, found in zip(series, parts)]
+    return [_joined(one, found, duration_s, time_base, holes) for one, found in zip(series, parts)]
 
 
-def _joined(series: Series, parts: Sequence[Tuple[Integrals, Ints]], duration_s: Floats, time_base: float) -> Measured:
+def _joined(
+    series: Series, parts: Sequence[Tuple[Integrals, Ints]], duration_s: Floats, time_base: float, holes: Sequence[Hole]
+) -> Measured:
     """What several traces say about the same m intervals, added: nothing is interpolated from one to the next."""
     m = duration_s.size
     energy_j, covered_s, longest_s = np.zeros(m), np.zeros(m), np.zeros(m)
@@ -131,7 +95,7 @@ def _joined(series: Series, parts: Sequence[Tuple[Integrals, Ints]], duration_s:
         has_energy[at] |= known
         budgets.append(_spread(budget(integrals, time_base), at, m, known))
     together = merged(budgets) if budgets else Budget({}, np.zeros(m), np.ones(m, bool))
-    reasons = _reasons(parts, has_energy, covered_s, duration_s)
+    reasons = _reasons(parts, ~has_energy | (covered_s < duration_s - HALF_NS_S), holes)
     return Measured(
         series, np.where(has_energy, energy_j, np.nan), duration_s, covered_s, readings, longest_s, together, reasons
     )
@@ -154,20 +118,13 @@ def _spread(one: Budget, at: Ints, m: int, known: npt.NDArray[np.bool_]) -> Budg
 
 
 def _reasons(
-    parts: Sequence[Tuple[Integrals, Ints]],
-    has_energy: npt.NDArray[np.bool_],
-    covered_s: Floats,
-    duration_s: Floats,
+    parts: Sequence[Tuple[Integrals, Ints]], is_short: npt.NDArray[np.bool_], holes: Sequence[Hole]
 ) -> List[Optional[str]]:
-    """Why each interval is not wholly covered. Half a nanosecond is rounding."""
-    reasons: List[Optional[str]] = [None] * duration_s.size
-    for i in np.flatnonzero(~has_energy | (covered_s < duration_s - 5e-10)):
-        said = []
-        for integrals, at in parts:
-            k = int(np.searchsorted(at, i))
-            if k < at.size and at[k] == i and (has_energy[i] <= (not integrals.is_missing[k])):
-                said.append(integrals.reason(k))
-        reasons[i] = "; ".join(dict.fromkeys(s for s in said if s)) or "no trace of this boot of the machine"
+    """Why each interval that `is_short` of readings is not wholly covered."""
+    reasons: List[Optional[str]] = [None] * is_short.size
+    for i in np.flatnonzero(is_short):
+        places = [(integrals, at, int(np.searchsorted(at, i))) for integrals, at in parts]
+        reasons[i] = reason_of([(one, k) for one, at, k in places if k < at.size and at[k] == i], holes)
     return reasons
 
 

@@ -286,7 +286,10 @@ def read_whole(path: Union[str, Path]) -> Chunk:
 
 def compact(path: Union[str, Path]) -> bool:
     """Replace a trace by one of the same readings in batches of 65,536 rows; False, and untouched, if it is damaged."""
-    reader = TraceReader(path)
+    try:
+        reader = TraceReader(path)
+    except InputError:
+        return False
     temporary = reader.path.with_name(f".{reader.path.name}.{os.getpid()}.tmp")
     header = {k: v for k, v in reader.metadata.items() if k not in ("format_version", "meter")}
     writer = TraceWriter(temporary, reader.info, header)

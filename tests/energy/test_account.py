@@ -10,9 +10,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import pytest
 
+from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.phases import PhaseLog
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.trace import TraceWriter, compact
 from ebbench.errors import InputError
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.records import EnergyAccount, account_from_json
@@ -195,7 +196,15 @@ def test_nothing_is_interpolated_across_two_starts_of_the_sampler(tmp_path):
     bench.trace(number=1, start_s=8.5)
     found = account(bench.rundir, max_gap_s=5.0)
     assert found.covered_s == pytest.approx(9.499) and found.total_j == pytest.approx(94.99, rel=2e-3)
-    assert found.status == "partial" and "the readings end" in found.reason
+    assert found.status == "partial" and found.reason == "no reading for 0.501 s: the sampler was started again"
+    (gap,) = found.gaps
+    assert gap == {
+        "meter": "sim",
+        "start_ns": gap["start_ns"],
+        "duration_s": 0.501,
+        "reason": found.reason,
+        "down": False,
+    }
 
 
 def test_a_run_without_readings_has_no_energy_rather_than_none_spent(tmp_path):
@@ -307,6 +316,43 @@ def test_a_damaged_trace_is_used_as_far_as_it_is_whole(tmp_path):
     path.write_bytes(content[: len(content) - 200])
     found = account(bench.rundir)
     assert found.trace["damage"] and found.status in ("partial", "missing")
+
+
+def test_a_trace_that_holds_nothing_is_reported_and_the_others_count(tmp_path):
+    """A power cut just after the start of a sampler leaves an empty file."""
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("retrain", 5.0)
+    bench.log.stop("success")
+    bench.trace()
+    for number, content in enumerate((b"", b"\0" * 500), 1):
+        bench.rundir.trace("sim", number).write_bytes(content)
+    found = account(bench.rundir)
+    assert found.total_j == pytest.approx(50, rel=1e-3) and found.status == "ok"
+    assert "trace-sim-001" in found.trace["damage"] and "trace-sim-002" in found.trace["damage"]
+    assert found.trace["bytes_lost"] == 500
+    assert not compact(bench.rundir.trace("sim", 1)) and bench.rundir.trace("sim", 1).read_bytes() == b""
+
+
+def test_the_time_between_two_starts_of_a_run_is_a_hole_and_no_fault_of_the_meter(tmp_path):
+    found = account(resumed(tmp_path).rundir)
+    (hole,) = [gap for gap in found.gaps if gap["down"]]
+    assert "the run was down" in hole["reason"]
+    assert hole["duration_s"] == pytest.approx(found.down_s, abs=1.0)
+    longest = next(check for check in check_run(found) if check.name == "longest gap")
+    assert longest.value == 0 and longest.verdict == "PASS"
+
+
+def test_every_interval_speaks_of_its_own_time_only(tmp_path):
+    bench = resumed(tmp_path)
+    for number, (start_s, end_s) in enumerate(((4.0, 6.0), (21.0, 22.0))):
+        bench.rundir.trace("sim", number).unlink()
+        bench.trace(number=number, start_s=start_s, end_s=end_s)
+    found = account(bench.rundir)
+    first, second = [phase["reason"] for phase in found.phases]
+    assert first == "the readings end 1 s before its end"
+    assert "begin 1 s after its start" in second and "end 1 s before its end" in second
+    assert found.reason == f"{first}; {second}"
 
 
 def test_a_manifest_without_a_meter_is_one_clear_line(tmp_path):

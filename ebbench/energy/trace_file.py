@@ -1,0 +1,69 @@
+"""One trace of a run, looked through once before it is integrated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from ebbench.energy.batches import Chunk
+from ebbench.energy.integrals import Integrals
+from ebbench.energy.pace import Pace, survey
+from ebbench.energy.series import Series
+from ebbench.energy.trace import TraceReader
+from ebbench.errors import InputError
+
+
+@dataclass
+class TraceFile:
+    """How each series was read, and what the checks want to know.
+
+    Where not even the header can be read, `metadata` are empty and there are no `paces`.
+    """
+
+    path: Path
+    metadata: Dict[str, Any]
+    paces: List[Pace]
+    first_ns: Optional[int] = None
+    last_ns: Optional[int] = None
+    readings: int = 0
+    missed: int = 0
+    damage: Optional[str] = None
+    bytes_lost: int = 0
+    integrals: List[Integrals] = field(default_factory=list)
+
+    @property
+    def boot_id(self) -> str:
+        """The boot whose clock its times are of."""
+        return str(self.metadata.get("boot_id", "unknown"))
+
+
+def look_through(path: Path, series: Sequence[Series]) -> TraceFile:
+    """Survey one trace; a damaged one as far as it is whole."""
+    try:
+        reader = TraceReader(path, columns=sorted({c for s in series for group in s.columns for c in group}))
+    except InputError as error:  # a power cut at its very start leaves an empty file; the other traces still count
+        return TraceFile(path, {}, [], damage=str(error), bytes_lost=path.stat().st_size)
+    found = TraceFile(path, reader.metadata, [])
+    last_seq: Optional[int] = None
+
+    def watched() -> Any:
+        nonlocal last_seq
+        for chunk in reader:
+            if chunk.time_ns.size:
+                last_seq = _watch(found, chunk, last_seq)
+            yield chunk
+
+    found.paces = survey(watched(), series)
+    found.damage, found.bytes_lost = reader.damage, reader.bytes_lost
+    return found
+
+
+def _watch(found: TraceFile, chunk: Chunk, last_seq: Optional[int]) -> int:
+    found.first_ns = int(chunk.time_ns[0]) if found.first_ns is None else found.first_ns
+    found.last_ns = int(chunk.time_ns[-1])
+    found.readings += chunk.time_ns.size
+    first_seq, seq = int(chunk.seq[0]), int(chunk.seq[-1])
+    expected = first_seq if last_seq is None else last_seq + 1
+    found.missed += max(seq - expected + 1 - chunk.time_ns.size, 0)
+    return seq

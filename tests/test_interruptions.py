@@ -1,0 +1,121 @@
+"""Runs that are killed at chosen moments and resumed: the same network, and energies that are true."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conductor import Nursery, only_run, record, weights, write_experiment
+from truth import energy_j, segments, truth_of
+
+pytestmark = pytest.mark.realtime
+
+#: of each scenario: seconds between checkpoints, then when the run is killed, once per start
+SCENARIOS = {
+    "checkpoints at every step": (
+        0.001,
+        [
+            {"after": "begin idle"},
+            {"after": "begin search/epoch-2/checkpoint", "times": 3, "power_cut": True},
+            {"after": "begin prune", "power_cut": True},
+            {"after": "begin retrain/epoch-4/checkpoint", "times": 2},
+        ],
+    ),
+    "no checkpoint before the ticket": (
+        600.0,
+        [
+            {"after": "end search/epoch-2/draw"},
+            {"after": "replace state.npz", "power_cut": True},
+            {"after": "mark block", "times": 2},
+            {"after": "replace record.json"},
+        ],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    with Nursery() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, nursery):
+    """The run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    experiment = write_experiment(folder, idle_s=0.2, amplify_s=1.0)
+    code, printed = nursery.call("run", experiment, "--out", "runs", cwd=folder)
+    assert code == 0, printed
+    return only_run(folder / "runs")
+
+
+@pytest.fixture(scope="module", params=list(SCENARIOS))
+def killed(request, tmp_path_factory, nursery):
+    """A run that was killed at each moment of a scenario, and resumed to its end."""
+    folder = tmp_path_factory.mktemp("killed")
+    checkpoint_s, moments = SCENARIOS[request.param]
+    experiment = write_experiment(folder, checkpoint_s=checkpoint_s, idle_s=0.2, amplify_s=1.0)
+    for moment in moments:
+        code, printed = nursery.call("run", experiment, "--out", "runs", "--resume", cwd=folder, moment=moment)
+        assert code == -9, (moment, printed)
+    code, printed = nursery.call("run", experiment, "--out", "runs", "--resume", cwd=folder)
+    assert code == 0, printed
+    return only_run(folder / "runs")
+
+
+def test_it_ends_with_the_same_masks_and_weights(killed, whole):
+    assert weights(killed) == weights(whole)
+
+
+def test_it_finds_the_same(killed, whole):
+    found, expected = record(killed), record(whole)
+    for part in ("status", "ticket", "accuracy", "flops", "notes"):
+        assert found[part] == expected[part]
+    assert found["mask_distance_overhead"]["flops_fraction"] == expected["mask_distance_overhead"]["flops_fraction"]
+
+
+def test_the_sums_contain_the_truth(killed):
+    energy, truth = record(killed)["energy"], truth_of(killed)
+    margin_j = 1.5 * energy["uncertainty_j"]
+    assert abs(energy["total_j"] - truth.total_j) <= margin_j
+    assert 0 < energy["redone_j"] < energy["total_j"]
+    assert abs(energy["redone_j"] - truth.redone_j) <= margin_j
+    assert abs(energy["other_j"] - truth.other_j) <= margin_j + 0.02 * truth.other_j
+    assert energy["covered_s"] == pytest.approx(truth.covered_s, abs=1e-6)
+
+
+def test_every_phase_contains_the_truth(killed):
+    for phase in record(killed)["energy"]["phases"]:
+        truth_j, covered_s = energy_j(killed, phase["start_ns"], phase["end_ns"])
+        assert (phase["status"] == "missing") == (covered_s == 0), phase
+        if covered_s > 0.05:
+            assert abs(phase["energy_j"] - truth_j) <= 1.5 * phase["uncertainty_j"], phase
+
+
+def test_the_time_between_death_and_start_is_down_time(killed):
+    """From the last sign of life of each start to the next start."""
+    groups, energy = segments(killed), record(killed)["energy"]
+    longest_s = sum(b[0]["t_ns"] - a[-1]["t_ns"] for a, b in zip(groups, groups[1:])) * 1e-9
+    assert longest_s - 1.0 * (len(groups) - 1) < energy["down_s"] <= longest_s
+
+
+def test_reasons_are_short_and_about_their_own_time(killed):
+    energy = record(killed)["energy"]
+    for phase in [energy, *energy["phases"], *energy["by_phase"].values()]:
+        assert len(phase["reason"] or "") < 200, phase["reason"]
+        assert " after it" not in (phase["reason"] or "")
+
+
+def test_the_overhead_is_of_the_blocks_of_the_last_start(killed):
+    """Blocks of a start that was killed have other repeats: they are not mixed."""
+    amplified = record(killed)["mask_distance_overhead"]["amplified"]
+    blocks = [e["values"] for e in segments(killed)[-1] if e["event"] == "mark" and e["name"] == "block"]
+    assert amplified["power_w"] == pytest.approx(6.0, rel=0.05)  # what the simulated board draws during a draw
+    assert blocks
+
+
+def test_nothing_is_left_over(killed):
+    assert [p.name for p in killed.rglob("*.tmp")] == []
