@@ -1,31 +1,27 @@
-"""The measurement core around any code: `EnergyMonitor`, and `measure` around any program."""
+"""The measurement core around any code: `EnergyMonitor`."""
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import datetime
-import fcntl
 import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Iterator, List, Optional, Sequence, Tuple, Type, Union
+from typing import IO, Any, Iterator, Optional, Sequence, Tuple, Type, Union
 
 from ebbench import __version__, plugins
 from ebbench.config import Bench
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.recording import Recording
+from ebbench.energy.watch import Watch
 from ebbench.environment import describe
-from ebbench.errors import UserError
+from ebbench.errors import DeviceError, DiskError, UserError
 from ebbench.records import RunRecord
 from ebbench.rundir import RunDir, write_json
 from ebbench.sealing import seal
-
-#: tells `ebbench mark` inside a measured program where the phases are logged
-RUN_VARIABLE = "EBBENCH_RUN"
 
 
 class EnergyMonitor:
@@ -41,8 +37,9 @@ class EnergyMonitor:
 
     `meter` is a name or URI (or several, the first is the reference); ``auto`` takes the best real one and raises
     MeterError where there is none: nothing is simulated unasked. Phase names are free; those called ``idle``, ``warmup``,
-    ``evaluate``, ``checkpoint`` and ``amplify`` are kept out of the total. Where torch has started CUDA in this process, every
-    edge waits for the GPU. `record` is there once the block has ended, even when it raised.
+    ``evaluate``, ``checkpoint`` and ``amplify`` are kept out of the total, and so is what lies in no phase. Each thread (and each
+    asyncio task) nests its own phases. Where torch has started CUDA in this process, every edge waits for the GPU. A sampler that
+    dies is started again. `record` is there once the block has ended, even when it raised.
     """
 
     def __init__(
@@ -58,13 +55,15 @@ class EnergyMonitor:
         self.bench = Bench(meters=meters, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s, idle_s=0.0, amplify_s=0.0)
         self.rundir = RunDir(Path(out) if out is not None else _fresh_folder())
         self.record: Optional[RunRecord] = None
-        self._open: List[str] = []
+        self._path: contextvars.ContextVar[str] = contextvars.ContextVar("open phase", default="")
+        self._pid = os.getpid()
+        self._watch: Optional[Watch] = None
         self._lock: Optional[IO[str]] = None
         self._recording: Optional[Recording] = None
 
     def __enter__(self) -> EnergyMonitor:
         if self.rundir.manifest.exists():
-            raise UserError(f"{self.rundir.path} holds a run already; choose another folder with out=")
+            raise UserError(f"{self.rundir.path} holds a run already; choose another out folder")
         board = plugins.choose_board(self.bench.board)
         meters = plugins.choose_meters(self.bench.meters, board, _device_uuid(), may_simulate=False)
         self.rundir.create()
@@ -91,32 +90,44 @@ class EnergyMonitor:
             "meters": [],
         }
         write_json(self.rundir.manifest, manifest)
-        self._recording = Recording(self.rundir, wanted, synchronize=_synchronize)
-        self._recording.open()
-        manifest["meters"] = [{**info.to_json(), "reference": n == 0} for n, info in enumerate(self._recording.infos)]
-        write_json(self.rundir.manifest, manifest)
+        recording = Recording(self.rundir, wanted, synchronize=_synchronize)
+        recording.open()
+        try:
+            manifest["meters"] = [{**info.to_json(), "reference": n == 0} for n, info in enumerate(recording.infos)]
+            write_json(self.rundir.manifest, manifest)
+        except BaseException as error:
+            with contextlib.suppress(DeviceError):  # the first fault is the one to hear of
+                recording.stop(*_ending(error))
+            raise
+        self._recording, self._watch = recording, Watch(recording)
+        self._watch.start()
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        assert self._recording is not None and self._lock is not None, "__exit__ follows __enter__"
-        status = "success" if kind is None else "failed" if issubclass(kind, Exception) else "aborted"
+        if os.getpid() != self._pid:
+            return  # a forked child leaves the block: the measurement is its parent's
+        assert self._recording and self._watch and self._lock, "__exit__ follows __enter__"
+        self._watch.end()
         try:
-            self._recording.stop(status, None if error is None else f"{type(error).__name__}: {error}")
+            self._recording.stop(*_ending(error))
             self.record = seal(self.rundir)
+        except DiskError as fault:
+            raise DiskError(f"{fault}; then `ebbench integrate {self.rundir.path}` makes the record") from fault
         finally:
             self._lock.close()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """A phase inside the one that is open; may be opened any number of times under one name."""
-        log = self._log()
-        self._open.append(name)
-        try:
-            with log.phase("/".join(self._open)):
+        around = self._path.get()
+        path = f"{around}/{name}" if around else name
+        with self._log().phase(path):
+            token = self._path.set(path)
+            try:
                 yield
-        finally:
-            self._open.pop()
+            finally:
+                self._path.reset(token)
 
     def mark(self, name: str, **values: Any) -> None:
         """This happened, now."""
@@ -132,42 +143,12 @@ class EnergyMonitor:
         return self._recording.phases
 
 
-def measure(command: Sequence[str], monitor: EnergyMonitor) -> int:
-    """Run `command` inside `monitor`, as its phase ``command``, and return its exit code (128 + n for signal n).
-
-    Phases that the command opens with ``ebbench mark`` are children of ``command``. Ctrl-C reaches the command itself; we wait
-    for it to end, so that nothing measured is lost.
-    """
-    environment = {**os.environ, RUN_VARIABLE: str(monitor.rundir.path.resolve())}
-    with monitor.phase("command"):
-        try:
-            process = subprocess.Popen(command, env=environment)
-        except OSError as error:
-            raise UserError(f"cannot run {command[0]!r}: {error.strerror}") from error
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            code = process.wait()
-        finally:
-            signal.signal(signal.SIGINT, before)
-    return 128 - code if code < 0 else code
-
-
-def mark_edge(action: str, name: str) -> None:
-    """Begin or end the phase ``command/<name>`` of the measurement around this process (``ebbench mark``)."""
-    folder = os.environ.get(RUN_VARIABLE)
-    if not folder or not RunDir(folder).phases.exists():
-        raise UserError(
-            "ebbench mark works inside `ebbench measure -- COMMAND` only; there is no measurement around it"
-        )
-    rundir = RunDir(folder)
-    with open(rundir.path / ".mark", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two marks at once must not take the same id
-        with contextlib.closing(PhaseLog(rundir.phases)) as log:
-            path = f"command/{name}"
-            if action == "begin":
-                log.begin(path)
-            else:
-                log.end(log.adopt(path))
+def _ending(error: Optional[BaseException]) -> Tuple[str, Optional[str]]:
+    """How the block ended, and why: leaving by ``sys.exit(0)`` is a success, by Ctrl-C it is aborted."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "success", None
+    status = "failed" if isinstance(error, (Exception, SystemExit)) else "aborted"
+    return status, " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _fresh_folder() -> Path:

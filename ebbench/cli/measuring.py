@@ -8,6 +8,8 @@ from typing import Optional, Tuple
 
 import click
 
+_STDERR = 2
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--meter", "meters", multiple=True, help="Meter name or URI; repeat for several (default: auto).")
@@ -16,7 +18,10 @@ import click
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (default: a new one under runs/).")
 @click.option(
-    "--json", "as_json", is_flag=True, help="The record as one JSON document on stdout, after the command's output."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="The record as one JSON document on stdout; COMMAND's output goes to stderr.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def measure(
@@ -35,12 +40,11 @@ def measure(
     ebbench measure --meter sim -- sh -c 'ebbench mark begin load; make; ebbench mark end load'
     """
     from ebbench.cli.display import print_measurement
+    from ebbench.measure import measure as measure_command
     from ebbench.monitor import EnergyMonitor
-    from ebbench.monitor import measure as measure_command
 
     monitor = EnergyMonitor(meters or "auto", out, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s)
-    with monitor:
-        code = measure_command(command, monitor)
+    code = measure_command(command, monitor, stdout=_STDERR if as_json else None)
     assert monitor.record is not None, "the block has ended"
     if as_json:
         click.echo(json.dumps(monitor.record.to_json(), allow_nan=False))
@@ -59,6 +63,6 @@ def mark(action: str, name: str) -> None:
     ebbench mark begin load
     ebbench mark end load
     """
-    from ebbench.monitor import mark_edge
+    from ebbench.measure import mark_edge
 
     mark_edge(action, name)
