@@ -20,7 +20,10 @@ from pathlib import Path
 
 
 class Death:
-    """Waits for its moment, which comes once, and leaves {"t_ns", "samplers"} (CLOCK_MONOTONIC, process ids) in ``death.json``."""
+    """Waits for its moment, which comes once, and leaves a note in ``death.json``.
+
+    The note: {"pid", "t_ns", "samplers"}, the last two CLOCK_MONOTONIC and process ids.
+    """
 
     def __init__(self, after=None, times=1, delay_s=0.0, power_cut=False):
         self.after, self.left, self.delay_s, self.power_cut = after, times, delay_s, power_cut
@@ -41,7 +44,8 @@ class Death:
         time.sleep(self.delay_s)
         with open("death.json", "w") as handle:
             children = [int(p) for p in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-            handle.write(json.dumps({"t_ns": time.clock_gettime_ns(time.CLOCK_MONOTONIC), "samplers": children}))
+            death = {"pid": os.getpid(), "t_ns": time.clock_gettime_ns(time.CLOCK_MONOTONIC), "samplers": children}
+            handle.write(json.dumps(death))
         for pid in children if self.power_cut else ():
             os.kill(pid, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -27,7 +27,9 @@ class Truth:
 def segments(folder):
     """The events of each start of the run, in order."""
     found = []
-    for line in (folder / "phases.jsonl").read_text().splitlines():
+    for line in (folder / "phases.jsonl").read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):  # torn
+            break
         event = json.loads(line)
         if event["event"] == "start":
             found.append([])
