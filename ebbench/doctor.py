@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -80,8 +81,8 @@ def _has_gpu() -> bool:
 def _ask_torch() -> Optional[bool]:
     """Whether torch sees a GPU, asked in a process of its own: it takes seconds and a gigabyte, and may crash."""
     command = [sys.executable, "-c", "import torch; print(torch.cuda.is_available())"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    try:  # not in this folder: it may hold a torch.py
+        done = subprocess.run(command, cwd=os.sep, capture_output=True, text=True, timeout=120, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip().endswith("True") if done.returncode == 0 else None

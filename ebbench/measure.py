@@ -1,22 +1,17 @@
-"""The energy of any program: `measure` around it, and `mark_edge` from inside it."""
+"""The energy of any program."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 from typing import Any, Iterator, List, Optional, Sequence
 
-from ebbench.energy.phases import PhaseLog
 from ebbench.errors import UserError
+from ebbench.mark import RUN_VARIABLE
 from ebbench.monitor import EnergyMonitor
-from ebbench.rundir import RunDir
-
-#: tells `ebbench mark` inside a measured program where the phases are logged
-RUN_VARIABLE = "EBBENCH_RUN"
 
 
 def measure(command: Sequence[str], monitor: EnergyMonitor, stdout: Optional[int] = None) -> int:
@@ -61,23 +56,3 @@ def _signals_passed_on() -> Iterator[List[Any]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def mark_edge(action: str, name: str) -> None:
-    """Begin or end the phase ``command/<name>`` of the measurement around this process (``ebbench mark``)."""
-    folder = os.environ.get(RUN_VARIABLE)
-    if not folder or not RunDir(folder).phases.exists():
-        raise UserError(
-            "ebbench mark works inside `ebbench measure -- COMMAND` only; there is no measurement around it"
-        )
-    rundir = RunDir(folder)
-    if rundir.is_sealed:
-        raise UserError(f"the measurement in {folder} has ended; a phase of it can neither begin nor end any more")
-    with open(rundir.path / ".mark", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two ends at once must not end the same phase
-        with contextlib.closing(PhaseLog(rundir.phases)) as log:
-            path = f"command/{name}"
-            if action == "begin":
-                log.begin(path)
-            else:
-                log.end(log.adopt(path))

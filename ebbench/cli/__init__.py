@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import signal
 import sys
 import tempfile
@@ -19,6 +21,8 @@ from ebbench.cli.running import experiments, run
 from ebbench.cli.work import flops
 from ebbench.errors import EXIT_BUG, EXIT_DEVICE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER, EbbenchError
 
+#: how the signs that we print look where the terminal's encoding lacks them
+_PLAIN = {"±": "+-", "–": "-", "×": "x", "µ": "u", "…": "..."}
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -44,9 +48,20 @@ def main(arguments: Optional[Sequence[str]] = None) -> NoReturn:
     if sys.platform == "win32":
         _say("Windows is not supported: ebbench needs Linux (on macOS the simulated meter alone)")
         sys.exit(EXIT_USER)
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _as_interrupt)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    _print_in_any_encoding()
     sys.exit(_run(arguments))
+
+
+def _print_in_any_encoding() -> None:
+    codecs.register_error("ebbench-plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ebbench-plain")
+
+
+def _plain(error: Any) -> Any:
+    return "".join(_PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def _as_interrupt(*_: Any) -> None:
@@ -70,10 +85,9 @@ def _run(arguments: Optional[Sequence[str]]) -> int:
         _say(str(error))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; what was measured is kept, `ebbench run ... --resume` goes on with it")
+        _say("interrupted; what was measured is kept, and `ebbench run ... --resume` goes on with a run")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
+    except SystemExit:  # click and rich leave like this when nobody reads on, as in `ebbench boards | head -1`
         return EXIT_OK
     except Exception as error:  # noqa: BLE001 - the last resort: the user gets a line, we get the traceback
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
@@ -88,6 +102,6 @@ def _say(text: str) -> None:
 
 
 def _keep_traceback() -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="ebbench-", suffix=".log", delete=False) as handle:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="ebbench-", suffix=".log", delete=False) as handle:
         handle.write(traceback.format_exc())
     return handle.name

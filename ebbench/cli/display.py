@@ -17,6 +17,7 @@ from ebbench.quantity import Quantity, with_unit
 from ebbench.records import FAIL, PASS, SIMULATED, WARN, RunRecord
 from ebbench.units import format_duration, format_si
 
+_UNBROKEN = 10_000  # columns of what is no terminal
 _STYLES = {PASS: "green", WARN: "yellow", FAIL: "bold red", "ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -103,7 +104,7 @@ def print_measurement(record: RunRecord, path: Path) -> None:
             _with_interval(phase.energy_j, phase.uncertainty_j),
             format_duration(phase.duration_s),
             str(phase.count),
-            phase.status,
+            f"{phase.status}, unresolved" if phase.unresolved else phase.status,
         ]
         for name, phase in record.energy.by_phase.items()
     ]
@@ -160,6 +161,8 @@ def print_flops(document: Mapping[str, Any]) -> None:
         f"total {format_si(document['total_flops'], 'FLOP')} ({document['convention']} convention), "
         f"{document['parameters']:,} parameters, {document['prunable_channels']:,} prunable channels"
     )
+    for assumption in document.get("assumptions", []):
+        _stdout().print(f"assumed: {assumption}", markup=False)
 
 
 def energy_text(record: RunRecord) -> str:
@@ -200,4 +203,6 @@ def _styled(cell: str) -> str:
 
 
 def _stdout() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    """Tables fit a terminal; elsewhere nothing is broken into lines that a program would have to join again."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=_UNBROKEN)

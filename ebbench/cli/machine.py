@@ -12,7 +12,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def meters(context: click.Context, as_json: bool) -> None:
-    """List the meters and which one `auto` takes; `meters sample NAME` tries one.
+    """List the meters, or try one. The last line says which one `auto` takes.
 
     \b
     ebbench meters
@@ -89,7 +89,7 @@ def boards(as_json: bool) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(as_json: bool) -> None:
-    """Say what is missing on this machine to measure well, and the command that mends it.
+    """Say what is missing here to measure well. The last column says what mends it.
 
     \b
     ebbench doctor

@@ -33,7 +33,7 @@ def measure(
     as_json: bool,
     command: Tuple[str, ...],
 ) -> int:
-    """Measure the energy of any program; its exit code is passed on.
+    """Measure the energy of any program. Its exit code is passed on.
 
     \b
     ebbench measure -- python train.py
@@ -57,12 +57,12 @@ def measure(
 @click.argument("action", type=click.Choice(["begin", "end"]))
 @click.argument("name")
 def mark(action: str, name: str) -> None:
-    """Begin or end the phase NAME, from a shell inside `ebbench measure`.
+    """Begin or end a phase from inside `ebbench measure`. NAME may hold slashes: load/unpack.
 
     \b
     ebbench mark begin load
     ebbench mark end load
     """
-    from ebbench.measure import mark_edge
+    from ebbench.mark import mark_edge
 
     mark_edge(action, name)

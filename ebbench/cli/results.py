@@ -26,7 +26,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--compare-paper", is_flag=True, help="Show the published values beside ours.")
 @click.option("--json", "as_json", is_flag=True, help="The files written, as one JSON document on stdout.")
 def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: bool, **options: Any) -> int:
-    """Render tables, figures and one HTML page from run folders (or folders of them).
+    """Render tables, figures and one HTML page. RUNS are run folders, or folders of them.
 
     \b
     ebbench report runs --out report
@@ -48,7 +48,7 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
 @click.argument("runs", nargs=-1, required=True, type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def check(runs: Tuple[Path, ...], as_json: bool) -> int:
-    """Show the verdict of runs, check by check; leaves with 1 if one of them is FAIL.
+    """Show the verdict of runs, check by check. Leaves with 1 if one of them is FAIL.
 
     \b
     ebbench check runs/eb-ff-vgg16-*
@@ -89,7 +89,7 @@ def integrate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Integrate again: a run folder into a new record, or any trace over any phases.
+    """Integrate a run again, or any trace over any phases. A run gets a new record; the sealed one stays.
 
     \b
     ebbench integrate runs/eb-ff-vgg16-...
@@ -145,7 +145,7 @@ def _columns(texts: Tuple[str, ...]) -> Dict[str, Tuple[str, str]]:
 @click.option("--format", "kind", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option("--out", type=_PATH, help="Folder to write to (default: RUN/export).")
 def export(run: Path, kind: str, out: Optional[Path]) -> None:
-    """Write a run's traces and phases as CSV or Parquet, ready for `ebbench integrate --trace --phases`.
+    """Write a run's traces and phases as CSV or Parquet. `ebbench integrate --trace --phases` reads them.
 
     \b
     ebbench export runs/eb-ff-vgg16-... --format parquet

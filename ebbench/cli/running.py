@@ -47,7 +47,7 @@ import click
 @click.option("--resume", is_flag=True, help="Go on with runs that did not end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def run(experiment: str, bench_file: Optional[Path], out: Path, resume: bool, as_json: bool, **options: Any) -> int:
-    """Train, measure and seal the runs of EXPERIMENT (a built-in name or a TOML file).
+    """Train, measure and seal the runs of an experiment. EXPERIMENT is a built-in name or a TOML file.
 
     \b
     ebbench run

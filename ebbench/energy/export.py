@@ -67,7 +67,7 @@ def _array(values: Any, missing: Any = None) -> Any:
 
 
 def _export_phases(events: List[Any], target: Path, zero_ns: Any) -> Path:
-    with open(target, "w", newline="") as handle:
+    with open(target, "w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(["phase", "start_s", "end_s"])
         for each in intervals(events):

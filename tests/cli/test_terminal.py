@@ -1,0 +1,102 @@
+"""The command line where people and programs really run it: narrow terminals, pipes, old encodings, hostile folders."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EBBENCH = [sys.executable, "-c", "from ebbench.__main__ import main; main()"]
+
+
+def call(*arguments, cwd=None, **environment):
+    """Run ``ebbench`` as a process of its own, with its output in a pipe: (exit code, stdout bytes, stderr)."""
+    done = subprocess.run(
+        [*EBBENCH, *arguments], cwd=cwd, env=surroundings(**environment), capture_output=True, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+
+def surroundings(**more):
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1", **more}
+
+
+def test_the_help_of_no_command_is_cut_short():
+    code, out, _ = call("--help", COLUMNS="72")
+    commands = out.decode().partition("Commands:")[2]
+    assert code == 0 and len(commands.splitlines()) > 12
+    assert "..." not in commands
+
+
+def test_a_table_in_a_pipe_is_one_line_per_row():
+    _, out, _ = call("boards", COLUMNS="40")
+    assert any("agx-xavier" in line and line.rstrip().endswith("SYS5V") for line in out.decode().splitlines())
+
+
+def test_a_reader_that_goes_away_is_no_failure():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run([*EBBENCH, "boards"], env=surroundings(), stdout=write_end, stderr=subprocess.PIPE)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("encoding, interval", [("utf-8", "±"), ("latin-1", "±"), ("ascii", "+-")])
+def test_every_encoding_gets_signs_that_it_has(tmp_path, encoding, interval):
+    (tmp_path / "trace.csv").write_text("time_s,rail_w\n0,1\n1,1\n2,1\n")
+    (tmp_path / "phases.csv").write_text("phase,start_s,end_s\nentraînement,0,2\n", encoding="utf-8")
+    arguments = ("integrate", "--trace", "trace.csv", "--phases", "phases.csv")
+    code, out, err = call(*arguments, cwd=tmp_path, PYTHONIOENCODING=encoding)
+    assert code == 0, err
+    assert f" {interval} " in out.decode(encoding)
+
+
+def test_no_color_is_kept_to():
+    _, out, _ = call("boards", NO_COLOR="1", TERM="xterm-256color")
+    assert b"\x1b" not in out
+
+
+def test_the_doctor_does_not_take_the_folders_torch_for_torch(tmp_path):
+    (tmp_path / "torch.py").write_text("raise RuntimeError('not the library')")
+    _, out, _ = call("doctor", cwd=tmp_path)
+    assert "cannot be imported" not in out.decode()
+
+
+@pytest.mark.parametrize("when", ["ebbench.cli", "click", "ebbench.errors"])
+def test_ctrl_c_while_it_loads_is_one_line(when):
+    """The import of that module is interrupted, as a key press would."""
+    hook = f"""
+import sys
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == {when!r}:
+        raise KeyboardInterrupt
+sys.addaudithook(interrupt)
+from ebbench.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", hook, "boards"], env=surroundings(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "ebbench: interrupted\n")
+
+
+@pytest.mark.realtime
+def test_sigterm_at_any_command_leaves_with_130():
+    process = subprocess.Popen(
+        [*EBBENCH, "meters", "sample", "sim", "--seconds", "60"],
+        env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().strip():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert len(err.strip().splitlines()) == 1 and "interrupted" in err
+
+
+def test_a_mark_loads_nothing_heavy():
+    code = "import sys; from ebbench.mark import mark_edge; print([n for n in ('numpy', 'pyarrow', 'torch') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
