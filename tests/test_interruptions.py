@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conductor import Nursery, only_run, record, weights, write_experiment
 from truth import energy_j, segments, truth_of
+
+from ebbench.energy.trace import TraceReader, TraceWriter
+from ebbench.rundir import RunDir
+from ebbench.sealing import record_of
 
 pytestmark = pytest.mark.realtime
 
@@ -119,3 +126,58 @@ def test_the_overhead_is_of_the_blocks_of_the_last_start(killed):
 
 def test_nothing_is_left_over(killed):
     assert [p.name for p in killed.rglob("*.tmp")] == []
+
+
+EARLIER_NS = 10**15  # the first boot had been up for eleven days more
+
+
+def of_another_boot(folder, copy):
+    """The same run, but its first start was on an earlier boot of the machine, whose clock showed other times."""
+    shutil.copytree(folder, copy)
+    groups = segments(copy)
+    for event in groups[0]:
+        event["t_ns"] += EARLIER_NS
+    groups[0][0]["boot_id"] = "another"
+    for restored in (group[0]["restored"] for group in groups[1:]):
+        if restored and restored["segment"] == 0:
+            restored["t_ns"] += EARLIER_NS
+    lines = [json.dumps(event) + "\n" for group in groups for event in group]
+    (copy / "phases.jsonl").write_text("".join(lines))
+    reader = TraceReader(copy / "trace-sim-000.arrows")
+    header = {k: v for k, v in reader.metadata.items() if k not in ("format_version", "meter", "boot_id")}
+    writer = TraceWriter(copy / "first", reader.info, {**header, "boot_id": "another"})
+    for chunk in reader:
+        values = [chunk.values[c.name] / c.scale for c in reader.info.columns]
+        writer.extend(chunk.time_ns + EARLIER_NS, chunk.read_ns, chunk.seq, np.stack(values, 1))
+    writer.close()
+    (copy / "first").replace(reader.path)
+    return record_of(RunDir(copy)).energy
+
+
+def test_a_reboot_in_between_changes_no_energy(killed, tmp_path):
+    one, two = record(killed)["energy"], of_another_boot(killed, tmp_path / "run")
+    assert {e["boot_id"] for e in (g[0] for g in segments(tmp_path / "run"))} > {"another"}
+    for name in ("total_j", "redone_j", "other_j", "covered_s", "duration_s", "uncertainty_j"):
+        assert getattr(two, name) == pytest.approx(one[name], rel=1e-6), name
+    assert abs(two.down_s - one["down_s"]) < 1.5  # by the wall clock, from the last event and not the last reading
+    assert len(two.gaps) == len(one["gaps"]) - 1  # the hole between two boots is in `down_s` alone
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "emptied"])
+def test_a_damaged_trace_of_the_first_start_costs_no_more_than_itself(killed, tmp_path, damage):
+    shutil.copytree(killed, tmp_path / "run")
+    path = tmp_path / "run" / "trace-sim-000.arrows"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[-len(content) // 4] ^= 0x10
+    path.write_bytes({"flipped": content, "cut": content[: len(content) // 2], "emptied": b""}[damage])
+    run = record_of(RunDir(tmp_path / "run"))
+    whole = record(killed)["energy"]
+    lost = [p for p in whole["phases"] if p["segment"] == 0]
+    assert "trace-sim-000" in run.energy.trace["damage"]
+    assert next(c for c in run.checks if c.name == "trace whole").verdict == "WARN"
+    assert run.energy.covered_s <= whole["covered_s"]
+    assert all(p["status"] != "ok" for p in run.energy.phases if p["segment"] == 0)
+    assert [p for p in run.energy.phases if p["segment"] > 0] == [p for p in whole["phases"] if p["segment"] > 0]
+    if any(p["path"].startswith("search") for p in lost):
+        assert run.energy.status == "partial" and run.energy.reason
