@@ -54,9 +54,7 @@ class RunDir:
         return self.trace(meter, 1 + (int(taken[-1].stem.rsplit("-", 1)[1]) if taken else -1))
 
     def next_record(self) -> Path:
-        """``record.json``, or ``record-2.json`` and so on beside one that is sealed."""
-        if not self.record.exists():
-            return self.record
+        """``record-2.json`` and so on: beside ``record.json``, which is written by the run's own end alone."""
         number = 2
         while (self.path / f"record-{number}.json").exists():
             number += 1

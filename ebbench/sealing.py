@@ -6,15 +6,17 @@ that the same version makes the same record again (``ebbench integrate RUN``).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.amplify import AmplifiedDraw, MeasuredBlock, estimate
 from ebbench.energy.phases import read_events
 from ebbench.energy.trace import compact
+from ebbench.errors import ConfigError, UserError
 from ebbench.overhead import mask_distance_overhead
 from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
 from ebbench.rundir import LOCK, RunDir, read_json, write_json
@@ -63,8 +65,35 @@ def seal(rundir: RunDir) -> RunRecord:
     for path in rundir.traces():
         compact(path)
     record = record_of(rundir)
-    write_json(rundir.next_record(), record.to_json())
+    write_json(rundir.record, record.to_json())
     return record
+
+
+def integrate_again(rundir: RunDir, max_gap_s: Optional[float] = None) -> Tuple[RunRecord, Path]:
+    """A new record from the same raw files, and where it is: beside the sealed one, or beside none where a run can be resumed.
+
+    A measurement that ended without its record (its process was killed, the disk was full) is sealed. Raises UserError where
+    another process is writing the folder.
+    """
+    if max_gap_s is not None and not max_gap_s > 0:
+        raise ConfigError(f"max_gap_s = {max_gap_s:g} is not above 0")
+    can_be_resumed = bool(read_json(rundir.manifest).get("recipe"))
+    with contextlib.closing(rundir.lock()):
+        if not rundir.is_sealed and not can_be_resumed and max_gap_s is None:
+            return seal(rundir), rundir.record
+        path, record = rundir.next_record(), record_of(rundir, max_gap_s=max_gap_s)
+        write_json(path, record.to_json())
+    return record, path
+
+
+def load_record(rundir: RunDir) -> RunRecord:
+    """The sealed record of a run folder, as objects."""
+    if rundir.manifest.exists() and not rundir.is_sealed:
+        raise UserError(
+            f"{rundir.path} holds a run that did not end: go on with `ebbench run ... --resume`, "
+            f"or see what there is with `ebbench integrate {rundir.path}`"
+        )
+    return RunRecord.from_json(read_json(rundir.record))
 
 
 def _last_mark(events: List[Event], name: str) -> Optional[Dict[str, Any]]:

@@ -56,7 +56,7 @@ def check(runs: Tuple[Path, ...], as_json: bool) -> int:
     from ebbench.cli.display import print_checks
     from ebbench.records import FAIL
     from ebbench.rundir import RunDir
-    from ebbench.session import load_record
+    from ebbench.sealing import load_record
 
     records = [load_record(RunDir(run)) for run in runs]
     if as_json:
@@ -113,13 +113,10 @@ def integrate(
 
 def _integrate_run(run: Path, max_gap_s: Optional[float], as_json: bool) -> None:
     from ebbench.cli.display import print_measurement
-    from ebbench.rundir import RunDir, write_json
-    from ebbench.sealing import record_of
+    from ebbench.rundir import RunDir
+    from ebbench.sealing import integrate_again
 
-    rundir = RunDir(run)
-    record = record_of(rundir, max_gap_s=max_gap_s)
-    path = rundir.next_record()
-    write_json(path, record.to_json())
+    record, path = integrate_again(RunDir(run), max_gap_s)
     if as_json:
         click.echo(json.dumps(record.to_json(), allow_nan=False))
     else:
