@@ -11,6 +11,8 @@ from ebbench.records import FAIL, NOT_CHECKED, PASS, TRAINING_PHASES, WARN, Chec
 
 #: a phase counts in the sample check when it holds this part of the total energy or more
 SHARE_THAT_COUNTS = 0.01
+#: a layer that keeps less than this part of its channels is a bottleneck that retraining seldom mends
+NARROWEST = 0.02
 #: MLPerf Power asks for 60 samples of a measurement; fewer than 10 leave the energy to its neighbours
 ENOUGH_READINGS, TOO_FEW_READINGS = 60, 10
 
@@ -38,7 +40,7 @@ def check_run(
         *_bench_facts(facts),
     ]
     if ticket is not None:
-        checks.append(_ticket(ticket))
+        checks += [_ticket(ticket), _narrowest_layer(ticket)]
     if overhead is not None:
         checks.append(_overhead(overhead))
     return checks
@@ -166,6 +168,23 @@ def _ticket(ticket: Mapping[str, Any]) -> Check:
     found = bool(ticket.get("found"))
     advice = "" if found else "the mask never settled and the ticket was drawn at the last epoch; give more --epochs"
     return Check("ticket found", PASS if found else WARN, float(found), 1.0, advice)
+
+
+def _narrowest_layer(ticket: Mapping[str, Any]) -> Check:
+    """The smallest share of its channels that a layer kept: what passes through the network passes through there."""
+    shares = [
+        kept / channels for kept, channels in zip(ticket.get("layer_kept") or [], ticket.get("layer_channels") or [])
+    ]
+    if not shares:
+        return Check("narrowest layer", NOT_CHECKED, None, NARROWEST, "the ticket does not say what its layers kept")
+    narrowest = min(shares)
+    where = shares.index(narrowest)
+    advice = (
+        f"layer {where + 1} keeps {ticket['layer_kept'][where]} of {ticket['layer_channels'][where]} channels and cuts the "
+        "network almost through; search longer (--epochs, --train-images) or prune less (--prune-ratio)"
+    )
+    passed = narrowest >= NARROWEST
+    return Check("narrowest layer", PASS if passed else WARN, narrowest, NARROWEST, "" if passed else advice)
 
 
 def _overhead(overhead: Mapping[str, Any]) -> Check:

@@ -192,6 +192,7 @@ class _Finder:
             "channels": len(mask),
             "prune_ratio": self.recipe.prune_ratio,
             "layer_kept": [int(layer.sum()) for layer in split(mask, self.check.layer_sizes)],
+            "layer_channels": list(self.check.layer_sizes),
         }
 
     def _keep_weights(self) -> None:

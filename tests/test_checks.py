@@ -11,7 +11,9 @@ from ebbench.records import FAIL, NOT_CHECKED, PASS, WARN, EnergyAccount, PhaseE
 
 
 def phase(energy_j, duration_s, readings, count=1):
-    return PhaseEnergy(energy_j, 0.01 * energy_j, energy_j, duration_s, duration_s, count, "simulated", "ok", None, readings)
+    return PhaseEnergy(
+        energy_j, 0.01 * energy_j, energy_j, duration_s, duration_s, count, "simulated", "ok", None, readings
+    )
 
 
 @pytest.fixture
@@ -30,7 +32,11 @@ def healthy():
         duration_s=100.0,
         covered_s=100.0,
         down_s=0.0,
-        by_phase={"search": phase(600.0, 60.0, 6000), "retrain": phase(400.0, 40.0, 4000), "prune": phase(0.1, 0.01, 1)},
+        by_phase={
+            "search": phase(600.0, 60.0, 6000),
+            "retrain": phase(400.0, 40.0, 4000),
+            "prune": phase(0.1, 0.01, 1),
+        },
         phases=[idle, dict(idle)],
         rails={},
         components_j={},
@@ -110,9 +116,22 @@ def test_a_ticket_that_never_settled_is_a_warning(healthy):
     assert verdicts(healthy, ticket={"found": True})["ticket found"] == PASS
 
 
+def test_a_layer_that_is_cut_almost_through_is_a_warning_that_names_it(healthy):
+    ticket = {"found": True, "layer_kept": [25, 299, 1], "layer_channels": [64, 512, 512]}
+    (check,) = [c for c in check_run(healthy, ticket=ticket) if c.name == "narrowest layer"]
+    assert check.verdict == WARN
+    assert "layer 3 keeps 1 of 512" in check.advice
+    assert verdicts(healthy, ticket={**ticket, "layer_kept": [25, 299, 11]})["narrowest layer"] == PASS
+    assert verdicts(healthy, ticket={"found": True})["narrowest layer"] == NOT_CHECKED
+
+
 def test_what_the_bench_logged_is_judged_and_what_it_did_not_log_is_not(healthy):
     found = verdicts(healthy, facts={"throttled_s": 3.0, "power_mode_changed": False})
-    assert (found["thermal throttling"], found["power mode unchanged"], found["clocks unchanged"]) == (FAIL, PASS, NOT_CHECKED)
+    assert (found["thermal throttling"], found["power mode unchanged"], found["clocks unchanged"]) == (
+        FAIL,
+        PASS,
+        NOT_CHECKED,
+    )
 
 
 def test_every_finding_says_what_to_do(healthy):
