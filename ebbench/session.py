@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 import time
 import traceback
 from dataclasses import dataclass
@@ -21,16 +20,16 @@ from ebbench.energy import amplify
 from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
 from ebbench.environment import describe, hottest_c
-from ebbench.errors import ConfigError, DeviceError, DiskError, EbbenchError, ResultError, UserError
+from ebbench.errors import ConfigError, DeviceError, EbbenchError, ResultError, UserError
 from ebbench.protocols import Board, MeterRequest, Outcome
 from ebbench.records import RunRecord
+from ebbench.room import Room
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing import seal
 from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
 from ebbench.training.warmup import warm_up
 
 COOLDOWN_PATIENCE_S, COOLDOWN_LOOK_S = 1800.0, 5.0
-FREE_BYTES_NEEDED = 200 << 20  # trace of a day at 100 Hz and two checkpoints of VGG16, with room
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def conduct(
     setup = find_setup(bench, may_simulate)
     rundir.create()
     with contextlib.closing(rundir.lock()):
-        _check_free_space(rundir.path)
+        Room(rundir).check_before()
         _write_manifest(rundir, recipe, bench, setup)
         if not _has_stopped(rundir):
             recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
@@ -100,14 +99,6 @@ def _meters(rundir: RunDir, setup: Setup, bench: Bench) -> List[Tuple[str, str, 
     """The meters as the recording wants them; each is told where the phases are logged."""
     phases = str(rundir.phases.resolve())
     return [(name, factory, dataclasses.replace(r, phases=phases), bench.rate_hz) for name, factory, r in setup.meters]
-
-
-def _check_free_space(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES_NEEDED:
-        raise DiskError(
-            f"{folder}: {free >> 20} MiB free, {FREE_BYTES_NEEDED >> 20} MiB needed; make room or choose another folder with --out"
-        )
 
 
 def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup) -> None:
