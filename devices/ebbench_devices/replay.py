@@ -219,6 +219,8 @@ class CsvRecording(Recording):
                 rows = [row for row in csv.reader(handle) if row]
         except FileNotFoundError as error:
             raise InputError(f"{self.path} is not there; name a recording with replay:FILE") from error
+        except IsADirectoryError as error:
+            raise InputError(f"{self.path} is a folder; name the trace in it, such as trace-sim-000.arrows") from error
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{self.path} cannot be read as CSV: {error}") from error
         if len(rows) < 2:

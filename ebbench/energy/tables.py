@@ -119,7 +119,7 @@ class Table:
             header = _header(path)
         if time_column == "time_s" and time_unit == "s" and "time_s" not in header and "time_ns" in header:
             time_column, time_unit = "time_ns", "ns"  # a trace of our own
-        _place(path, header, time_column)
+        _place(path, header, time_column, "; say which one is the time with --time-column")
         meant = {name: _meaning(path, name, *target) for name, target in columns.items()}
         if not columns:
             scales = _own_scales(path)
@@ -268,12 +268,15 @@ def _own_scales(path: Path) -> Dict[str, float]:
     return {f.name: float((f.metadata or {}).get(b"scale", b"1")) for f in schema if f.name not in ("time_ns", "seq")}
 
 
-def _place(path: Path, header: Sequence[str], name: str) -> int:
+def _place(path: Path, header: Sequence[str], name: str, remedy: str = "") -> int:
+    """Which column is called `name`; `remedy` says what else can be done where none is."""
     if header.count(name) == 1:
         return header.index(name)
     if name in header:
         raise InputError(f"{path} has the column {name!r} {header.count(name)} times; rename one")
-    raise InputError(f"{path} has no column {name!r}; {nearest(name, header)}")
+    if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
+        raise InputError(f"{path} separates its columns by {marks[0]!r}; write it with commas, and with decimal points")
+    raise InputError(f"{path} has no column {name!r}; {nearest(name, header)}{remedy}")
 
 
 def _meaning(path: Path, name: str, rail: str, unit: str) -> Tuple[str, float]:

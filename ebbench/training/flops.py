@@ -99,7 +99,9 @@ def document(
     costs = {DENSE: _StepCost.counted(dense, convention)}
     plan = schedule(epochs, ticket)
     if any(which == PRUNED for _, _, which in plan):
-        costs[PRUNED] = _pruned_cost(network, prune_ratio, widths, pruned_forward, convention, assumptions)
+        costs[PRUNED] = _pruned_cost(
+            network, costs[DENSE], prune_ratio, widths, pruned_forward, convention, assumptions
+        )
     phases = [_phase(name, length, size.train, costs[which]) for name, length, which in plan]
     return {
         "model": model,
@@ -164,6 +166,7 @@ def _evaluation(plan: Sequence[Tuple[str, int, str]], costs: Mapping[str, _StepC
 
 def _pruned_cost(
     network: nn.Module,
+    dense: _StepCost,
     prune_ratio: Optional[float],
     widths: Union[str, Sequence[int], None],
     pruned_forward: Optional[float],
@@ -175,8 +178,10 @@ def _pruned_cost(
             raise ConfigError(
                 "--widths and --pruned-forward both say how large the pruned network is; give one of them"
             )
-        if not pruned_forward > 0:
-            raise ConfigError(f"--pruned-forward {pruned_forward}: GFLOPs above 0 are needed")
+        if not 0 < pruned_forward * 1e9 <= dense.forward:
+            raise ConfigError(
+                f"--pruned-forward {pruned_forward}: GFLOPs above 0 are needed, and at most the dense {dense.forward / 1e9:.4g}"
+            )
         if convention == EXACT:
             assumptions.append("the pruned network's layers are not known: its step is counted as 3 x forward")
         forward = round(pruned_forward * 1e9)

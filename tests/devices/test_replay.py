@@ -130,6 +130,11 @@ def test_a_broken_arrow_file_and_a_missing_one_say_so(tmp_path):
             replay(tmp_path / name)
 
 
+def test_a_run_folder_says_to_name_the_trace_in_it(tmp_path):
+    with pytest.raises(InputError, match="is a folder; name the trace in it"):
+        replay(tmp_path)
+
+
 def test_wrong_options_name_the_nearest(csv_file):
     for options, message in (({"lop": "1"}, "'loop'"), ({"scope": "wal"}, "'wall'"), ({"total": "VDD_IM"}, "'VDD_IN'")):
         with pytest.raises(ConfigError, match=message):

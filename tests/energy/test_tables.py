@@ -211,6 +211,16 @@ def test_a_binary_table_cut_in_the_middle_is_refused(tmp_path, files, kind):
         integrate_tables(path, phases)
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("which", ["trace", "phases"])
+def test_a_table_with_other_separators_says_so(files, mark, which):
+    trace, phases = files(text())
+    table = trace if which == "trace" else phases
+    table.write_text(table.read_text().replace(",", mark))
+    with pytest.raises(InputError, match=r"separates its columns by .*; write it with commas"):
+        integrate_tables(trace, phases)
+
+
 def test_a_text_column_is_refused(tmp_path, files):
     _, phases = files(text())
     pa.parquet.write_table(pa.table({"time_s": [0.0, 1.0], "X_w": ["a", "b"]}), tmp_path / "T.parquet")
@@ -224,7 +234,7 @@ def test_a_text_column_is_refused(tmp_path, files):
         ({"columns": {"VDD_IN_w": ("X", "parsec")}}, "unit 'parsec' is neither power"),
         ({"columns": {"time_s": ("X", "W"), "VDD_IN_w": ("X", "W")}}, "two columns are given as X_w"),
         ({"columns": {"VDD_w": ("X", "W")}}, "has no column 'VDD_w'; did you mean 'VDD_IN_w'"),
-        ({"time_column": "time"}, "has no column 'time'; did you mean 'time_s'"),
+        ({"time_column": "time"}, "has no column 'time'; did you mean 'time_s'.* with --time-column"),
         ({"time_unit": "h"}, "time unit 'h'"),
         ({"max_gap_s": float("nan")}, "max-gap = nan"),
         ({"gain_ratio": -1.0}, "gain = -1.0"),

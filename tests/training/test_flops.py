@@ -108,6 +108,7 @@ def test_images_of_an_archive_are_counted(tmp_path):
         ({"ticket_epoch": 0}, r"outside 1\.\.160"),
         ({"epochs": 0}, "below 1"),
         ({"pruned_forward": -1.0}, "above 0"),
+        ({"pruned_forward": 10.2}, r"at most the dense 0\.01018"),
         ({"pruned_forward": 0.3, "widths": "uniform"}, "give one of them"),
     ],
 )
