@@ -5,9 +5,10 @@ A check whose input is missing says NOT CHECKED, never PASS.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Iterable, List, Mapping, Optional
 
-from ebbench.records import FAIL, NOT_CHECKED, PASS, TRAINING_PHASES, WARN, Check, EnergyAccount
+from ebbench.records import FAIL, NOT_CHECKED, OTHER_PHASES, PASS, WARN, Check, EnergyAccount, worst
 
 #: a phase counts in the sample check when it holds this part of the total energy or more
 SHARE_THAT_COUNTS = 0.01
@@ -55,9 +56,10 @@ def _graded(name: str, value: Optional[float], warn: float, fail: float, advice:
 
 
 def _coverage(energy: EnergyAccount) -> Check:
-    uncovered = None if energy.duration_s <= 0 else max(0.0, 1 - energy.covered_s / energy.duration_s)
+    if energy.duration_s <= 0:
+        return Check("coverage", WARN, None, 0.001, "there is no total: no phase was opened that counts as training")
     return _graded(
-        "coverage", uncovered, 0.001, 0.01,
+        "coverage", max(0.0, 1 - energy.covered_s / energy.duration_s), 0.001, 0.01,
         "part of the training time has no readings and its energy is missing from the total; see the gaps, then run again",
     )  # fmt: skip
 
@@ -81,21 +83,27 @@ def _trace_damage(energy: EnergyAccount) -> Check:
 
 
 def _readings(energy: EnergyAccount) -> Check:
-    total_j = energy.total_j or 0.0
+    """Readings per instance of the phases that count; one that happens once and is short has its interval and never fails."""
+    total_j, rate_hz = energy.total_j or 0.0, energy.trace.get("rate_hz") or math.inf
     counted = [
-        phase.readings / phase.count
+        (phase.readings / phase.count, phase.count == 1 and phase.duration_s * rate_hz < TOO_FEW_READINGS)
         for path, phase in energy.by_phase.items()
-        if "/" not in path and path in TRAINING_PHASES and phase.count
+        if "/" not in path and path not in OTHER_PHASES and phase.count
         and total_j > 0 and (phase.energy_j or 0.0) >= SHARE_THAT_COUNTS * total_j
     ]  # fmt: skip
     if not counted:
         return Check(
             "readings per phase", NOT_CHECKED, None, ENOUGH_READINGS, "no phase holds 1 % of the energy or more"
         )
-    fewest = min(counted)
-    verdict = PASS if fewest >= ENOUGH_READINGS else WARN if fewest >= TOO_FEW_READINGS else FAIL
+    verdict = worst([_enough(*each) for each in counted])
     advice = "" if verdict == PASS else "run longer phases, or sample faster with --rate or a faster meter"
-    return Check("readings per phase", verdict, fewest, ENOUGH_READINGS, advice)
+    return Check("readings per phase", verdict, min(counted)[0], ENOUGH_READINGS, advice)
+
+
+def _enough(readings: float, is_short: bool) -> str:
+    if readings >= ENOUGH_READINGS:
+        return PASS
+    return WARN if readings >= TOO_FEW_READINGS or is_short else FAIL
 
 
 def _missed(energy: EnergyAccount) -> Check:

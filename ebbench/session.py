@@ -25,7 +25,7 @@ from ebbench.protocols import Board, MeterRequest, Outcome
 from ebbench.records import RunRecord
 from ebbench.room import Room
 from ebbench.rundir import RunDir, read_json, write_json
-from ebbench.sealing import seal
+from ebbench.sealing import load_record, seal
 from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
 from ebbench.training.warmup import warm_up
 
@@ -74,11 +74,6 @@ def conduct(
             recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
             _record(recording, rundir, recipe, bench, setup, pipeline, display)
         return seal(rundir)
-
-
-def load_record(rundir: RunDir) -> RunRecord:
-    """The sealed record of a run folder, as objects."""
-    return RunRecord.from_json(read_json(rundir.record))
 
 
 def find_setup(bench: Bench, may_simulate: bool) -> Setup:
@@ -146,6 +141,8 @@ def _record(
     found = read_checkpoint(rundir.checkpoint)
     status, reason = "aborted", None
     recording.open(restored=found[1]["taken"] if found else None)
+    for line in recording.slow_meters:
+        display.say(line)
     try:
         _describe_meters(rundir, recording)
         context = SessionContext(
@@ -239,5 +236,7 @@ def _amplify(context: SessionContext, outcome: Outcome, seconds: float) -> None:
 
 
 def _log(rundir: RunDir, text: str) -> None:
-    with contextlib.suppress(OSError), open(rundir.log, "a") as handle:  # a full disk must not hide the first error
+    with contextlib.suppress(OSError), open(
+        rundir.log, "a", encoding="utf-8"
+    ) as handle:  # a full disk must not hide the first error
         handle.write(text.rstrip() + "\n")

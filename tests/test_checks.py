@@ -105,6 +105,27 @@ def test_a_phase_below_one_percent_of_the_energy_may_have_few_readings(healthy):
     assert verdicts(thin)["readings per phase"] == FAIL
 
 
+def test_a_phase_with_a_name_of_the_users_own_counts_too(healthy):
+    """``command`` of `measure`, or any name in an EnergyMonitor: what is in the total is checked."""
+    own = {**healthy.by_phase, "my own": phase(400.0, 40.0, 30)}
+    assert verdicts(dataclasses.replace(healthy, by_phase=own))["readings per phase"] == WARN
+
+
+@pytest.mark.parametrize("duration_s, count, verdict", [(0.04, 1, WARN), (0.04, 2, FAIL), (40.0, 1, FAIL)])
+def test_what_happens_once_and_is_short_never_fails(healthy, duration_s, count, verdict):
+    short = dataclasses.replace(
+        with_trace(healthy, rate_hz=100.0), by_phase={"train": phase(1000.0, duration_s, 4, count)}
+    )
+    assert verdicts(short)["readings per phase"] == verdict
+
+
+def test_a_run_without_a_phase_that_counts_does_not_pass(healthy):
+    empty = dataclasses.replace(healthy, total_j=None, uncertainty_j=None, duration_s=0.0, covered_s=0.0, by_phase={})
+    (coverage,) = [c for c in check_run(empty) if c.name == "coverage"]
+    assert (coverage.verdict, coverage.value) == (WARN, None)
+    assert "no phase was opened" in coverage.advice
+
+
 def test_idle_drift_needs_two_idle_phases_and_compares_their_powers(healthy):
     warm = [healthy.phases[0], {**healthy.phases[1], "energy_j": 22.0}]
     assert verdicts(dataclasses.replace(healthy, phases=warm))["idle power drift"] == WARN

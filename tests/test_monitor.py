@@ -191,6 +191,14 @@ def wait_for(condition, patience_s=20.0):
         time.sleep(0.02)
 
 
+def test_without_a_phase_there_is_no_total_and_the_record_says_why(tmp_path):
+    with monitor(tmp_path / "run") as found:
+        pass
+    assert found.record.energy.total_j is None
+    assert found.record.energy.reason == "no phase was opened that counts as training"
+    assert found.record.verdict == "WARN"
+
+
 def test_nothing_can_be_said_outside_the_block(tmp_path):
     found = monitor(tmp_path / "run")
     with pytest.raises(UserError, match="inside"), found.phase("early"):

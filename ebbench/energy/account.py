@@ -190,7 +190,7 @@ def _sum_j(measured: Measured, at: Ints) -> Optional[float]:
 def _status(measured: Measured, at: Ints) -> Tuple[str, Optional[str]]:
     """ok, partial or missing over the intervals `at` together, and the reasons."""
     if at.size == 0:
-        return MISSING, "there is no such phase"
+        return MISSING, "no phase was opened that counts as training"
     statuses = {measured.statuses[i] for i in at} if at.size < 100 else set(np.array(measured.statuses)[at])
     reasons = together(measured.reasons[i] for i in at)
     return (OK if statuses == {OK} else MISSING if statuses == {MISSING} else PARTIAL), reasons

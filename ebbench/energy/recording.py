@@ -59,6 +59,16 @@ class Recording:
         return self._log
 
     @property
+    def slow_meters(self) -> List[str]:
+        """A line for each meter that cannot be read as often as was asked."""
+        said = [(*s.wanted[::3], s.sampler.ready["rate_hz"]) for s in self._seats if s.sampler.ready is not None]
+        return [
+            f"{name} is read {rate_hz:.4g} times a second, not {asked_hz:g} times: one reading takes too long for that"
+            for name, asked_hz, rate_hz in said
+            if asked_hz is not None and rate_hz < 0.99 * asked_hz
+        ]
+
+    @property
     def restarts(self) -> int:
         """How often a sampler died and was started again."""
         return sum(len(seat.restarts_ns) for seat in self._seats)

@@ -12,7 +12,7 @@ LOOK_EVERY_S = 0.5
 
 
 class Watch(threading.Thread):
-    """Has samplers that died started again, from `start` to `end`; what cannot be mended is said once, on the log ``ebbench``.
+    """Has samplers that died started again, from `start` to `end`; what it finds is said once, on the log ``ebbench``.
 
     It never stops the code that is measured: what has no readings is missing in the record, with its reason.
     """
@@ -24,13 +24,15 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """The thread's work."""
-        said = ""
+        log, said = logging.getLogger("ebbench"), ""
+        for line in self._recording.slow_meters:
+            log.warning("ebbench: %s", line)
         while not self._ended.wait(LOOK_EVERY_S):
             try:
                 self._recording.check()
             except DeviceError as error:
                 if str(error) != said:
-                    logging.getLogger("ebbench").warning("ebbench: %s", error)
+                    log.warning("ebbench: %s", error)
                 said = str(error)
 
     def end(self) -> None:

@@ -50,6 +50,13 @@ def edges(rundir):
     return [e["t_ns"] for e in read_events(rundir.phases) if e["event"] in ("start", "begin", "end", "stop")]
 
 
+def test_a_rate_that_a_meter_cannot_reach_is_said(rundir):
+    recording = record(rundir, wanted("a", rate_hz=1e7), wanted("b", rate_hz=10.0), wanted("c"))
+    recording.stop("success")
+    (line,) = recording.slow_meters
+    assert line.startswith("a is read ") and "not 1e+07 times" in line
+
+
 def test_every_trace_has_a_reading_before_the_first_edge_and_after_the_last(rundir):
     recording = record(rundir, wanted("a"), wanted("b", "Ramp"), wanted("slow", rate_hz=0.5))
     with recording.phases.phase("train"):
