@@ -91,7 +91,8 @@ class MeterInfo:
 class MeterRequest:
     """All that a meter is told: its address and options, the board's facts, the accelerator, and the run's phase log.
 
-    `phases` is the path of ``phases.jsonl``: only the simulated meter reads it, to know what is running.
+    `phases` is the path of ``phases.jsonl``: only the simulated meter reads it, to know what is running. `rate_hz` is what the
+    user asked for, None where that was left to the meter: for one whose other end must be told when it is opened.
     """
 
     address: Optional[str] = None
@@ -99,6 +100,7 @@ class MeterRequest:
     board: Optional[Mapping[str, Any]] = None
     device_uuid: Optional[str] = None
     phases: Optional[str] = None
+    rate_hz: Optional[float] = None
 
     def to_json(self) -> Dict[str, Any]:
         """As JSON values; the sampler's process gets it this way."""
@@ -165,10 +167,14 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Block:
-    """Readings that a meter took by itself. `time_ns` int64 [n], CLOCK_MONOTONIC; `values` float64 [n, columns], NaN = not read."""
+    """Readings that a meter took by itself. `time_ns` int64 [n], CLOCK_MONOTONIC; `values` float64 [n, columns], NaN = not read.
+
+    `notes` say when (ns) and why a part of them was not read.
+    """
 
     time_ns: np.ndarray
     values: np.ndarray
+    notes: Tuple[Tuple[int, str], ...] = ()
 
 
 class StreamedMeter(Protocol):

@@ -76,7 +76,7 @@ class Sampler:
             "parent": os.getpid(),
             "sys_path": _search_path(),
             "factory": factory,
-            "request": request.to_json(),
+            "request": {**request.to_json(), "rate_hz": rate_hz},
             "trace": str(Path(trace).absolute()),
             "rate_hz": rate_hz,
             "metadata": dict(metadata or {}),

@@ -185,7 +185,7 @@ class Sampling:
         values = self._source.attempt(time_ns, self._values)
         read_ns = monotonic_ns() - time_ns
         if values is None:
-            self._note(time_ns)
+            self._note_failure(time_ns)
             values = stored_row([None] * len(self._source.info.columns))
         self.writer.append(time_ns, read_ns, self._seq + self._missed, values, self._source.offsets_ns)
         self._seq += 1
@@ -203,17 +203,23 @@ class Sampling:
         start_ns = monotonic_ns()
         block: Optional[Block] = self._source.attempt(start_ns, lambda meter: meter.drain(self.rate_hz))
         if block is None:
-            self._note(start_ns)
+            self._note_failure(start_ns)
             return
+        for t_ns, reason in block.notes:
+            self._note(t_ns, reason)
         count = len(block.time_ns)
         seq = np.arange(self._seq, self._seq + count, dtype=np.int64)
         self.writer.extend(block.time_ns, np.zeros(count, np.int64), seq, block.values)
         self._last_ns = int(block.time_ns[-1]) if count else self._last_ns
         self._seq += count
 
-    def _note(self, t_ns: int) -> None:
-        """Keep why nothing was read, the same reason at most once per second."""
-        self._reason = reason = self._source.reason or "the meter is being opened again"
+    def _note_failure(self, t_ns: int) -> None:
+        """Keep why nothing was read."""
+        self._note(t_ns, self._source.reason or "the meter is being opened again")
+
+    def _note(self, t_ns: int, reason: str) -> None:
+        """Keep a reason, the same one at most once per second."""
+        self._reason = reason
         if t_ns >= self._noted.get(reason, t_ns):
             self.writer.note(t_ns, reason)
             self._noted = {r: t for r, t in self._noted.items() if t > t_ns}

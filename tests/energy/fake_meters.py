@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -148,6 +149,22 @@ class Ramp:
 
     def close(self):
         pass
+
+
+class Partial(Ramp):
+    """Lacks every reading, says so, and shows the rate that it was asked for in its identity."""
+
+    def __init__(self, request):
+        super().__init__(request)
+        self.request = request
+
+    def open(self):
+        return dataclasses.replace(super().open(), identity={"asked": self.request.rate_hz})
+
+    def drain(self, rate_hz):
+        block = super().drain(rate_hz)
+        notes = tuple((int(t), "the rail did not answer") for t in block.time_ns)
+        return Block(block.time_ns, block.values * np.nan, notes)
 
 
 class Files:

@@ -384,3 +384,19 @@ def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(tmp_pa
     reader = TraceReader(tmp_path / "t.arrows")
     assert sum(c.seq.size for c in reader) == int(done.stdout)
     assert reader.damage is None
+
+
+def test_a_streamed_meter_says_why_a_part_of_its_readings_is_missing(start):
+    sampler = start("Partial", 20.0)
+    eventually(lambda: (sampler.live() or {}).get("reason") == "the rail did not answer")
+    assert sampler.stop()["failures"] == 0
+    chunk = read_whole(sampler.trace)
+    notes = [note for each in TraceReader(sampler.trace) for note in each.notes]
+    assert np.isnan(chunk.values["VDD_IN_w"]).all()
+    assert notes[0] == {"t_ns": chunk.time_ns[0], "reason": "the rail did not answer"}
+    assert len(notes) <= 1 + (chunk.time_ns[-1] - chunk.time_ns[0]) / 1e9
+
+
+@pytest.mark.parametrize("rate_hz", [None, 20.0])
+def test_a_meter_is_told_the_rate_that_was_asked_for(start, rate_hz):
+    assert start("Partial", rate_hz).info.identity == {"asked": rate_hz}
