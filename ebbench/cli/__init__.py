@@ -85,6 +85,8 @@ def _run(arguments: Optional[Sequence[str]]) -> int:
         _say(str(error))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        for number in (signal.SIGINT, signal.SIGTERM):  # we are leaving already
+            signal.signal(number, signal.SIG_IGN)
         _say("interrupted; what was measured is kept, and `ebbench run ... --resume` goes on with a run")
         return EXIT_INTERRUPTED
     except SystemExit:  # click and rich leave like this when nobody reads on, as in `ebbench boards | head -1`

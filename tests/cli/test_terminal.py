@@ -82,6 +82,25 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "ebbench: interrupted\n")
 
 
+@pytest.mark.parametrize("again", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_again_while_it_leaves_changes_nothing(again):
+    code = f"""
+import atexit, os, signal, sys
+atexit.register(lambda: os.kill(os.getpid(), signal.{again}))
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == "ebbench.plugins":
+        raise KeyboardInterrupt
+from ebbench.__main__ import main
+sys.addaudithook(interrupt)
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "boards"], env=surroundings(), capture_output=True, text=True)
+    assert done.returncode == 130
+    assert [line for line in done.stderr.splitlines() if line] == [
+        line for line in done.stderr.splitlines() if "interrupted;" in line
+    ]
+
+
 @pytest.mark.realtime
 def test_sigterm_at_any_command_leaves_with_130():
     process = subprocess.Popen(
