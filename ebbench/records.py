@@ -112,7 +112,6 @@ class RunRecord:
         assert isinstance(document, dict)
         return document
 
-
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RunRecord:
         """From what `to_json` gave."""

@@ -18,7 +18,11 @@ from ebbench.errors import DiskError, UserError
 
 def test_arrays_and_state_come_back_bit_for_bit(tmp_path):
     rng = np.random.default_rng(0)
-    arrays = {"layer.0/weight": rng.normal(size=(3, 4)).astype(np.float32), "mask": rng.random(9) > 0.5, "step": np.int64(7)}
+    arrays = {
+        "layer.0/weight": rng.normal(size=(3, 4)).astype(np.float32),
+        "mask": rng.random(9) > 0.5,
+        "step": np.int64(7),
+    }
     state = {"epoch": 3, "best": 0.125, "phase": "search", "nested": {"a": [1, 2.5, None]}}
     write_checkpoint(tmp_path / "deep" / "state.npz", arrays, state)
     found, found_state = read_checkpoint(tmp_path / "deep" / "state.npz")
@@ -78,7 +82,9 @@ while True:
 def test_killed_at_any_moment_the_last_whole_checkpoint_is_there(tmp_path):
     path = tmp_path / "state.npz"
     for after in (1, 3, 7):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=_environment())
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=_environment()
+        )
         reached = [int(process.stdout.readline()) for _ in range(after)][-1]
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
