@@ -132,6 +132,12 @@ def test_idle_drift_needs_two_idle_phases_and_compares_their_powers(healthy):
     assert verdicts(dataclasses.replace(healthy, phases=warm[:1]))["idle power drift"] == NOT_CHECKED
 
 
+def test_a_measurement_too_short_to_be_resolved_is_wide_and_never_fails(healthy):
+    short = dataclasses.replace(phase(0.05, 0.006, 1), unresolved=True)
+    account = dataclasses.replace(healthy, total_j=0.05, uncertainty_j=0.06, by_phase={"command": short})
+    assert verdicts(account)["uncertainty of the total"] == WARN
+
+
 def test_a_ticket_that_never_settled_is_a_warning(healthy):
     assert verdicts(healthy, ticket={"found": False})["ticket found"] == WARN
     assert verdicts(healthy, ticket={"found": True})["ticket found"] == PASS

@@ -29,7 +29,8 @@ def meters(context: click.Context, as_json: bool) -> None:
         return
     rows = [[m["name"], "yes" if m["available"] else "no", m["scope"], m["reason"]] for m in found["meters"]]
     print_table(["meter", "here", "scope", "why"], rows)
-    click.echo(f"auto takes: {found['auto'] or 'nothing (no meter here; `ebbench doctor` says what to do)'}")
+    takes = {None: "nothing (no meter here; `ebbench doctor` says what to do)", "sim": "sim, in the quickstart only"}
+    click.echo(f"auto takes: {takes.get(found['auto'], found['auto'])}")
 
 
 @meters.command()

@@ -141,7 +141,8 @@ def _columns(texts: Tuple[str, ...]) -> Dict[str, Tuple[str, str]]:
 @click.argument("run", type=_PATH)
 @click.option("--format", "kind", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option("--out", type=_PATH, help="Folder to write to (default: RUN/export).")
-def export(run: Path, kind: str, out: Optional[Path]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The files written, as one JSON document on stdout.")
+def export(run: Path, kind: str, out: Optional[Path], as_json: bool) -> None:
     """Write a run's traces and phases as CSV or Parquet. `ebbench integrate --trace --phases` reads them.
 
     \b
@@ -150,5 +151,5 @@ def export(run: Path, kind: str, out: Optional[Path]) -> None:
     from ebbench.energy.export import export_run
     from ebbench.rundir import RunDir
 
-    for path in export_run(RunDir(run), out or run / "export", kind):
-        click.echo(str(path))
+    written = [str(path) for path in export_run(RunDir(run), out or run / "export", kind)]
+    click.echo(json.dumps({"files": written}) if as_json else "\n".join(written))

@@ -282,7 +282,7 @@ def _place(path: Path, header: Sequence[str], name: str, remedy: str = "") -> in
 def _meaning(path: Path, name: str, rail: str, unit: str) -> Tuple[str, float]:
     """What a column is called in the chunks, by its unit, and its factor to SI."""
     factor, suffix = TO_SI.get(unit.lower()), _SUFFIX.get(unit.lower()[-1:])
-    if factor is None or suffix is None:
+    if unit[:1] == "M" or factor is None or suffix is None:  # mega is not milli, whatever the case of the rest
         known = [u for u in TO_SI if u[-1] in _SUFFIX]
         raise InputError(
             f"{path} column {name}: unit {unit!r} is neither power, energy, volts nor amperes; {nearest(unit, known)}"
@@ -371,6 +371,8 @@ def _results(integrals: Integrals) -> List[Dict[str, Any]]:
 def _check_options(
     max_gap_s: Optional[float], gain_ratio: Optional[float], resolution_w: Optional[float], time_unit: str
 ) -> None:
+    if max_gap_s is not None and not max_gap_s > 0:
+        raise InputError(f"max-gap = {max_gap_s} is not above 0: no reading could be joined to the next")
     for name, value in (("max-gap", max_gap_s), ("gain", gain_ratio), ("resolution", resolution_w)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name} = {value} is not a number of 0 or more")

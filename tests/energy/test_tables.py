@@ -232,6 +232,8 @@ def test_a_text_column_is_refused(tmp_path, files):
     "options, message",
     [
         ({"columns": {"VDD_IN_w": ("X", "parsec")}}, "unit 'parsec' is neither power"),
+        ({"columns": {"VDD_IN_w": ("X", "MW")}}, "unit 'MW' is neither power"),
+        ({"max_gap_s": 0.0}, "max-gap = 0.0"),
         ({"columns": {"time_s": ("X", "W"), "VDD_IN_w": ("X", "W")}}, "two columns are given as X_w"),
         ({"columns": {"VDD_w": ("X", "W")}}, "has no column 'VDD_w'; did you mean 'VDD_IN_w'"),
         ({"time_column": "time"}, "has no column 'time'; did you mean 'time_s'.* with --time-column"),
