@@ -1,5 +1,7 @@
 """The command `ebbench`, also as `python -m ebbench`."""
 
+from __future__ import annotations
+
 import sys
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 from ebbench.errors import UserError
 from ebbench.mark import RUN_VARIABLE
@@ -24,35 +24,42 @@ def measure(command: Sequence[str], monitor: EnergyMonitor, stdout: Optional[int
         raise UserError(f"cannot run {command[0]!r}: no such program; check its name, and that it may be executed")
     with monitor:
         environment = {**os.environ, RUN_VARIABLE: str(monitor.rundir.path.resolve())}
-        with monitor.phase("command"), _signals_passed_on() as children:
+        with monitor.phase("command"), _signals_passed_on() as adopt:
             try:
                 process = subprocess.Popen(command, env=environment, stdout=stdout)
             except OSError as error:
                 raise UserError(f"cannot run {command[0]!r}: {error.strerror}") from error
-            children.append(process)
+            adopt(process)
             code = process.wait()
         monitor.mark("command-ended", exit_code=code)
     return 128 - code if code < 0 else code
 
 
 @contextlib.contextmanager
-def _signals_passed_on() -> Iterator[List[Any]]:
-    """Let what would end us end the processes in the list that is given, and not us.
+def _signals_passed_on() -> Iterator[Callable[[Any], None]]:
+    """Let what would end us end the process that is adopted, and not us.
 
-    Ctrl-C reaches them without our help: they share our terminal. What is ignored already (nohup) stays ignored.
+    Ctrl-C reaches it without our help: it shares our terminal. What comes while it is being started is passed on once it
+    is there. What is ignored already (nohup) stays ignored.
     """
     children: List[Any] = []
+    early: List[int] = []
 
     def pass_on(number: int, frame: Any) -> None:
         if not children:
-            raise KeyboardInterrupt
-        if number != signal.SIGINT:
+            early.append(number)
+        elif number != signal.SIGINT:
             children[0].send_signal(number)
+
+    def adopt(process: Any) -> None:
+        children.append(process)
+        for number in early:
+            process.send_signal(number)
 
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
-        yield children
+        yield adopt
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -231,7 +231,8 @@ def _amplify(context: SessionContext, outcome: Outcome, seconds: float) -> None:
                 if block.kind != amplify.DRAW:
                     with context.phase("idle"):
                         time.sleep(max(0.0, end_s - time.monotonic()))
-            context.mark("block", path=f"amplify/block-{number}", kind=block.kind, repeats=block.repeats)
+            path = f"amplify/block-{number}" + ("/draw" if block.kind == amplify.DRAW else "")
+            context.mark("block", path=path, kind=block.kind, repeats=block.repeats)
             context.progress(number + 1, len(blocks))
 
 

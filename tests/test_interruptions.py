@@ -99,7 +99,7 @@ def test_every_phase_contains_the_truth(killed):
         truth_j, covered_s = energy_j(killed, phase["start_ns"], phase["end_ns"])
         assert (phase["status"] == "missing") == (covered_s == 0), phase
         if covered_s > 0.05:
-            assert abs(phase["energy_j"] - truth_j) <= 1.5 * phase["uncertainty_j"], phase
+            assert abs(phase["energy_j"] - truth_j) <= 1.5 * phase["uncertainty_j"] + 1e-9, phase
 
 
 def test_the_time_between_death_and_start_is_down_time(killed):
@@ -120,7 +120,9 @@ def test_the_overhead_is_of_the_blocks_of_the_last_start(killed):
     """Blocks of a start that was killed have other repeats: they are not mixed."""
     amplified = record(killed)["mask_distance_overhead"]["amplified"]
     blocks = [e["values"] for e in segments(killed)[-1] if e["event"] == "mark" and e["name"] == "block"]
-    assert amplified["power_w"] == pytest.approx(6.0, rel=0.05)  # what the simulated board draws during a draw
+    half_width_w = amplified["uncertainty_j"] / amplified["duration_per_draw_s"]
+    assert abs(amplified["power_w"] - 6.0) <= 1.5 * half_width_w  # what the simulated board draws during a draw
+    assert half_width_w < 3.0
     assert blocks
 
 
@@ -169,7 +171,8 @@ def test_a_damaged_trace_of_the_first_start_costs_no_more_than_itself(killed, tm
     path = tmp_path / "run" / "trace-sim-000.arrows"
     content = bytearray(path.read_bytes())
     if damage == "flipped":
-        content[-len(content) // 4] ^= 0x10
+        start = 3 * len(content) // 4  # a stretch, since a single bit may lie in the padding between buffers
+        content[start : start + 64] = bytes(byte ^ 0x10 for byte in content[start : start + 64])
     path.write_bytes({"flipped": content, "cut": content[: len(content) // 2], "emptied": b""}[damage])
     run = record_of(RunDir(tmp_path / "run"))
     whole = record(killed)["energy"]
