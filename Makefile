@@ -28,7 +28,7 @@ check: $(MADE)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 bench: $(MADE)
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Iterator, Optional, Sequence, Tuple, Type, Union
 
-from ebbench import __version__, plugins
+from ebbench import plugins
 from ebbench.config import Bench
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.recording import Recording
 from ebbench.energy.watch import Watch
-from ebbench.environment import describe
+from ebbench.environment import describe, package_version
 from ebbench.errors import DeviceError, DiskError, UserError
 from ebbench.records import RunRecord
 from ebbench.rundir import RunDir, write_json
@@ -81,7 +81,7 @@ class EnergyMonitor:
             (name, factory, dataclasses.replace(r, phases=phases), self.bench.rate_hz) for name, factory, r in meters
         ]
         manifest = {
-            "ebbench": __version__,
+            "ebbench": package_version("ebbench"),
             "run_id": self.rundir.path.name,
             "recipe": None,
             "bench": self.bench.settings(),

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from ebbench import __version__, plugins
+from ebbench import plugins
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import amplify
 from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
-from ebbench.environment import describe, hottest_c
+from ebbench.environment import describe, hottest_c, package_version
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, ResultError, UserError
 from ebbench.protocols import Board, MeterRequest, Outcome
 from ebbench.records import RunRecord
@@ -99,7 +99,7 @@ def _meters(rundir: RunDir, setup: Setup, bench: Bench) -> List[Tuple[str, str, 
 def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup) -> None:
     """Write everything that is needed to interpret the data, before there are any; a resumed run must match its own."""
     manifest: Dict[str, Any] = {
-        "ebbench": __version__,
+        "ebbench": package_version("ebbench"),
         "run_id": run_id(recipe, bench),
         "recipe": recipe.settings(),
         "bench": bench.settings(),
