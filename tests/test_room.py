@@ -33,9 +33,8 @@ def test_a_run_that_will_not_fit_is_stopped_early_with_the_amount(tmp_path, free
     rundir = RunDir(tmp_path)
     watch = Room(rundir)
     watch.look(0.0)
-    rundir.trace("sim", 0).write_bytes(
-        bytes(10 << 20)
-    )  # 10 MiB for a tenth of the work: 90 MiB to come, 108 with margin
+    # 10 MiB for a tenth of the work: 90 MiB to come, 108 with margin
+    rundir.trace("sim", 0).write_bytes(bytes(10 << 20))
     free["free"] = 109 << 20
     watch.look(0.1)
     free["free"] = 107 << 20
@@ -49,8 +48,11 @@ def test_what_an_earlier_start_wrote_is_not_taken_for_this_ones_pace(tmp_path, f
     watch = Room(rundir)
     watch.look(0.5)
     rundir.trace("sim", 1).write_bytes(bytes(1 << 20))
-    free["free"] = 5 << 20  # 1 MiB for a tenth: 4 MiB to come
+    free["free"] = 5 << 20  # 1 MiB for a tenth: 4 MiB to come, 4.8 with margin
     watch.look(0.6)
+    free["free"] = 4 << 20
+    with pytest.raises(DiskError, match="4 MiB more and 4 MiB are free"):
+        watch.look(0.6)
 
 
 def test_too_little_of_the_work_is_no_forecast(tmp_path, free):
@@ -60,3 +62,5 @@ def test_too_little_of_the_work_is_no_forecast(tmp_path, free):
     rundir.trace("sim", 0).write_bytes(bytes(1 << 20))
     free["free"] = 0
     watch.look(0.005)
+    with pytest.raises(DiskError):
+        watch.look(0.01)
