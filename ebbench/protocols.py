@@ -61,6 +61,8 @@ class MeterInfo:
     """What the readings of an opened meter will mean; written to the manifest before there are any.
 
     `total` names the rails whose sum is the power of the board at `scope` (often one); empty: the meter has no total.
+    `time_bound_s`: by how much a reading's time may be off the clock of the phases (half width, s); 0 where the meter is read by
+    this machine and its time is this machine's.
     """
 
     name: str
@@ -72,6 +74,7 @@ class MeterInfo:
     default_rate_hz: float
     max_rate_hz: Optional[float] = None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    time_bound_s: float = 0.0
 
     def to_json(self) -> Dict[str, Any]:
         """As JSON values."""

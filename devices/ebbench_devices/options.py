@@ -1,0 +1,70 @@
+"""The options of a meter's URI, each taken by name and checked, so that all meters ask and refuse in the same words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, Iterable, List, Optional
+
+from ebbench.errors import ConfigError, nearest
+from ebbench.protocols import MeterRequest
+
+SCOPES = ("module", "devkit", "wall", "gpu", "cpu", "rail")
+#: what a user may state of any meter that cannot tell it itself: standard uncertainties (k = 1) and one step of a reading
+DOUBTS = ("gain_u", "offset_u_w", "resolution_w")
+
+
+class Options:
+    """The options that a request holds, of which only those in `known` may be given. Raises ConfigError, naming the nearest."""
+
+    def __init__(self, meter: str, request: MeterRequest, known: Iterable[str]) -> None:
+        self._meter, self._given = meter, request.options
+        names = list(known)
+        for key in self._given:
+            if key not in names:
+                raise ConfigError(f"{meter}: unknown option {key!r}; {nearest(key, names)}")
+
+    def text(self, key: str, default: Optional[str] = None) -> Optional[str]:
+        """The option as it was written."""
+        return self._given.get(key, default)
+
+    def number(
+        self, key: str, default: Optional[float] = None, *, above: float = -math.inf, at_least: float = -math.inf
+    ) -> Optional[float]:
+        """The option as a finite number, above the one limit and not below the other."""
+        given: Any = self._given.get(key)
+        if given is None:
+            return default
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise ConfigError(f"{self._meter}: {key} = {given!r} is not a number")
+        if not (value > above and value >= at_least):
+            limit = f"above {above:g}" if above > -math.inf else f"at least {at_least:g}"
+            raise ConfigError(f"{self._meter}: {key} = {given} must be {limit}")
+        return value
+
+    def choice(self, key: str, choices: Iterable[str], default: Optional[str] = None) -> Optional[str]:
+        """The option as one of `choices`."""
+        value, names = self._given.get(key, default), list(choices)
+        if value is not None and value not in names:
+            raise ConfigError(f"{self._meter}: {key} = {value!r}; {nearest(str(value), names)}")
+        return value
+
+    def stated_scope(self) -> str:
+        """What the power includes. Nobody but the user knows where an external meter sits, so it must be stated."""
+        if self._given.get("scope") is None:
+            raise ConfigError(
+                f"{self._meter}: say what it measures: scope=wall (at the socket), scope=devkit (the board's DC input) "
+                "or scope=module, as in NAME:ADDRESS?scope=wall"
+            )
+        scope = self.choice("scope", SCOPES)
+        assert scope is not None
+        return scope
+
+    def doubts(self, **known: Optional[float]) -> Dict[str, Optional[float]]:
+        """`gain_ratio`, `offset_w` and `resolution_w` of a `Rail`: what the user stated, else what the meter's file `known`."""
+        fields: List[str] = ["gain_ratio", "offset_w", "resolution_w"]
+        stated = [self.number(key, at_least=0.0) for key in DOUBTS]
+        return {field: known.get(field) if value is None else value for field, value in zip(fields, stated)}

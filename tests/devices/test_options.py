@@ -1,0 +1,48 @@
+"""Every wrong option is one line that says what would be right; what is not stated stays unknown."""
+
+from __future__ import annotations
+
+import pytest
+
+from ebbench.errors import ConfigError
+from ebbench.protocols import MeterRequest
+from ebbench_devices.options import DOUBTS, Options
+
+
+def options(known=("scope", "rate_hz", *DOUBTS), **given):
+    return Options("shelly", MeterRequest(options=given), known)
+
+
+def test_an_unknown_option_names_the_nearest():
+    with pytest.raises(ConfigError, match="shelly: unknown option 'scpe'; did you mean 'scope'"):
+        options(scpe="wall")
+
+
+def test_an_external_meter_without_a_scope_is_refused_with_what_the_scopes_mean():
+    with pytest.raises(ConfigError, match=r"scope=wall \(at the socket\)"):
+        options().stated_scope()
+    with pytest.raises(ConfigError, match="did you mean 'wall'"):
+        options(scope="wal").stated_scope()
+    assert options(scope="devkit").stated_scope() == "devkit"
+
+
+@pytest.mark.parametrize("text", ["1e999", "nan", "fast", ""])
+def test_what_is_no_finite_number_is_refused(text):
+    with pytest.raises(ConfigError, match=r"rate_hz = .* is not a number"):
+        options(rate_hz=text).number("rate_hz")
+
+
+def test_limits_hold_on_both_sides():
+    assert options(rate_hz="0").number("rate_hz", at_least=0) == 0.0
+    with pytest.raises(ConfigError, match="must be above 0"):
+        options(rate_hz="0").number("rate_hz", above=0)
+    with pytest.raises(ConfigError, match="must be at least 0"):
+        options(rate_hz="-1").number("rate_hz", at_least=0)
+
+
+def test_what_the_user_states_comes_before_what_the_meter_knows_and_the_rest_is_unknown():
+    assert options(gain_u="0.002").doubts(gain_ratio=0.01, resolution_w=0.1) == {
+        "gain_ratio": 0.002,
+        "offset_w": None,
+        "resolution_w": 0.1,
+    }
