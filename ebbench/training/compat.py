@@ -17,18 +17,19 @@ from ebbench.errors import InputError
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
-def set_deterministic(deterministic: bool) -> None:
+def set_arithmetic(deterministic: bool, tf32: bool = False) -> None:
     """Make torch repeat itself bit by bit on one machine (or let it choose freely). Call before CUDA is used.
 
-    TF32 is off in both cases, so that float32 means float32 (the masked network and the pruned one must agree).
+    Without `tf32` float32 means float32, on every GPU. With it, those with tensor cores (compute capability 8.0 and newer)
+    round the factors of convolutions and matrix products to TF32's 10 bits, and others change nothing.
     """
     if deterministic:
         os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def foreach_sign(tensors: Sequence[Tensor]) -> List[Tensor]:

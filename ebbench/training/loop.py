@@ -20,7 +20,7 @@ from ebbench.training import compat
 from ebbench.training.accuracy import Accuracy, evaluate
 from ebbench.training.batches import augmented_batches, steps_per_epoch
 from ebbench.training.data import Dataset, load_dataset
-from ebbench.training.layout import MEMORY_FORMATS, layout_by_rule, layout_by_timing
+from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
 from ebbench.training.masks import layer_sizes_of
 from ebbench.training.models import build_model
 from ebbench.training.state import TrainState, pack, refuse_other_arithmetic, restore, unpack
@@ -51,7 +51,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, context: RunContext, stage: str) -> None:
         torch.set_num_threads(recipe.threads)
-        compat.set_deterministic(recipe.deterministic)
+        compat.set_arithmetic(recipe.deterministic, recipe.tf32)
         self.recipe = recipe
         self.context = context
         self.dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.train_images, recipe.test_images)
@@ -204,7 +204,7 @@ class Trainer:
     def _choose_layout(self, model: nn.Module) -> str:
         """The memory layout for this whole run; see `layout.py` for why a repeatable run goes by a rule."""
         if self.recipe.deterministic:
-            chosen = layout_by_rule(self.context.device, torch.__version__, max(model.widths))
+            chosen = layout_by_rule(capability_of(self.context.device), torch.__version__, max(model.widths))
             self.context.mark("memory_format", chosen=chosen, by="rule")
             return chosen
         with self.context.phase("warmup"):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ebbench.config import Recipe
-from ebbench.training.compat import sgd
+from ebbench.training.compat import set_arithmetic, sgd
 from ebbench.training.models import build_model
 
 
@@ -20,6 +20,7 @@ def warm_up(recipe: Recipe, device: str, seconds: float, look: Callable[[float],
     done after every step.
     """
     torch.set_num_threads(recipe.threads)
+    set_arithmetic(recipe.deterministic, recipe.tf32)
     model = build_model(recipe.model, num_classes=10, seed=recipe.seed).to(device)
     noise = torch.Generator().manual_seed(recipe.seed)
     x_BCHW = torch.randn((recipe.batch_size, *model.input_shape), generator=noise).to(device)

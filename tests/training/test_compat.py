@@ -30,11 +30,11 @@ def test_the_optimiser_takes_momentum_and_decay_on_every_torch():
 def test_the_determinism_switch_goes_both_ways(monkeypatch):
     monkeypatch.delenv(compat.CUBLAS_WORKSPACE, raising=False)
     try:
-        compat.set_deterministic(True)
+        compat.set_arithmetic(True)
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.benchmark
     finally:
-        compat.set_deterministic(False)
+        compat.set_arithmetic(False)
     assert not torch.are_deterministic_algorithms_enabled()
 
 

@@ -234,12 +234,13 @@ def test_a_ratio_that_leaves_a_layer_nothing_is_refused_with_the_largest_that_do
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # it says that it may overlook some
 def test_on_a_gpu_no_step_waits_for_it_and_two_runs_are_equal(recipe: Recipe, monkeypatch: pytest.MonkeyPatch):
     step = Trainer._train_step
 
     def watched(*args: Any) -> torch.Tensor:
-        torch.cuda.set_sync_debug_mode("error")
         try:
+            torch.cuda.set_sync_debug_mode("error")
             return step(*args)
         finally:
             torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,112 @@
+"""On an NVIDIA GPU: real runs, really measured through NVML. Skipped where there is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conductor import Nursery, call, only_run, record, weights, write_experiment
+
+import ebbench
+from ebbench.records import PASS
+from ebbench.training.masks import draw_mask
+from ebbench.training.models import build_model
+from ebbench.training.pruning import HeldMask, prune
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.realtime,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),
+]
+ON_GPU = ("--device", "cuda", "--meter", "nvml")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A small EB run on the GPU that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    experiment = write_experiment(folder, images=480, idle_s=1.0, amplify_s=4.0)
+    code, out, err = call("run", experiment, *ON_GPU, "--out", "runs", cwd=folder)
+    assert code == 0, out + err
+    return only_run(folder / "runs")
+
+
+def test_a_run_on_the_gpu_is_measured_on_the_gpu_that_torch_uses(whole):
+    found = record(whole)
+    uuid = str(getattr(torch.cuda.get_device_properties(0), "uuid", ""))
+    (meter,) = found["meters"]
+    assert found["kind"] == "measured" and found["status"] == "success"
+    assert meter["scope"] == "gpu" and uuid in meter["identity"]["uuid"]
+    energy = found["energy"]
+    assert energy["status"] == "ok" and energy["total_j"] > energy["uncertainty_j"] > 0
+    assert next(c for c in found["checks"] if c["name"] == "coverage")["verdict"] == PASS
+
+
+def test_the_draws_on_the_gpu_have_an_energy_from_amplified_blocks(whole):
+    overhead = record(whole)["mask_distance_overhead"]
+    assert 0 < overhead["energy_fraction"] < 1 and overhead["memory_fraction"] > 0
+    assert overhead["amplified"]["power_w"] > 1
+
+
+def test_a_run_killed_on_the_gpu_ends_with_the_same_masks_and_weights(whole, tmp_path):
+    experiment = write_experiment(tmp_path, images=480, checkpoint_s=0.001, idle_s=1.0, amplify_s=4.0)
+    arguments = ("run", experiment, *ON_GPU, "--out", "runs", "--resume")
+    with Nursery() as nursery:
+        for moment in (
+            {"after": "begin search/epoch-2/checkpoint", "times": 3},
+            {"after": "begin prune", "power_cut": True},
+            {"after": "begin retrain/epoch-4/checkpoint", "times": 2},
+        ):
+            code, printed = nursery.call(*arguments, cwd=tmp_path, moment=moment)
+            assert code == -9, (moment, printed)
+        code, printed = nursery.call(*arguments, cwd=tmp_path)
+    assert code == 0, printed
+    assert weights(only_run(tmp_path / "runs")) == weights(whole)
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_a_pruned_network_computes_on_the_gpu_what_the_masked_one_does(skewed):
+    masked = build_model("vgg16-small", 4, seed=3).double()
+    rng = np.random.default_rng(5)
+    sizes = [norm.num_features for norm in masked.prunable_norms()]
+    scale = np.repeat(rng.random(len(sizes)) ** 3, sizes) if skewed else 1.0
+    mask = draw_mask((scale * rng.random(sum(sizes))).astype(np.float32), 0.5, sizes)
+    small, masked = prune(masked, mask).cuda(), masked.cuda()
+    held = HeldMask(masked, mask)
+    held.hold()
+    x = torch.randn(8, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).cuda()
+    y = torch.arange(8).cuda() % 4
+    for network, hold in ((masked, held.hold), (small, lambda _: None)):
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3)
+        for _ in range(10):
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(network(x), y).backward()
+            optimizer.step()
+            hold(optimizer)
+    for mode in (True, False):
+        want, got = masked.train(mode)(x), small.train(mode)(x)
+        assert ((got - want).abs().max() / want.abs().max()).item() < 1e-10
+
+
+def test_the_edges_of_a_phase_wait_for_the_gpu(tmp_path):
+    a = torch.randn(4096, 4096, device="cuda")
+    (a @ a).sum().item()  # cuBLAS loads before anything is timed
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    with ebbench.EnergyMonitor(meter="nvml", out=tmp_path / "mine") as monitor:
+        with monitor.phase("train"):
+            start.record()
+            for _ in range(100):
+                a = a @ a / 64  # queued: the loop itself takes a few milliseconds
+            end.record()
+        with monitor.phase("evaluate"):
+            pass
+    kernels_s = start.elapsed_time(end) / 1e3
+    phases = monitor.record.energy.by_phase
+    assert phases["train"].duration_s >= kernels_s > 0.01
+    assert phases["evaluate"].duration_s < kernels_s / 2
