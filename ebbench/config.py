@@ -55,7 +55,7 @@ class Recipe:
     #: accuracy every N epochs, and after the last one
     evaluate_every: int = 1
     deterministic: bool = True
-    #: let tensor cores round the factors of float32 products to 10 bits, as torch does in convolutions unasked; off, float32 means float32
+    #: let tensor cores round the factors of float32 products to 10 bits, as torch does in convolutions unasked
     tf32: bool = False
     #: CPU threads of torch; part of the recipe because it changes the last bit of a sum
     threads: int = 1
