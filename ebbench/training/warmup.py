@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ebbench.config import Recipe
 from ebbench.training.compat import set_arithmetic, sgd
+from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule
 from ebbench.training.models import build_model
 
 
@@ -21,9 +22,15 @@ def warm_up(recipe: Recipe, device: str, seconds: float, look: Callable[[float],
     """
     torch.set_num_threads(recipe.threads)
     set_arithmetic(recipe.deterministic, recipe.tf32)
-    model = build_model(recipe.model, num_classes=10, seed=recipe.seed).to(device)
+    model = build_model(recipe.model, num_classes=10, seed=recipe.seed)
+    layout = MEMORY_FORMATS[layout_by_rule(capability_of(device), torch.__version__, max(model.widths))]
+    model = model.to(device).to(memory_format=layout)
     noise = torch.Generator().manual_seed(recipe.seed)
-    x_BCHW = torch.randn((recipe.batch_size, *model.input_shape), generator=noise).to(device)
+    x_BCHW = (
+        torch.randn((recipe.batch_size, *model.input_shape), generator=noise)
+        .to(device)
+        .contiguous(memory_format=layout)
+    )
     y_B = torch.zeros(recipe.batch_size, dtype=torch.int64, device=device)
     optimizer = sgd(model.parameters(), lr=1e-3, momentum=recipe.momentum)
     started_s, steps = time.monotonic(), 0
