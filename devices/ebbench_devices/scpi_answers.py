@@ -1,0 +1,59 @@
+"""What an instrument's answers mean: numbers with or without a unit, and errors. Nothing that is not a number becomes one."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Optional
+
+from ebbench.errors import MeterError
+from ebbench_devices.visa import shown
+
+#: SCPI-1999, 7.2.1.4 and 7.2.1.5: infinity is 9.9E37, not a number 9.91E37; instruments also write INF and NAN
+INFINITE = 9.9e37
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([munkM]?)([A-Za-z]*)", re.ASCII)
+_NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity|ovrflw|-+)", re.IGNORECASE)
+_PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "k": 1e3, "M": 1e6}
+_NO_ERROR = re.compile(r"[+-]?0+(\D|$)")
+
+
+class OverRange(MeterError):
+    """The instrument says that its input is more than its range."""
+
+
+def number(text: str, unit: str) -> Optional[float]:
+    """The number in `text`, in `unit` (``W``, ``V``, ``A``); None where the instrument has none (NAN).
+
+    Raises OverRange where it says infinite, MeterError where it is another unit's number or no number.
+    """
+    text = text.strip()
+    if _NO_NUMBER.fullmatch(text):
+        if "nan" in text.lower() or text.strip("-") == "":
+            return None
+        raise OverRange(f"scpi: over range: the instrument answers {shown(text)} for {unit}; a larger range is needed")
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise MeterError(f"scpi: {shown(text)!r} is no number; check query=, and that the address is the instrument's")
+    digits, prefix, found = match.groups()
+    if found not in ("", unit) or (prefix and not found):
+        raise MeterError(f"scpi: {shown(text)!r} is not in {unit}; check what the query asks for")
+    value = float(digits) * _PREFIXES[prefix]
+    if math.isinf(value) or abs(value) >= INFINITE:
+        if 9.905e37 < abs(value) < 9.915e37:
+            return None
+        raise OverRange(f"scpi: over range: the instrument answers {shown(text)}; a larger range is needed")
+    return value
+
+
+def error_in(answer: str) -> Optional[str]:
+    """What an answer of the error queue (``0,"No error"``) reports, None where it reports none."""
+    return None if _NO_ERROR.match(answer.strip()) else shown(answer)
+
+
+def is_on(answer: str) -> bool:
+    """A boolean answer: 1 or 0, in some settings ON or OFF. Raises MeterError for anything else."""
+    if answer.strip().upper() in ("1", "ON"):
+        return True
+    if answer.strip().upper() in ("0", "OFF"):
+        return False
+    raise MeterError(f"scpi: {shown(answer)!r} is neither 0 nor 1; the instrument and its answers are out of step")

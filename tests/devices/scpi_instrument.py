@@ -1,0 +1,266 @@
+"""Instruments that speak SCPI, for tests: their power is a stated function of time, and they fail when they are told to.
+
+`Instrument` is what answers; `TcpInstrument` and `SerialInstrument` are the wire that real libraries connect to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pty
+import select
+import socket
+import threading
+import time
+import tty
+
+BASE_W, SWING_W, PERIOD_S, VOLTS = 20.0, 12.0, 1.7, 12.0
+
+
+def now_s():
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def power_w(t_s):
+    return BASE_W + SWING_W * math.sin(2 * math.pi * t_s / PERIOD_S)
+
+
+def energy_j(start_s, end_s):
+    """The integral of `power_w`, in closed form."""
+    turn = 2 * math.pi / PERIOD_S
+    return BASE_W * (end_s - start_s) - SWING_W / turn * (math.cos(turn * end_s) - math.cos(turn * start_s))
+
+
+class Instrument:
+    """Answers messages; unknown ones are an error in its queue and no answer, as the standard says."""
+
+    def __init__(self, idn, error_query):
+        self.idn, self.error_query = idn, error_query
+        self.heard, self.errors = [], []
+        #: what goes wrong: "half line", "nan", "overflow", "unit", "deaf", "wrong words"; and for how long it thinks (s)
+        self.fault, self.stall_s = None, 0.0
+
+    def handle(self, message):
+        """The answer to a message, None where there is none; units are separated by semicolons."""
+        self.heard.append(message)
+        answers = [self.unit(unit.strip()) for unit in message.split(";")]
+        answers = [answer for answer in answers if answer is not None]
+        return ";".join(answers) if answers else None
+
+    def unit(self, text):
+        header, _, value = text.partition(" ")
+        if header == "*IDN?":
+            return self.idn
+        if header == "*CLS":
+            self.errors.clear()
+            return None
+        if header == self.error_query:
+            return self.errors.pop(0) if self.errors else '0,"No error"'
+        answer = self.measure(header) if header.endswith("?") else self.obey(header, value)
+        if answer is NotImplemented:
+            self.errors.append(f'-113,"Undefined header {header}"')
+            return None
+        return answer
+
+    def measure(self, header):
+        return NotImplemented
+
+    def obey(self, header, value):
+        return NotImplemented
+
+    def spoil(self, text, unit):
+        return {"nan": "9.91E+37", "overflow": "9.9E+37", "unit": f"{text} {unit}"}.get(self.fault, text)
+
+
+class Supply(Instrument):
+    """A bench supply. Without `has_power` it only knows its voltage and its current."""
+
+    def __init__(self, has_power=True, idn="Keysight Technologies,N6705C,MY0001,E.02"):
+        super().__init__(idn, "SYST:ERR?")
+        self.has_power = has_power
+
+    def measure(self, header):
+        if header == "MEAS:POW?" and self.has_power:
+            return self.spoil(f"{power_w(now_s()):.6E}", "V")
+        if header == "MEAS:VOLT?":
+            return self.spoil(f"{VOLTS:.6E}", "A")
+        if header == "MEAS:CURR?":
+            return self.spoil(f"{power_w(now_s()) / VOLTS:.6E}", "V")
+        return NotImplemented
+
+
+class PowerMeter(Instrument):
+    """A WT310E: registers that are means over the last whole update, an integrator, ranges that hold while it integrates."""
+
+    CHOICES = {"RANGE V": (15.0, 30.0, 60.0, 150.0, 300.0, 600.0), "RANGE A": (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)}
+
+    def __init__(self, model="WT310E", update_s=0.1):
+        super().__init__(f"YOKOGAWA,{model},C2RH13047V,F1.03", ":STATus:ERRor?")
+        self.settings = {
+            ":INPut:VOLTage:RANGe": 600.0,
+            ":INPut:CURRent:RANGe": 20.0,
+            ":INPut:VOLTage:AUTO": 1,
+            ":INPut:CURRent:AUTO": 1,
+            ":INPut:SCALing:STATe": 0,
+            ":HOLD": 0,
+            ":MEASure:MHOLd": 1,
+            ":MEASure:AVERaging:STATe": 0,
+            ":RATE": update_s,
+            ":INTEGrate:MODE": "CONTINUOUS",
+            ":INTEGrate:TIMer": "1,0,0",
+        }
+        self.state, self.started_s, self.over = "RESET", 0.0, 0
+        self.items = {}
+
+    def updated_s(self):
+        period_s = self.settings[":RATE"]
+        return math.floor(now_s() / period_s) * period_s
+
+    def measure(self, header):
+        if header == ":INTEGrate:STATe?":
+            return self.state
+        if header == ":INPut:CRANge?":
+            return str(self.over)
+        if header == ":NUMeric:NORMal:VALue?":
+            return ",".join(self.value(self.items[at]) for at in range(1, self.items["count"] + 1))
+        if header[:-1] not in self.settings:
+            return NotImplemented
+        value = self.settings[header[:-1]]
+        return f"{value:.3E}" if isinstance(value, float) else str(value)
+
+    def value(self, item):
+        if self.fault in ("nan", "overflow"):
+            return {"nan": "NAN", "overflow": "INF"}[self.fault]
+        end_s, period_s = self.updated_s(), self.settings[":RATE"]
+        mean_w = energy_j(end_s - period_s, end_s) / period_s
+        function, element = item.split(",")
+        assert element == "1"
+        if function == "WH":
+            integrated_j = 0.0 if self.state == "RESET" else energy_j(self.started_s, max(end_s, self.started_s))
+            return f"{integrated_j / 3600:.6E}"
+        return f"{ {'P': mean_w, 'U': VOLTS, 'I': mean_w / VOLTS}[function]:.5E}"
+
+    def obey(self, header, value):
+        if header.startswith(":COMMunicate:") or header == ":NUMeric:FORMat":
+            return None
+        if header == ":NUMeric:NORMal:NUMber":
+            self.items["count"] = int(value)
+        elif header.startswith(":NUMeric:NORMal:ITEM"):
+            self.items[int(header[20:])] = value
+        elif header in (":INTEGrate:STARt", ":INTEGrate:STOP", ":INTEGrate:RESet"):
+            self.integrate(header[11:].upper())
+        elif header in self.settings:
+            self.change(header, value)
+        else:
+            return NotImplemented
+        return None
+
+    def integrate(self, what):
+        if what == "RESET" and self.state == "START":
+            self.errors.append('813,"Cannot be set during integration"')
+            return
+        if what == "START" and self.state == "RESET":
+            self.started_s = now_s()
+        self.state = what
+
+    def change(self, header, value):
+        if self.state == "START":
+            self.errors.append('813,"Cannot be set during integration"')
+            return
+        known = self.CHOICES.get(f"RANGE {header[7]}".replace("C", "A"), ()) if header.endswith("RANGe") else ()
+        if known and float(value) not in known:
+            self.errors.append('222,"Data out of range"')
+        elif header == ":RATE":
+            self.settings[header] = float(value[:-2]) / 1000
+        elif header.startswith(":INTEGrate"):
+            self.settings[header] = value.upper()
+        else:
+            self.settings[header] = float(value) if known else {"OFF": 0, "ON": 1}[value]
+
+
+class _Wire:
+    """Reads lines and sends the instrument's answers, spoiled as its fault says."""
+
+    def __init__(self, instrument):
+        self.instrument = instrument
+        self.closing = threading.Event()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.closing.set()
+        self.thread.join(5.0)
+
+    def talk(self, receive, send):
+        """Answer lines until the other end hangs up, or the instrument is to hang up."""
+        waiting = b""
+        while not self.closing.is_set():
+            read = receive()
+            if read == b"":
+                return
+            waiting += read or b""
+            while b"\n" in waiting:
+                line, _, waiting = waiting.partition(b"\n")
+                if not self.answer(line.decode(), send):
+                    return
+
+    def answer(self, line, send):
+        instrument = self.instrument
+        answer = instrument.handle(line.strip())
+        if answer is None or instrument.fault == "deaf":
+            return True
+        if instrument.fault == "hang up":
+            return False
+        if instrument.fault == "wrong words":
+            answer = "<script>READY\x1b[31m</script>"
+        stall_s, instrument.stall_s = instrument.stall_s, 0.0
+        self.closing.wait(stall_s)
+        half = instrument.fault == "half line"
+        send(answer[: len(answer) // 2].encode() if half else answer.encode() + b"\n")
+        return True
+
+
+class TcpInstrument(_Wire):
+    """An instrument at a port of 127.0.0.1; `port` of an earlier one is the same instrument come back."""
+
+    def __init__(self, instrument, port=0):
+        super().__init__(instrument)
+        self.listener = socket.create_server(("127.0.0.1", port))
+        self.port = self.listener.getsockname()[1]
+        self.resource = f"TCPIP::127.0.0.1::{self.port}::SOCKET"
+
+    def serve(self):
+        with self.listener:
+            while not self.closing.is_set():
+                if not select.select([self.listener], [], [], 0.05)[0]:
+                    continue
+                connection = self.listener.accept()[0]
+                with connection, contextlib.suppress(OSError):
+                    self.talk(lambda: self.received(connection), connection.sendall)  # noqa: B023
+
+    @staticmethod
+    def received(connection):
+        """Bytes, none for a closed connection, None where nothing came yet."""
+        return connection.recv(4096) if select.select([connection], [], [], 0.05)[0] else None
+
+
+class SerialInstrument(_Wire):
+    """An instrument at the other end of a pseudo terminal."""
+
+    def __init__(self, instrument):
+        super().__init__(instrument)
+        self.master, self.slave = pty.openpty()
+        tty.setraw(self.slave)
+        self.resource = f"ASRL{os.ttyname(self.slave)}::INSTR"
+
+    def serve(self):
+        self.talk(
+            lambda: os.read(self.master, 4096) if select.select([self.master], [], [], 0.05)[0] else None,
+            lambda data: os.write(self.master, data),
+        )
+        os.close(self.master)
+        os.close(self.slave)

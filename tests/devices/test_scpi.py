@@ -1,0 +1,433 @@
+"""SCPI instruments through pyvisa and pyvisa-py, over TCP and a serial line; only the instruments are simulated."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ebbench import plugins
+from ebbench.clock import monotonic_ns
+from ebbench.config import MeterRef
+from ebbench.energy.integrate import integrate
+from ebbench.energy.pace import survey
+from ebbench.energy.sampler import Sampler
+from ebbench.energy.series import power_of, series_of
+from ebbench.energy.source import Source
+from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.errors import ConfigError, MeterError
+from ebbench.protocols import MeterRequest
+from ebbench.units import NS_PER_S
+from ebbench_devices.scpi import ScpiMeter
+from ebbench_devices.scpi_answers import OverRange, error_in, number
+from ebbench_devices.visa import shown
+
+pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed: the scpi meter is NOT tested")
+from scpi_instrument import PowerMeter, SerialInstrument, Supply, TcpInstrument, energy_j, power_w
+
+METERS = plugins.registered(plugins.METERS)
+RANGES = {"voltage_range_v": "15", "current_range_a": "5"}
+WIRES = [TcpInstrument, SerialInstrument]
+#: what is said of each fault
+SAID = {
+    "half line": "no whole answer",
+    "nan": "NAN",
+    "overflow": "over range",
+    "unit": "is not in W",
+    "deaf": "no whole answer",
+    "hang up": "no whole answer|hung up",
+    "wrong words": "is no number|does not answer",
+}
+
+
+def request(resource, **options):
+    return MeterRequest(resource, {"scope": "devkit", "timeout_s": "0.2", **options})
+
+
+@pytest.fixture
+def opened():
+    """Open meters that are closed after the test."""
+    meters = []
+
+    def open_meter(resource, **options):
+        meters.append(ScpiMeter(request(resource, **options)))
+        return meters[-1], meters[-1].open()
+
+    yield open_meter
+    for meter in meters:
+        meter.close()
+
+
+# what it reads
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_reading_is_the_power_at_the_middle_of_its_question(opened, wire):
+    with wire(Supply()) as instrument:
+        meter, info = opened(instrument.resource)
+        for _ in range(20):
+            start_ns = monotonic_ns()
+            (watts,) = meter.read()
+            took_ns = monotonic_ns() - start_ns
+            (offset_ns,) = meter.offsets_ns
+            slack_w = (
+                2 * 12 * np.pi / 1.7 * took_ns / 2 / NS_PER_S + 1e-4
+            )  # by how much the power may change in half a trip
+            assert watts == pytest.approx(power_w((start_ns + offset_ns) / NS_PER_S), abs=slack_w)
+            assert 0 < offset_ns < took_ns
+        assert info.total == ("INPUT",) and not info.simulated
+        assert info.time_bound_s == pytest.approx(info.identity["round_trip_s"] / 2)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_power_meter_gives_power_volts_amperes_and_joules_with_one_question(opened, wire):
+    with wire(PowerMeter()) as instrument:
+        meter, info = opened(instrument.resource, **RANGES)
+        asked = len(instrument.instrument.heard)
+        watts, volts, amperes, joules = meter.read()
+        assert len(instrument.instrument.heard) == asked + 1
+        assert volts == 12.0 and watts == pytest.approx(volts * amperes, rel=1e-4) and joules >= 0
+        assert [c.name for c in info.columns] == ["INPUT_w", "INPUT_v", "INPUT_a", "INPUT_j"]
+        (rail,) = info.rails
+        assert (rail.range_w, rail.update_period_s, rail.averaging_s) == (75.0, 0.1, 0.1)
+
+
+def test_a_supply_without_a_power_query_is_read_by_volts_and_amperes_each_at_its_own_time(opened):
+    with TcpInstrument(Supply(has_power=False)) as instrument:
+        meter, info = opened(instrument.resource)
+        volts, amperes = meter.read()
+        assert volts == 12.0 and 8 / 12 <= amperes <= 32 / 12
+        assert meter.offsets_ns[0] < meter.offsets_ns[1]
+        assert series_of(info, info.total).columns == (("INPUT_v", "INPUT_a"),)
+
+
+def test_the_question_can_be_stated_as_it_stands_in_a_uri(opened):
+    ref = MeterRef.parse("scpi:TCPIP::127.0.0.1::5025::SOCKET?scope=devkit&query=MEAS:POW?+(@1)")
+    assert ref.options["query"] == "MEAS:POW? (@1)" and ref.address == "TCPIP::127.0.0.1::5025::SOCKET"
+    with TcpInstrument(Supply()) as instrument:
+        opened(instrument.resource, query=ref.options["query"])
+        assert "MEAS:POW? (@1)" in instrument.instrument.heard
+
+
+def test_the_dialogue_that_sets_up_a_power_meter_is_this(opened):
+    with TcpInstrument(PowerMeter()) as instrument:
+        meter, _ = opened(instrument.resource, **RANGES, update_s="0.25")
+        meter.close()
+        instrument.__exit__()
+        units = [unit for message in instrument.instrument.heard for unit in message.split(";")]
+        told = [unit for unit in units if "?" not in unit]
+    assert told == [
+        "*CLS",
+        ":COMMunicate:HEADer OFF",
+        ":COMMunicate:VERBose ON",
+        ":COMMunicate:REMote ON",
+        ":INPut:VOLTage:AUTO OFF",
+        ":INPut:VOLTage:RANGe 15",
+        ":INPut:CURRent:AUTO OFF",
+        ":INPut:CURRent:RANGe 5",
+        ":MEASure:MHOLd OFF",
+        ":RATE 250MS",
+        ":INTEGrate:MODE NORMal",
+        ":INTEGrate:TIMer 0,0,0",
+        ":INTEGrate:RESet",
+        ":INTEGrate:STARt",
+        ":NUMeric:FORMat ASCii",
+        ":NUMeric:NORMal:NUMber 4",
+        ":NUMeric:NORMal:ITEM1 P,1",
+        ":NUMeric:NORMal:ITEM2 U,1",
+        ":NUMeric:NORMal:ITEM3 I,1",
+        ":NUMeric:NORMal:ITEM4 WH,1",
+        ":INTEGrate:STOP",
+        ":COMMunicate:REMote OFF",
+    ]
+
+
+def test_without_its_integrator_it_is_left_alone(opened):
+    with TcpInstrument(PowerMeter()) as instrument:
+        meter, info = opened(instrument.resource, **RANGES, integrator="off")
+        assert len(meter.read()) == 3 and len(info.columns) == 3
+        assert not any("INTEG" in message for message in instrument.instrument.heard)
+
+
+@pytest.mark.parametrize(
+    "model, scope, of_reading, of_range",
+    [
+        ("WT310", "wall", 0.001, 0.001),
+        ("WT310E", "wall", 0.001, 0.0005),
+        ("WT333E", "devkit", 0.001, 0.002),
+        ("WT310EH", "devkit", 0.003, 0.002),
+    ],
+)
+def test_the_uncertainty_is_the_specifications_unless_it_is_stated(opened, model, scope, of_reading, of_range):
+    with TcpInstrument(PowerMeter(model)) as instrument:
+        meter, info = opened(instrument.resource, **RANGES, scope=scope)
+        (rail,) = info.rails
+        assert rail.gain_ratio == pytest.approx(of_reading / 3**0.5)
+        assert rail.offset_w == pytest.approx(of_range * 75 / 3**0.5)
+        meter.close()
+        assert opened(instrument.resource, **RANGES, gain_u="0.01")[1].rails[0].gain_ratio == 0.01
+
+
+# its settings
+
+
+def test_an_automatic_range_is_refused_with_the_option_that_fixes_it(opened):
+    with TcpInstrument(PowerMeter()) as instrument:
+        with pytest.raises(ConfigError, match=r"voltage range is automatic .*voltage_range_v="):
+            opened(instrument.resource)
+        with pytest.raises(ConfigError, match=r"current range is automatic .*current_range_a="):
+            opened(instrument.resource, voltage_range_v="15")
+
+
+def test_what_the_instrument_refuses_is_raised_in_its_words(opened):
+    said = pytest.raises(MeterError, match=r'refuses :INPut:CURRent:RANGe 3: 222,"Data out of range"')
+    with TcpInstrument(PowerMeter()) as instrument, said:
+        opened(instrument.resource, voltage_range_v="15", current_range_a="3")
+
+
+def test_the_trigger_of_its_protection_is_a_fault_and_not_another_range(opened):
+    with TcpInstrument(PowerMeter()) as instrument:
+        meter, _ = opened(instrument.resource, **RANGES)
+        instrument.instrument.settings[":INPut:CURRent:AUTO"] = 1
+        with pytest.raises(MeterError, match="left its fixed range"):
+            meter.read()
+
+
+def test_peaks_over_the_range_are_no_reading_though_it_shows_a_number(opened):
+    with TcpInstrument(PowerMeter()) as instrument:
+        meter, _ = opened(instrument.resource, **RANGES)
+        instrument.instrument.over = 0b10000000
+        with pytest.raises(OverRange, match=r"15\.0 V, 5\.0 A are too small; state a larger current_range_a="):
+            meter.read()
+
+
+def test_after_an_over_range_the_counter_begins_anew_so_that_nothing_joins_over_it(opened):
+    with TcpInstrument(PowerMeter()) as instrument:
+        meter, _ = opened(instrument.resource, **RANGES)
+        instrument.instrument.fault = "overflow"
+        with pytest.raises(OverRange):
+            meter.read()
+        instrument.instrument.fault = None
+        started_s = instrument.instrument.started_s
+        assert meter.read()[3] is None and instrument.instrument.started_s > started_s
+        assert meter.read()[3] is not None
+
+
+def test_an_integrator_that_somebody_stopped_is_a_fault_and_never_no_energy(opened):
+    with TcpInstrument(PowerMeter()) as instrument:
+        meter, _ = opened(instrument.resource, **RANGES)
+        instrument.instrument.state = "STOP"
+        with pytest.raises(MeterError, match=r"integrator stands \(STOP\)"):
+            meter.read()
+
+
+def test_after_a_lost_connection_the_integrator_that_still_runs_goes_on(opened):
+    with TcpInstrument(PowerMeter()) as instrument:
+        opened(instrument.resource, **RANGES)[0]._link.close()  # the cable
+        started_s = instrument.instrument.started_s
+        meter, info = opened(instrument.resource, **RANGES)
+        assert instrument.instrument.started_s == started_s and "goes on" in info.identity["integrator"]
+        meter.close()
+        assert "at 0" in opened(instrument.resource, **RANGES)[1].identity["integrator"]
+
+
+# what goes wrong while it runs
+
+
+def reading_of(meter):
+    values = meter.read()
+    return [float("nan") if v is None else v for v in values]
+
+
+@pytest.mark.parametrize(
+    "kind, fault",
+    [*((Supply, fault) for fault in SAID), *((PowerMeter, fault) for fault in ("nan", "overflow", "hang up"))],
+)
+def test_a_fault_is_a_reason_and_no_reading_and_it_comes_back(kind, fault):
+    options = RANGES if kind is PowerMeter else {}
+    with TcpInstrument(kind()) as instrument:
+        source = Source(ScpiMeter, request(instrument.resource, **options))
+        assert source.attempt(0, reading_of) is not None
+        instrument.instrument.fault = fault
+        assert source.attempt(1, reading_of) is None
+        assert re.search(SAID[fault], source.reason), source.reason
+        assert "\n" not in source.reason and "<script>\x1b" not in source.reason
+        assert source.attempt(2 * NS_PER_S, reading_of) is None
+        instrument.instrument.fault = None
+        assert source.attempt(4 * NS_PER_S, reading_of) is not None
+        source.close()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_answer_that_comes_too_late_is_never_the_answer_to_the_next_question(wire):
+    with wire(Supply()) as instrument:
+        source = Source(ScpiMeter, request(instrument.resource))
+        instrument.instrument.stall_s = 0.5
+        late_s = time.monotonic()
+        assert source.attempt(0, reading_of) is None and "within 0.2 s" in source.reason
+        for step in range(1, 200):  # until its late answer has come and gone
+            after_s = time.clock_gettime(time.CLOCK_MONOTONIC)
+            values = source.attempt(step * NS_PER_S, reading_of)
+            if values is not None:
+                break
+        now_s = time.clock_gettime(time.CLOCK_MONOTONIC)
+        assert now_s - late_s < 20
+        between_w = [power_w(t_s) for t_s in np.linspace(after_s, now_s, 20)]
+        assert min(between_w) - 0.1 <= values[0] <= max(between_w) + 0.1
+        source.close()
+
+
+def test_an_answer_far_slower_than_the_others_is_not_taken(opened):
+    with TcpInstrument(Supply()) as instrument:
+        meter, _ = opened(instrument.resource, timeout_s="2")
+        meter._link.patience_ns = 50_000_000
+        instrument.instrument.stall_s = 0.1
+        with pytest.raises(MeterError, match="when it measured that is not known"):
+            meter.read()
+        meter._link.patience_ns = None
+        assert meter.read()
+
+
+def energy_of(trace, series, start_ns, end_ns, max_gap_s=None):
+    reader = TraceReader(trace)
+    edges = (np.array([start_ns]), np.array([end_ns]))
+    return integrate(reader, [series], survey(reader, [series]), *edges, max_gap_s)[0]
+
+
+@pytest.mark.realtime
+def test_the_energy_of_a_known_wave_and_a_gap_while_it_is_gone(tmp_path):
+    device = PowerMeter()
+    trace = tmp_path / "t.arrows"
+    with TcpInstrument(device) as instrument:
+        port = instrument.port
+        sampler = Sampler.start(METERS["scpi"], request(instrument.resource, **RANGES), trace)
+        info = sampler.wait_ready()
+        start_ns = monotonic_ns()
+        time.sleep(2.0)
+        end_ns = monotonic_ns()
+        time.sleep(0.3)
+    wait_for(lambda: "nothing listens there" in ((sampler.live() or {}).get("reason") or ""))
+    with TcpInstrument(PowerMeter(), port) as instrument:  # it was switched off: its integrator begins at 0
+        wait_for(lambda: instrument.instrument.state == "START")
+        again_ns = monotonic_ns()
+        time.sleep(0.8)
+        last_ns = monotonic_ns()
+        summary = sampler.stop()
+    chunk = read_whole(trace)
+    for series in (series_of(info, info.total), power_of(info, info.total)):
+        truth_j = energy_j(start_ns / NS_PER_S, end_ns / NS_PER_S)
+        assert energy_of(trace, series, start_ns, end_ns).energy_j[0] == pytest.approx(truth_j, rel=0.02)
+        whole = energy_of(trace, series, start_ns, last_ns, 60.0 if series.is_counter else None)
+        assert whole.covered_s[0] < (last_ns - start_ns) / NS_PER_S
+        # what it says of the part that it covers lies below the truth of the whole, and nothing of it is negative
+        assert truth_j <= whole.energy_j[0] * 1.02 and whole.energy_j[0] < energy_j(
+            start_ns / NS_PER_S, last_ns / NS_PER_S
+        )
+    after = energy_of(trace, series_of(info, info.total), again_ns + 300_000_000, last_ns)
+    assert after.energy_j[0] == pytest.approx(energy_j(again_ns / NS_PER_S + 0.3, last_ns / NS_PER_S), rel=0.1)
+    reasons = {note["reason"] for each in TraceReader(trace) for note in each.notes}
+    assert any("no whole answer" in reason for reason in reasons)
+    assert (np.diff(chunk.time_ns) > 0).all() and summary["heavy_modules"] == []
+
+
+def wait_for(condition, timeout_s=15.0):
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come about"
+        time.sleep(0.02)
+
+
+# what stands in the way
+
+
+@pytest.mark.parametrize(
+    "address, options, said",
+    [
+        (None, {}, "name the instrument's VISA resource, as in scpi:TCPIP::10.0.0.5::INSTR"),
+        ("10.0.0.5", {}, "'10.0.0.5' is no VISA resource"),
+        ("TCPIP::x::INSTR", {"scope": None}, "say what it measures"),
+        ("TCPIP::x::INSTR", {"scope": "wal"}, "did you mean 'wall'"),
+        ("TCPIP::x::INSTR", {"voltage_range": "3"}, "did you mean 'voltage_range_v'"),
+        ("TCPIP::x::INSTR", {"timeout_s": "0"}, "timeout_s = 0 must be above 0"),
+        ("TCPIP::x::INSTR", {"baud": "fast"}, "baud = 'fast' is not a number"),
+    ],
+)
+def test_a_bad_uri_is_refused_before_anything_is_contacted(address, options, said):
+    given = {key: value for key, value in {"scope": "wall", **options}.items() if value is not None}
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        ScpiMeter(MeterRequest(address, given))
+
+
+def test_where_nothing_listens_it_says_so_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(MeterError, match="nothing listens there; check address and port") as caught:
+        ScpiMeter(request(f"TCPIP::127.0.0.1::{port}::SOCKET")).open()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_serial_port_that_is_not_there_is_named():
+    with pytest.raises(MeterError, match="ASRL/dev/ttyNOWHERE::INSTR: there is no such port"):
+        ScpiMeter(request("ASRL/dev/ttyNOWHERE::INSTR")).open()
+
+
+def test_another_instrument_than_the_expected_one_is_refused(opened):
+    with TcpInstrument(Supply()) as instrument:
+        with pytest.raises(MeterError, match=r"this is 'Keysight.*', not 'WT310' as idn= says"):
+            opened(instrument.resource, idn="WT310")
+        with pytest.raises(ConfigError, match="current_range_a means nothing to this N6705C"):
+            opened(instrument.resource, current_range_a="1")
+
+
+def test_what_is_no_instrument_or_knows_no_power_is_refused(opened):
+    said = pytest.raises(MeterError, match=r"'220 mail.example ESMTP' is no answer to \*IDN\?")
+    with TcpInstrument(Supply(idn="220 mail.example ESMTP")) as instrument, said:
+        opened(instrument.resource)
+    silent = Supply(has_power=False)
+    silent.measure = lambda header: NotImplemented
+    said = pytest.raises(MeterError, match=r"answers neither MEAS:POW\? nor .*state its question")
+    with TcpInstrument(silent) as instrument, said:
+        opened(instrument.resource)
+
+
+def test_without_the_package_the_command_that_installs_it_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvisa", None)
+    with pytest.raises(MeterError, match=r'pip install "ebbench\[visa,serial\]"'):
+        ScpiMeter(request("TCPIP::x::INSTR")).open()
+
+
+def test_looking_for_it_contacts_nothing_and_says_how_to_name_it():
+    there = ScpiMeter.probe(MeterRequest())
+    assert (
+        not there.present and not there.available and "--meter 'scpi:TCPIP::10.0.0.5::INSTR?scope=wall'" in there.reason
+    )
+    with TcpInstrument(Supply()) as instrument:
+        assert ScpiMeter.probe(request(instrument.resource)).available
+        assert not instrument.instrument.heard
+
+
+# its answers
+
+
+def test_numbers_have_their_unit_or_none_and_never_another():
+    assert number(" +1.25E+01\r", "W") == 12.5 and number("12.5 W", "W") == 12.5 and number("12.5mW", "W") == 0.0125
+    assert number("NAN", "W") is None and number("9.91E+37", "W") is None and number("----", "W") is None
+    for text in ("INF", "9.9E37", "-9.9E37", "+INFINITY", "1e400"):
+        with pytest.raises(OverRange):
+            number(text, "W")
+    for text in ("12.5 V", "12.5 m", "", "1,2", "0x1F", "١٢", "12.5 w;", "READY"):
+        with pytest.raises(MeterError):
+            number(text, "W")
+
+
+def test_an_error_queue_is_empty_only_when_it_says_0():
+    assert error_in('0,"No error"') is None and error_in('+0,"No error"') is None and error_in("0") is None
+    assert error_in('-113,"Undefined header"') == '-113,"Undefined header"' and error_in("") == ""
+
+
+def test_what_an_instrument_says_is_shown_without_control_characters():
+    assert shown("a\x1b[31m\n\tb\u202e") == "a?[31m b?" and len(shown("x" * 1000)) == 160
