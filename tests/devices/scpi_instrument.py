@@ -236,7 +236,7 @@ class TcpInstrument(_Wire):
     def serve(self):
         with self.listener:
             while not self.closing.is_set():
-                if not select.select([self.listener], [], [], 0.05)[0]:
+                if not select.select([self.listener], [], [], 0.01)[0]:
                     continue
                 connection = self.listener.accept()[0]
                 with connection, contextlib.suppress(OSError):
@@ -245,7 +245,7 @@ class TcpInstrument(_Wire):
     @staticmethod
     def received(connection):
         """Bytes, none for a closed connection, None where nothing came yet."""
-        return connection.recv(4096) if select.select([connection], [], [], 0.05)[0] else None
+        return connection.recv(4096) if select.select([connection], [], [], 0.01)[0] else None
 
 
 class SerialInstrument(_Wire):
@@ -259,7 +259,7 @@ class SerialInstrument(_Wire):
 
     def serve(self):
         self.talk(
-            lambda: os.read(self.master, 4096) if select.select([self.master], [], [], 0.05)[0] else None,
+            lambda: os.read(self.master, 4096) if select.select([self.master], [], [], 0.01)[0] else None,
             lambda data: os.write(self.master, data),
         )
         os.close(self.master)

@@ -1,0 +1,120 @@
+"""A PTDaemon for tests, on 127.0.0.1: it answers as the public client and checker of MLPerf Power expect, on a clock of its own.
+
+It samples means of `scpi_instrument.power_w` over its interval. Its clock is `ahead_s` before ours and runs `rate` times as fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+
+from scpi_instrument import VOLTS, energy_j, now_s
+
+HELLO = "Hello, PTDaemon here!"
+
+
+class PtdaemonServer:
+    """Use it as a context; `port` of an earlier one is the same daemon started again."""
+
+    def __init__(self, port=0, kind="RL", ahead_s=1.6e9, rate=1.0):
+        self.listener = socket.create_server(("127.0.0.1", port))
+        self.port = self.listener.getsockname()[1]
+        self.kind, self.ahead_s, self.rate = kind, ahead_s, rate
+        self.heard = []
+        self.ranges = {"V": "Auto", "A": "0.5"}
+        self.interval_s = self.started_s = None
+        self.given = 0
+        #: what goes wrong: "half line", "unit", "over range", "nan", "hang up", "silent", "refuses", "not ptdaemon"
+        self.fault, self.stall_s = None, 0.0
+        self.left_over = []
+        self.closing = threading.Event()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.closing.set()
+        self.thread.join(5.0)
+
+    def serve(self):
+        with self.listener:
+            while not self.closing.is_set():
+                if not select.select([self.listener], [], [], 0.01)[0]:
+                    continue
+                connection = self.listener.accept()[0]
+                with connection, contextlib.suppress(OSError):
+                    self.talk(connection)
+
+    def talk(self, connection):
+        waiting = b""
+        while not self.closing.is_set():
+            if not select.select([connection], [], [], 0.01)[0]:
+                continue
+            received = connection.recv(4096)
+            if not received:
+                return
+            waiting += received
+            while b"\r\n" in waiting:
+                line, _, waiting = waiting.partition(b"\r\n")
+                self.heard.append(line.decode())
+                answer = "".join(f"{part}\r\n" for part in self.answer(line.decode())).encode()
+                if self.fault == "hang up":
+                    return
+                stall_s, self.stall_s = self.stall_s, 0.0
+                self.closing.wait(stall_s)
+                connection.sendall(answer[: len(answer) // 2] if self.fault == "half line" else answer)
+
+    def answer(self, command):
+        name, _, rest = command.partition(",")
+        if name == "Hello":
+            return ["220 mail.example ESMTP" if self.fault == "not ptdaemon" else HELLO]
+        if name == "Identify":
+            return ["YokogawaWT310E,0,version=1.11.1-1e3a4c0b-20240910,YOKOGAWA,WT310E,C2RH13047V,F1.03"]
+        if name == "RR":
+            flags = {
+                letter: "1,-1.0" if value == "Auto" else f"0,{float(value)}" for letter, value in self.ranges.items()
+            }
+            return [f"Ranges,{flags['A']},{flags['V']}"]
+        if name == "SR":
+            letter, value = rest.split(",")
+            if self.fault == "refuses":
+                return [f"Error: range {value} is not supported"]
+            self.ranges[letter] = value
+            return [f"Range {letter} changed"]
+        if name == "Go":
+            self.interval_s, self.started_s, self.given = int(rest.split(",")[0]) / 1000, now_s(), 0
+            ms = rest.split(",")[0]
+            return [f"Starting untimed measurement, maximum 500000 samples at {ms}ms with 0 rampup samples"]
+        if name == "Stop":
+            running, self.interval_s = self.interval_s is not None, None
+            return ["Stopping untimed measurement" if running else "Error: no measurement to stop"]
+        if name == "Uncertainty":
+            return ["Uncertainty,0.004400,0.004400,0.004500,1,0,1,0"]
+        if name == self.kind:
+            lines = [*self.left_over, *self.new_samples()]
+            self.left_over = []
+            return [f"Last {len(lines)} samples", *lines]
+        return [f"Error: Unknown command {name}"]
+
+    def new_samples(self):
+        if self.interval_s is None or self.fault == "silent":
+            return []
+        ready = int((now_s() - self.started_s) / self.interval_s)
+        lines = [self.sample(self.started_s + k * self.interval_s) for k in range(self.given + 1, ready + 1)]
+        self.given = ready
+        return lines
+
+    def sample(self, end_s):
+        watts = energy_j(end_s - self.interval_s, end_s) / self.interval_s
+        stamp_s = self.ahead_s + end_s * self.rate
+        stamp = time.strftime("%m-%d-%Y %H:%M:%S", time.gmtime(stamp_s)) + f".{int(stamp_s * 1000) % 1000:03d}"
+        if self.fault == "over range":
+            watts = -1.0
+        text = "nan" if self.fault == "nan" else f"{watts:.6f}"
+        name = "mWatts" if self.fault == "unit" else "Watts"
+        return f"Time,{stamp},{name},{text},Volts,{VOLTS:.6f},Amps,{watts / VOLTS:.6f},PF,1.000000"
