@@ -105,9 +105,10 @@ class Wt300:
         return self._with_energy(found, automatic[2] if self._integrates else "")
 
     def close(self) -> None:
-        """Stop the integrator and give the keys back."""
-        for command in ([":INTEGrate:STOP"] if self._integrates else []) + [":COMMunicate:REMote OFF"]:
-            self._link.tell(command)
+        """Stop the integrator, if it is ours, and give the keys back."""
+        if "integrator" in self.identity:
+            self._link.tell(":INTEGrate:STOP")
+        self._link.tell(":COMMunicate:REMote OFF")
 
     def _with_energy(self, found: List[Optional[float]], state: str) -> Sequence[Optional[float]]:
         if not self._integrates:

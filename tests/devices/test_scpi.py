@@ -179,8 +179,10 @@ def test_an_automatic_range_is_refused_with_the_option_that_fixes_it(opened):
     with TcpInstrument(PowerMeter()) as instrument:
         with pytest.raises(ConfigError, match=r"voltage range is automatic .*voltage_range_v="):
             opened(instrument.resource)
+        instrument.instrument.state = "START"  # somebody's measurement
         with pytest.raises(ConfigError, match=r"current range is automatic .*current_range_a="):
             opened(instrument.resource, voltage_range_v="15")
+        assert instrument.instrument.state == "START"
 
 
 def test_what_the_instrument_refuses_is_raised_in_its_words(opened):
