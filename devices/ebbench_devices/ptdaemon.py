@@ -51,7 +51,12 @@ class PtdaemonMeter:
         self._options = Options("ptdaemon", request, OPTIONS)
         self._scope = self._options.stated_scope()
         self._stated = {letter: self._options.number(option, above=0.0) for letter, _, option, _ in RANGES}
-        self._interval_s = 1 / (request.rate_hz or DEFAULT_RATE_HZ)
+        rate_hz = DEFAULT_RATE_HZ if request.rate_hz is None else request.rate_hz
+        if not 0 < rate_hz <= 1000:
+            raise ConfigError(
+                f"ptdaemon: {rate_hz:g} samples/s; PTDaemon is told whole milliseconds, and 1 per second is usual"
+            )
+        self._interval_s = round(1000 / rate_hz) / 1000
         timeout_s = self._options.number("timeout_s", DEFAULT_TIMEOUT_S, above=0.0) or DEFAULT_TIMEOUT_S
         self._link = PtdaemonLink(host, port, timeout_s)
         self._clock = OtherClock()

@@ -24,6 +24,8 @@ from ebbench_devices.visa import shown
 HELLO, HELLO_ANSWER = "Hello", "Hello, PTDaemon here!"
 _STAMP = re.compile(r"(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d)\.(\d{1,9})", re.ASCII)
 _COUNT = re.compile(r"Last (\d{1,6}) samples?\b", re.IGNORECASE | re.ASCII)
+#: a line is never so long
+MOST_BYTES = 1 << 20
 #: PTDaemon writes it for a quantity that it could not read
 NOT_READ = -1.0
 
@@ -98,6 +100,8 @@ class PtdaemonLink:
                 raise self._failed(f"no whole answer to {command} within {self._timeout_s:g} s; see PTDaemon's own log")
             if not received:
                 raise self._failed("it hung up; is PTDaemon running?")
+            if len(self._waiting) > MOST_BYTES:
+                raise self._failed(f"{command} is answered by a line without an end; check the address")
             self._waiting += received
         line, _, self._waiting = self._waiting.partition(b"\n")
         return line.rstrip(b"\r").decode("ascii", "replace")

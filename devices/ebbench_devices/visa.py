@@ -101,7 +101,7 @@ class Link:
             answer = self._instrument.read() if answers else ""
         except Exception as error:
             self.close()
-            self._fault = self._failure(f"no whole answer to {message!r}", error)
+            self._fault = self._failure(f"no whole answer to {shown(message, 40)!r}", error)
             raise self._fault from error
         self.ended_ns = monotonic_ns()
         took_ns = self.ended_ns - self.begun_ns

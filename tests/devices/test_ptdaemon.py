@@ -271,6 +271,12 @@ def test_a_bad_uri_is_refused_before_anything_is_contacted(address, options, sai
         PtdaemonMeter(MeterRequest(address, given))
 
 
+@pytest.mark.parametrize("rate_hz", [0.0, -1.0, 5000.0])
+def test_a_rate_that_no_whole_millisecond_stands_for_is_refused(rate_hz):
+    with pytest.raises(ConfigError, match="whole milliseconds"):
+        PtdaemonMeter(MeterRequest("host", OPTIONS, rate_hz=rate_hz))
+
+
 def test_the_port_is_8888_unless_it_is_named_and_an_address_may_be_of_version_6():
     assert ptdaemon._host_and_port("power.lab") == ("power.lab", 8888)
     assert ptdaemon._host_and_port("[::1]:8890") == ("::1", 8890)
