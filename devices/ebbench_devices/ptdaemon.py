@@ -1,7 +1,8 @@
 """A power analyzer through SPEC's PTDaemon, as MLPerf Power reads it: ``ptdaemon:HOST[:8888]?scope=wall``.
 
 The daemon samples on its own schedule and its own clock. Ranges are fixed before it starts, and put back at the end. What a
-sample covers is not told; it is taken for the mean over its interval, as SPEC's rules want the analyzer to be set up.
+sample covers is not told, and no public document was found that says it; it is taken for the mean over its interval, which
+``averaging_s=`` changes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Commands: IM WT310-17EN and IM WT310E-17EN, as far as they could be confirmed in two public programs that speak them
 (github.com/intel/yoko-tool, ``_wt310.py``; github.com/mlcommons/power-dev, ``samplers/yokogawa.py``) and in public copies of
-single pages (message format, error queue, check-range bits). Not confirmed on an instrument: how many digits WH has.
+single pages (message format, error queue). Not confirmed on an instrument: how many digits WH has, and the order of the
+check-range bits, for which one public driver is the only source.
 Accuracy: getting started guides IM WT310-02EN and IM WT310E-02EN, 7.3.2, 12 months, power factor 1; limits, so rectangular.
 """
 
