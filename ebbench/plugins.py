@@ -7,7 +7,7 @@ import importlib
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.config import MeterRef
 from ebbench.environment import below_root, device_tree, is_jetson
@@ -22,6 +22,9 @@ REPORTS = "ebbench.reports"
 
 #: the order in which `auto` looks for a real meter; names that are not registered are passed over
 AUTO_ORDER = ("ina3221", "jtop", "tegrastats", "nvml", "rapl")
+#: of these, what may be closed without stopping the quickstart: most PCs have one, and only root may read it
+#: (docs/decisions/0010-a-closed-rapl-does-not-stop-the-quickstart.md)
+MAY_STAY_CLOSED = ("rapl",)
 SIMULATED = "sim"
 
 #: a chosen meter: its name, the path of its class, and what it is told
@@ -100,11 +103,20 @@ def _by_files(known: Iterable[Board]) -> Optional[Board]:
     return next((b for b in candidates if all(below_root(file).exists() for file in b.facts["files"])), None)
 
 
+def _keep_quiet(line: str) -> None:
+    """Nobody asked."""
+
+
 def choose_meters(
-    refs: Sequence[str], board: Optional[Board], device_uuid: Optional[str] = None, may_simulate: bool = False
+    refs: Sequence[str],
+    board: Optional[Board],
+    device_uuid: Optional[str] = None,
+    may_simulate: bool = False,
+    say: Callable[[str], None] = _keep_quiet,
 ) -> List[Choice]:
     """The meters named by the URIs `refs`, in their order (the first is the reference), with ``auto`` resolved.
 
+    `say` gets a line where a real meter is here but closed, and one is simulated in its place.
     Raises ConfigError for an unknown or repeated name, MeterError where `auto` finds no meter or one that cannot be read.
     """
     known = registered(METERS)
@@ -114,7 +126,7 @@ def choose_meters(
         if ref.name == "auto":
             if ref.address or ref.options:
                 raise ConfigError(f"meter {uri!r}: auto has no address and no options; name the meter")
-            ref = MeterRef(_auto(known, board, device_uuid, may_simulate))
+            ref = MeterRef(_auto(known, board, device_uuid, may_simulate, say))
         if ref.name not in known:
             raise ConfigError(f"unknown meter {ref.name!r}; {nearest(ref.name, ['auto', *known])}")
         if ref.name in (name for name, _, _ in chosen):
@@ -128,9 +140,15 @@ def _request(board: Optional[Board], device_uuid: Optional[str], ref: Optional[M
     return MeterRequest(ref.address if ref else None, dict(ref.options) if ref else {}, facts, device_uuid)
 
 
-def _auto(known: Mapping[str, str], board: Optional[Board], device_uuid: Optional[str], may_simulate: bool) -> str:
-    """The first meter of the order that can be used. Never a simulated one where a real one only needs mending."""
-    blocked = []
+def _auto(
+    known: Mapping[str, str],
+    board: Optional[Board],
+    device_uuid: Optional[str],
+    may_simulate: bool,
+    say: Callable[[str], None] = _keep_quiet,
+) -> str:
+    """The first meter of the order that can be used. Never a simulated one where a real one that matters needs mending."""
+    blocked: Dict[str, str] = {}
     for name in AUTO_ORDER:
         if name not in known:
             continue
@@ -138,12 +156,15 @@ def _auto(known: Mapping[str, str], board: Optional[Board], device_uuid: Optiona
         if there.available:
             return name
         if there.present:
-            blocked.append(f"{name}: {there.reason}")
-    if blocked:
+            blocked[name] = there.reason if there.reason.startswith(f"{name}: ") else f"{name}: {there.reason}"
+    may_simulate = may_simulate and SIMULATED in known and all(name in MAY_STAY_CLOSED for name in blocked)
+    if blocked and not may_simulate:
         raise MeterError(
-            f"a meter is here but cannot be read: {'; '.join(blocked)}; mend that, or name one with --meter"
+            f"a meter is here but cannot be read: {'; '.join(blocked.values())}; mend that, or name one with --meter"
         )
-    if may_simulate and SIMULATED in known:
+    for reason in blocked.values():
+        say(f"SIMULATED, although a real meter is here: {reason}")
+    if may_simulate:
         return SIMULATED
     raise MeterError(
         "no meter found on this machine; name one with --meter (`ebbench meters` lists them, sim simulates)"

@@ -11,7 +11,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ebbench import plugins
 from ebbench.config import Bench, Recipe, run_id
@@ -65,7 +65,7 @@ def conduct(
         raise UserError(f"{rundir.path} holds a run that did not end; go on with --resume, or choose another --out")
     pipeline = plugins.load(plugins.PIPELINES, recipe.method)(recipe)
     pipeline.check()
-    setup = find_setup(bench, may_simulate)
+    setup = find_setup(bench, may_simulate, display.say)
     rundir.create()
     with contextlib.closing(rundir.lock()):
         Room(rundir).check_before()
@@ -76,11 +76,11 @@ def conduct(
         return seal(rundir)
 
 
-def find_setup(bench: Bench, may_simulate: bool) -> Setup:
+def find_setup(bench: Bench, may_simulate: bool, say: Callable[[str], None]) -> Setup:
     """Choose device, board and meters; a named board that does not exist is refused with the nearest name."""
     device = choose_device(bench.device)
     board = plugins.choose_board(bench.board)
-    meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate)
+    meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate, say)
     return Setup(device, board, meters)
 
 

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from ebbench import plugins
+from ebbench import plugins, session
+from ebbench.config import Bench
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, Board
 
@@ -59,6 +60,37 @@ def test_auto_never_simulates_where_a_real_meter_needs_mending(bench):
     with pytest.raises(MeterError, match=r"ina3221: permission denied; run as root") as caught:
         plugins.choose_meters(["auto"], None, may_simulate=True)
     assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
+
+
+CLOSED = Availability(False, True, "rapl: only root may read it; sudo chown", "cpu")
+
+
+def test_a_rapl_that_only_root_may_read_does_not_stop_the_quickstart_and_is_said_aloud(bench, monkeypatch):
+    bench(sim=SIMULATED, ina3221=ABSENT, rapl=CLOSED)
+    monkeypatch.setattr(plugins, "choose_board", lambda name="auto": None)
+    said = []
+    setup = session.find_setup(Bench(device="cpu"), may_simulate=True, say=said.append)
+    assert names(setup.meters) == ["sim"]
+    assert said == ["SIMULATED, although a real meter is here: rapl: only root may read it; sudo chown"]
+    assert plugins.survey(Board("x", "X", {}))["auto"] == "sim"
+
+
+def test_a_rapl_that_only_root_may_read_stops_everything_else_with_the_fix(bench):
+    bench(sim=SIMULATED, rapl=CLOSED)
+    with pytest.raises(MeterError, match=r"cannot be read: rapl: only root may read it; sudo chown") as caught:
+        plugins.choose_meters(["auto"], None)
+    assert caught.value.exit_code == 3
+    bench(sim=SIMULATED, nvml=BLOCKED, rapl=CLOSED)
+    with pytest.raises(MeterError, match=r"nvml: permission denied; run as root; rapl: only root"):
+        plugins.choose_meters(["auto"], None, may_simulate=True)
+
+
+def test_nothing_is_said_where_a_meter_is_read_or_none_is_there(bench):
+    for found, taken in (({"nvml": HERE, "rapl": CLOSED}, "nvml"), ({"rapl": ABSENT}, "sim")):
+        bench(sim=SIMULATED, **found)
+        said = []
+        assert names(plugins.choose_meters(["auto"], None, may_simulate=True, say=said.append)) == [taken]
+        assert said == []
 
 
 def test_named_meters_keep_their_order_and_are_told_what_they_need(bench):
