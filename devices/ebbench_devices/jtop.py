@@ -23,9 +23,9 @@ from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.source import RETRY_NS
 from ebbench.environment import below_root, is_jetson, is_simulated_root, package_version
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest
 from ebbench.units import NS_PER_S
-from ebbench_devices.ina3221_chips import MODULE_INPUTS, uncertainty
+from ebbench_devices.board_rails import rail_of, total_of
 from ebbench_devices.jtop_connection import INSTALL, PACKAGE, SOCKET, Connection, Sample, check_socket
 
 DEFAULT_RATE_HZ = 2.0
@@ -101,7 +101,7 @@ class JtopMeter:
             "jtop",
             str(self._board.get("scope", "module")),
             is_simulated_root(),
-            tuple(self._rail(name, rails[name]) for name in self._names),
+            tuple(rail_of(name, self._board, self._total, _bus_v(rails[name])) for name in self._names),
             tuple(Column(f"{name}_{unit}", 1e-3, raw=True) for name in self._names for unit, _ in QUANTITIES),
             self._total,
             DEFAULT_RATE_HZ,
@@ -118,7 +118,7 @@ class JtopMeter:
             for sample in self._connection.take():
                 rails = rails_of(sample.power)
                 try:
-                    self._total = total_of(rails, self._board)
+                    self._total = total_of("jtop", rails, self._board)
                 except MeterError as error:
                     fault = error
                     continue
@@ -166,13 +166,9 @@ class JtopMeter:
         times_ns = np.array([sample.time_ns for sample in samples], dtype=np.int64)
         return Block(times_ns, values, tuple(notes))
 
-    def _rail(self, name: str, entry: Mapping[str, Any]) -> Rail:
-        facts: Mapping[str, Any] = next((r for r in self._board.get("rails", []) if r["name"] == name), {})
-        scope = facts.get("scope", "module" if name in self._total and len(self._total) == 1 else "rail")
-        is_ina3221 = facts.get("sensor", "ina3221") == "ina3221" and name != "VIN"
-        volts = entry["volt"] * 1e-3 if entry.get("volt") else None
-        doubts = uncertainty(facts.get("shunt_ohm"), volts) if is_ina3221 else {}
-        return Rail(name, str(scope), facts.get("inside_of"), **doubts)
+
+def _bus_v(entry: Mapping[str, Any]) -> Optional[float]:
+    return entry["volt"] * 1e-3 if entry.get("volt") else None
 
 
 def rails_of(power: Mapping[str, Any]) -> Rails:
@@ -189,26 +185,3 @@ def rails_of(power: Mapping[str, Any]) -> Rails:
         for label, entry in entries.items()
         if not _NO_RAIL.fullmatch(label) and "status" not in entry
     }
-
-
-def total_of(rails: Mapping[str, Any], board: Mapping[str, Any]) -> Tuple[str, ...]:
-    """The rails whose sum is the board's power: what its file says, all of it, or the module's input by its name.
-
-    Raises MeterError where one is missing or none is known: a sum of what is there must never pass for the whole.
-    """
-    found = ", ".join(rails) or "none"
-    if "total" not in board:
-        total = [name for name in ("VIN", *MODULE_INPUTS) if name in rails][:1]
-    else:
-        total = list(board["total"])
-    missing = [name for name in total if name not in rails]
-    if missing:
-        raise MeterError(
-            f"jtop: rail {missing[0]}, part of the total of board {board.get('name')!r}, is not there (found: {found}); "
-            "check --board, and `jtop`"
-        )
-    if not total:
-        raise MeterError(
-            f"jtop: which of its rails ({found}) make up the board is not known; name the board with --board"
-        )
-    return tuple(total)

@@ -25,7 +25,7 @@ from ebbench.energy.trace import TraceReader, read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench_devices import jtop_connection
-from ebbench_devices.jtop import JtopMeter, rails_of, total_of
+from ebbench_devices.jtop import JtopMeter, rails_of
 from ebbench_devices.jtop_connection import Connection
 
 RATE_HZ = 10.0
@@ -198,13 +198,6 @@ def test_what_is_not_wired_or_only_negotiated_is_no_rail():
         "CPU GPU": rail,
     }
     assert set(rails_of({"rail": entries, "tot": {}})) == {"CPU_GPU"}
-
-
-def test_without_a_known_board_only_a_modules_input_is_a_total():
-    assert total_of({"VDD_SOC": {}, "VDD_IN": {}}, {}) == ("VDD_IN",)
-    assert total_of({"VDD_IN": {}, "VIN": {}}, {}) == ("VIN",)
-    with pytest.raises(MeterError, match="--board"):
-        total_of({"GPU": {}, "CPU": {}}, {})
 
 
 # how fast
