@@ -128,7 +128,10 @@ class MeterRef:
             raise ConfigError(f"meter {uri!r} has no name; write NAME or NAME:ADDRESS?scope=wall")
         if query and not all("=" in pair for pair in query.split("&")):
             raise ConfigError(f"meter {uri!r}: options are written ?key=value&key=value")
-        return cls(name, address or None, dict(parse_qsl(query, keep_blank_values=True)))
+        options: Dict[str, str] = {}
+        for key, value in parse_qsl(query, keep_blank_values=True):  # what is said twice is a list, and nothing is lost
+            options[key] = f"{options[key]},{value}" if key in options else value
+        return cls(name, address or None, options)
 
     def __str__(self) -> str:
         query = urlencode(self.options, safe="/:,")

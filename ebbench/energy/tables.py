@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from ebbench.clock import ClockReading
 from ebbench.energy.batches import Chunk, Floats, Ints
+from ebbench.energy.columns import NOT_TAKEN, has_pairs, meaning, place
 from ebbench.energy.integrals import Integrals
 from ebbench.energy.integrate import integrate
 from ebbench.energy.pace import check_order, survey
@@ -32,8 +33,6 @@ from ebbench.units import NS_PER_S, TO_SI
 
 ROWS = 65_536
 CSV_BLOCK_BYTES = 4 << 20
-NOT_TAKEN = ["", "NaN", "nan", "NAN", "NA", "N/A", "null", "None"]
-_SUFFIX = {"w": "w", "j": "j", "h": "j", "v": "v", "a": "a"}  # by a unit's last letter: mW, kJ, Wh, mV, A
 _ARROW = (".arrow", ".arrows", ".feather", ".ipc")
 
 
@@ -83,7 +82,7 @@ def read_phases(path: Path) -> Tuple[List[str], Floats, Floats]:
     with _readable(path), open(path, newline="", encoding="utf-8-sig") as handle:
         reader = csv.reader(handle)
         header = [name.strip() for name in next(reader, [])]
-        places = [_place(path, header, name) for name in ("phase", "start_s", "end_s")]
+        places = [place(path, header, name) for name in ("phase", "start_s", "end_s")]
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     if not rows:
         raise InputError(f"{path} has no phases")
@@ -119,14 +118,14 @@ class Table:
             header = _header(path)
         if time_column == "time_s" and time_unit == "s" and "time_s" not in header and "time_ns" in header:
             time_column, time_unit = "time_ns", "ns"  # a trace of our own
-        _place(path, header, time_column, "; say which one is the time with --time-column")
-        meant = {name: _meaning(path, name, *target) for name, target in columns.items()}
+        place(path, header, time_column, "; say which one is the time with --time-column")
+        meant = {name: meaning(path, name, *target) for name, target in columns.items()}
         if not columns:
             scales = _own_scales(path)
             meant = {n: (n, scales.get(n, 1.0)) for n in header if n[-2:] in ("_w", "_j", "_v", "_a") and len(n) > 2}
         for name in meant:
-            _place(path, header, name)
-        if not any(name[-2:] in ("_w", "_j") for name, _ in meant.values()) and not _has_pairs(meant):
+            place(path, header, name)
+        if not any(name[-2:] in ("_w", "_j") for name, _ in meant.values()) and not has_pairs(meant):
             raise InputError(
                 f"{path} has no column of power such as VDD_IN_w (its columns: {', '.join(header)}); "
                 "say which one is with --column NAME=RAIL:UNIT"
@@ -266,33 +265,6 @@ def _own_scales(path: Path) -> Dict[str, float]:
     if b"ebbench" not in (schema.metadata or {}):
         return {}
     return {f.name: float((f.metadata or {}).get(b"scale", b"1")) for f in schema if f.name not in ("time_ns", "seq")}
-
-
-def _place(path: Path, header: Sequence[str], name: str, remedy: str = "") -> int:
-    """Which column is called `name`; `remedy` says what else can be done where none is."""
-    if header.count(name) == 1:
-        return header.index(name)
-    if name in header:
-        raise InputError(f"{path} has the column {name!r} {header.count(name)} times; rename one")
-    if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
-        raise InputError(f"{path} separates its columns by {marks[0]!r}; write it with commas, and with decimal points")
-    raise InputError(f"{path} has no column {name!r}; {nearest(name, header)}{remedy}")
-
-
-def _meaning(path: Path, name: str, rail: str, unit: str) -> Tuple[str, float]:
-    """What a column is called in the chunks, by its unit, and its factor to SI."""
-    factor, suffix = TO_SI.get(unit.lower()), _SUFFIX.get(unit.lower()[-1:])
-    if unit[:1] == "M" or factor is None or suffix is None:  # mega is not milli, whatever the case of the rest
-        known = [u for u in TO_SI if u[-1] in _SUFFIX]
-        raise InputError(
-            f"{path} column {name}: unit {unit!r} is neither power, energy, volts nor amperes; {nearest(unit, known)}"
-        )
-    return f"{rail}_{suffix}", factor
-
-
-def _has_pairs(meant: Mapping[str, Tuple[str, float]]) -> bool:
-    names = {name for name, _ in meant.values()}
-    return any(n.endswith("_v") and f"{n[:-2]}_a" in names for n in names)
 
 
 def _floats(path: Path, name: str, column: pa.Array) -> Floats:

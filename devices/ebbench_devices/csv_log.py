@@ -1,0 +1,245 @@
+"""A log in CSV that any other program on any other machine is writing, followed while it grows: ``csv:power.csv?scope=wall``.
+
+Its stamps are those of its own clock. They become CLOCK_MONOTONIC by this machine's clocks read together when a row arrives, after
+`offset_s` (what has to be added to the log's clock to get this machine's) was added. How far that may be off is `offset_bound_s`;
+where nobody states it for a wall clock, half a second is taken, and said.
+
+Nothing is invented: a row that goes back in time, lies in the future, or is cut off, is left out and told. What was logged before
+the meter is opened belongs to no run; a whole log of the past is for `ebbench integrate --trace`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ebbench.clock import ClockReading, read_clocks
+from ebbench.environment import is_simulated_root
+from ebbench.errors import ConfigError, EbbenchError, InputError, MeterError, nearest
+from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench.units import NS_PER_S, format_duration
+from ebbench_devices.growing_file import GrowingFile
+from ebbench_devices.log_rows import ISO, TIME_UNITS, LogRows, Row, columns_of
+from ebbench_devices.options import DOUBTS, Options
+
+OPTIONS = ("scope", "time_column", "time_unit", "column", "clock", "offset_s", "offset_bound_s", "total", *DOUBTS)
+CLOCKS = ("realtime", "monotonic", "boottime")
+#: how far a wall clock that nobody vouches for may be off (half width, s)
+UNSTATED_BOUND_S = 0.5
+#: a row may be this much ahead of us beyond its bound, and come this much late, before that is a fault of the clocks (s)
+AHEAD_S, LATE_S = 0.1, 60.0
+#: the log is silent when nothing comes for so long, or for so many intervals
+SILENCE_S, SILENCE_INTERVALS = 5.0, 5
+
+
+class CsvLogMeter:
+    """The rails of a log, as its rows arrive."""
+
+    def __init__(self, request: MeterRequest, clocks=read_clocks) -> None:  # type: ignore[no-untyped-def]
+        options = Options("csv", request, OPTIONS)
+        if not request.address:
+            raise ConfigError("csv needs a log: csv:/path/power.csv?scope=wall")
+        self._path = request.address
+        self._scope = options.stated_scope()
+        self._time_unit = str(options.choice("time_unit", TIME_UNITS, "s"))
+        self._time_column = str(
+            options.text("time_column", "time" if self._time_unit == ISO else f"time_{self._time_unit}")
+        )
+        self._columns = columns_of(options.text("column"))
+        self._clock = str(options.choice("clock", CLOCKS, "realtime"))
+        self._offset_s = options.number("offset_s", 0.0) or 0.0
+        self._bound_s = options.number("offset_bound_s", at_least=0.0)
+        self._total = options.text("total")
+        self._doubts = options.doubts()
+        self._clocks = clocks
+        self._file: Optional[GrowingFile] = None
+        self._last_ns: Optional[int] = None  # of the last row, in our time
+        self._fault: Optional[str] = None  # why none of the file's rows can be believed
+        self._is_anew = False  # whether rows are read again, up to those that are new
+        self._notes: List[Tuple[int, str]] = []
+
+    @classmethod
+    def probe(cls, request: MeterRequest) -> Availability:
+        """Whether the named log is there and has its columns; without a name there is none."""
+        scope = request.options.get("scope", "rail")
+        if not request.address:
+            return Availability(False, False, "needs a log: --meter csv:/path/power.csv?scope=wall", scope)
+        meter = cls(request)
+        try:
+            info = meter.open()
+        except (MeterError, InputError) as error:
+            return Availability(False, False, str(error), scope)
+        finally:
+            meter.close()
+        rails = ", ".join(rail.name for rail in info.rails)
+        return Availability(True, True, f"{request.address}: {rails}", scope, info.simulated)
+
+    def open(self) -> MeterInfo:
+        """Read the header and the last row. Raises MeterError or InputError for a file that is no log."""
+        try:
+            return self._open()
+        except EbbenchError:
+            self.close()
+            raise
+
+    def _open(self) -> MeterInfo:
+        try:
+            self._file = GrowingFile(self._path)
+            first, lines = self._file.first_and_last_lines()
+        except OSError as error:
+            raise MeterError(f"csv: {self._path}: {error.strerror}; start what writes it first") from error
+        if first is None:
+            raise MeterError(f"csv: {self._path} has no header yet; start what writes it first")
+        self._rows = LogRows(self._path, first, self._time_column, self._time_unit, self._columns)
+        clocks = self._clocks()
+        self._heard_ns = clocks.monotonic_ns
+        rows = [row for row in (self._rows.row(line)[0] for line in lines) if row is not None]
+        self._interval_s = _interval_s(rows)
+        self._first = [row for row in rows[-1:] if abs(self._age_s(row, clocks)) < LATE_S]
+        if self._bound_s is None and self._clock == "realtime":
+            self._notes.append(
+                (
+                    clocks.monotonic_ns,
+                    f"csv: nobody says how far the log's clock is off; {UNSTATED_BOUND_S} s is taken (offset_bound_s)",
+                )
+            )
+        self._ahead_ns = self._ahead(clocks)
+        return self._info()
+
+    def _info(self) -> MeterInfo:
+        columns = self._rows.columns
+        rails = [name for name in dict.fromkeys(c[:-2] for c in columns) if _has_power(name, columns)]
+        if self._total is None and len(rails) > 1:
+            raise ConfigError(
+                f"csv: {self._path} has the rails {', '.join(rails)}; say which one is the whole: total=RAIL"
+            )
+        if self._total is not None and self._total not in rails:
+            raise ConfigError(f"csv: total = {self._total!r} is not in {self._path}; {nearest(self._total, rails)}")
+        total = self._total or rails[0]
+        bound_s = self._bound_s
+        if bound_s is None:
+            bound_s = UNSTATED_BOUND_S if self._clock == "realtime" else 0.0
+        return MeterInfo(
+            "csv",
+            self._scope,
+            is_simulated_root(),
+            tuple(Rail(name, self._scope if name == total else "rail", **self._doubts) for name in rails),
+            tuple(Column(name) for name in columns),
+            (total,),
+            1.0 / self._interval_s if self._interval_s else 1.0,
+            identity={
+                "log": self._path,
+                "clock": self._clock,
+                "offset_s": self._offset_s,
+                "offset_bound_s": self._bound_s,
+                "time_column": self._time_column,
+                "time_unit": self._time_unit,
+            },
+            time_bound_s=bound_s,
+        )
+
+    def drain(self, rate_hz: float) -> Block:
+        """The rows that have arrived since the last call; what is wrong with them, or with the file, is told in notes."""
+        assert self._file is not None, "drain before open"
+        clocks = self._clocks()
+        notes, self._notes = self._notes, []
+        self._watch_wall_clock(clocks, notes)
+        rows, self._first = self._first, []
+        lines, fresh, fault = self._file.take()
+        if fresh:
+            rows += self._first_row(fresh.pop(0))
+        if fault is not None or self._fault is not None:
+            notes.append((clocks.monotonic_ns, f"csv: {fault or self._fault}"))
+        rows += self._read(lines or fresh, clocks, notes)
+        kept = [row for row in rows if self._is_next(row, clocks, notes)]
+        self._watch_silence(bool(kept), clocks, notes)
+        times_ns = np.array([self._monotonic_ns(row, clocks) for row in kept], dtype=np.int64)
+        values = np.array([row.values for row in kept], dtype=np.float64).reshape(len(kept), len(self._rows.columns))
+        return Block(times_ns, values, tuple(notes))
+
+    def _first_row(self, line: str) -> List[Row]:
+        """Begin another file with its first line; while that does not fit, none of its rows is believed."""
+        self._is_anew, self._fault = True, None
+        try:
+            row = self._rows.begin_anew(line)
+        except InputError as error:
+            self._fault = str(error)
+            return []
+        return [row] if row else []
+
+    def _read(self, lines: Sequence[str], clocks: ClockReading, notes: List[Tuple[int, str]]) -> List[Row]:
+        rows: List[Row] = []
+        for line in lines if self._fault is None else []:
+            row, fault = self._rows.row(line) if line.strip() else (None, None)
+            if fault is not None:
+                notes.append((clocks.monotonic_ns, f"csv: {self._path}: {fault}"))
+            if row is not None:
+                rows.append(row)
+        return rows
+
+    def _is_next(self, row: Row, clocks: ClockReading, notes: List[Tuple[int, str]]) -> bool:
+        """Whether a row lies after the one before and not in the future; remembers it."""
+        age_s, time_ns = self._age_s(row, clocks), self._monotonic_ns(row, clocks)
+        if self._last_ns is not None and time_ns <= self._last_ns:
+            if not self._is_anew:
+                notes.append((clocks.monotonic_ns, f"csv: time does not grow in {self._path}; such rows are left out"))
+            return False
+        if age_s < -AHEAD_S - (UNSTATED_BOUND_S if self._bound_s is None else self._bound_s):
+            notes.append(
+                (clocks.monotonic_ns, f"csv: rows are {format_duration(-age_s)} ahead of this machine; {self._mend()}")
+            )
+            return False
+        if age_s > LATE_S:
+            notes.append(
+                (clocks.monotonic_ns, f"csv: rows are {format_duration(age_s)} old when they arrive; {self._mend()}")
+            )
+        self._last_ns, self._is_anew = time_ns, False
+        return True
+
+    def _watch_wall_clock(self, clocks: ClockReading, notes: List[Tuple[int, str]]) -> None:
+        """Say where this machine's clock was set: rows around that are off by as much."""
+        ahead_ns, before_ns = self._ahead(clocks), self._ahead_ns
+        self._ahead_ns = ahead_ns
+        if abs(ahead_ns - before_ns) > NS_PER_S // 100:
+            step_s = (ahead_ns - before_ns) / NS_PER_S
+            notes.append((clocks.monotonic_ns, f"csv: this machine's {self._clock} clock was set by {step_s:+.3g} s"))
+
+    def _watch_silence(self, is_heard: bool, clocks: ClockReading, notes: List[Tuple[int, str]]) -> None:
+        silent_s = (clocks.monotonic_ns - self._heard_ns) / NS_PER_S
+        if is_heard:
+            self._heard_ns = clocks.monotonic_ns
+        elif silent_s > max(SILENCE_S, SILENCE_INTERVALS * (self._interval_s or 0.0)):
+            notes.append((clocks.monotonic_ns, f"csv: nothing new in {self._path}; is it still written?"))
+
+    def _ahead(self, clocks: ClockReading) -> int:
+        """How far the clock that the log goes by is ahead of CLOCK_MONOTONIC (ns)."""
+        now: Dict[str, int] = {"realtime": clocks.realtime_ns, "boottime": clocks.boottime_ns}
+        return now.get(self._clock, clocks.monotonic_ns) - clocks.monotonic_ns
+
+    def _monotonic_ns(self, row: Row, clocks: ClockReading) -> int:
+        return row.time_ns + round(self._offset_s * NS_PER_S) - self._ahead(clocks)
+
+    def _age_s(self, row: Row, clocks: ClockReading) -> float:
+        return (clocks.monotonic_ns - self._monotonic_ns(row, clocks)) / NS_PER_S
+
+    def _mend(self) -> str:
+        return f"check time_unit={self._time_unit}, clock={self._clock}, offset_s={self._offset_s:g}, and the time zone"
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+def _has_power(rail: str, columns: Sequence[str]) -> bool:
+    return any(f"{rail}_{unit}" in columns for unit in "wj") or all(f"{rail}_{unit}" in columns for unit in "va")
+
+
+def _interval_s(rows: Sequence[Row]) -> Optional[float]:
+    """The median time between rows; None where that is not known."""
+    steps = np.diff([row.time_ns for row in rows])
+    median = float(np.median(steps)) / NS_PER_S if len(steps) else math.nan
+    return median if median > 0 else None
