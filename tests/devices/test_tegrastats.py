@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 
 import numpy as np
 import pytest
@@ -195,6 +196,7 @@ def test_in_the_sampler_a_hang_is_a_gap_with_its_reason_and_nothing_stays_behind
     sampler.wait_ready()
     while (sampler.live() or {}).get("power_w") != 7.0:
         assert sampler.alive
+        time.sleep(0.01)
     sampler.stop()
     chunk = read_whole(tmp_path / "t.arrows")
     power_w = chunk.values["VDD_IN_w"]
