@@ -11,11 +11,12 @@ the meter is opened belongs to no run; a whole log of the past is for `ebbench i
 from __future__ import annotations
 
 import math
+import time
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.clock import ClockReading, read_clocks
+from ebbench.clock import ClockReading, monotonic_ns, read_clocks
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, EbbenchError, InputError, MeterError, nearest
 from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
@@ -28,10 +29,10 @@ OPTIONS = ("scope", "time_column", "time_unit", "column", "clock", "offset_s", "
 CLOCKS = ("realtime", "monotonic", "boottime")
 #: how far a wall clock that nobody vouches for may be off (half width, s)
 UNSTATED_BOUND_S = 0.5
-#: a row may be this much ahead of us beyond its bound, and come this much late, before that is a fault of the clocks (s)
-AHEAD_S, LATE_S = 0.1, 60.0
-#: the log is silent when nothing comes for so long, or for so many intervals
-SILENCE_S, SILENCE_INTERVALS = 5.0, 5
+#: a row may be this much ahead of us beyond its bound before that is a fault of the clocks (s)
+AHEAD_S = 0.1
+#: the log is silent when nothing comes for so long, or for so many intervals; when it opens, it is not waited for longer than this
+SILENCE_S, SILENCE_INTERVALS, MOST_PATIENCE_S = 5.0, 5, 20.0
 
 
 class CsvLogMeter:
@@ -68,7 +69,7 @@ class CsvLogMeter:
             return Availability(False, False, "needs a log: --meter csv:/path/power.csv?scope=wall", scope)
         meter = cls(request)
         try:
-            info = meter.open()
+            info = meter._begin()
         except (MeterError, InputError) as error:
             return Availability(False, False, str(error), scope)
         finally:
@@ -79,12 +80,19 @@ class CsvLogMeter:
     def open(self) -> MeterInfo:
         """Read the header and the last row. Raises MeterError or InputError for a file that is no log."""
         try:
-            return self._open()
+            info = self._begin()
+            self._wait_for_a_row()
         except EbbenchError:
             self.close()
             raise
+        if self._bound_s is None and self._clock == "realtime":
+            unstated = (
+                f"csv: nobody says how far the log's clock is off; {UNSTATED_BOUND_S} s is taken (offset_bound_s)"
+            )
+            self._notes.append((self._opened_ns, unstated))
+        return info
 
-    def _open(self) -> MeterInfo:
+    def _begin(self) -> MeterInfo:
         try:
             self._file = GrowingFile(self._path)
             first, lines = self._file.first_and_last_lines()
@@ -94,19 +102,31 @@ class CsvLogMeter:
             raise MeterError(f"csv: {self._path} has no header yet; start what writes it first")
         self._rows = LogRows(self._path, first, self._time_column, self._time_unit, self._columns)
         clocks = self._clocks()
-        self._heard_ns = clocks.monotonic_ns
+        self._opened_ns = self._heard_ns = clocks.monotonic_ns
+        self._ahead_ns = self._ahead(clocks)
         rows = [row for row in (self._rows.row(line)[0] for line in lines) if row is not None]
         self._interval_s = _interval_s(rows)
-        self._first = [row for row in rows[-1:] if abs(self._age_s(row, clocks)) < LATE_S]
-        if self._bound_s is None and self._clock == "realtime":
-            self._notes.append(
-                (
-                    clocks.monotonic_ns,
-                    f"csv: nobody says how far the log's clock is off; {UNSTATED_BOUND_S} s is taken (offset_bound_s)",
+        info = self._info()
+        last = [row for row in rows[-1:] if self._age_s(row, clocks) < self._patience_s]
+        self._first = [row for row in last if self._is_next(row, clocks, self._notes)]
+        return info
+
+    def _wait_for_a_row(self) -> None:
+        """Until there is one of now. Raises MeterError with what is wrong with those that come, or that none comes."""
+        deadline_ns = monotonic_ns() + round(min(self._patience_s, MOST_PATIENCE_S) * NS_PER_S)
+        while not self._first:
+            rows, notes = self._gather(self._clocks())
+            self._first, self._notes = rows, self._notes + notes
+            if monotonic_ns() > deadline_ns:
+                reason = (
+                    self._notes[-1][1] if self._notes else f"csv: nothing new in {self._path}; is it still written?"
                 )
-            )
-        self._ahead_ns = self._ahead(clocks)
-        return self._info()
+                raise MeterError(reason)
+            time.sleep(0.02)
+
+    @property
+    def _patience_s(self) -> float:
+        return max(SILENCE_S, SILENCE_INTERVALS * (self._interval_s or 0.0))
 
     def _info(self) -> MeterInfo:
         columns = self._rows.columns
@@ -142,22 +162,26 @@ class CsvLogMeter:
 
     def drain(self, rate_hz: float) -> Block:
         """The rows that have arrived since the last call; what is wrong with them, or with the file, is told in notes."""
-        assert self._file is not None, "drain before open"
         clocks = self._clocks()
-        notes, self._notes = self._notes, []
+        rows, notes = self._gather(clocks)
+        rows, self._first = self._first + rows, []
+        notes, self._notes = self._notes + notes, []
+        self._watch_silence(bool(rows), clocks, notes)
+        times_ns = np.array([self._monotonic_ns(row, clocks) for row in rows], dtype=np.int64)
+        values = np.array([row.values for row in rows], dtype=np.float64).reshape(len(rows), len(self._rows.columns))
+        return Block(times_ns, values, tuple(notes))
+
+    def _gather(self, clocks: ClockReading) -> Tuple[List[Row], List[Tuple[int, str]]]:
+        """The rows that are new and can be believed, and what is to be told."""
+        assert self._file is not None, "read before open"
+        notes: List[Tuple[int, str]] = []
         self._watch_wall_clock(clocks, notes)
-        rows, self._first = self._first, []
         lines, fresh, fault = self._file.take()
-        if fresh:
-            rows += self._first_row(fresh.pop(0))
+        rows = self._first_row(fresh.pop(0)) if fresh else []
         if fault is not None or self._fault is not None:
             notes.append((clocks.monotonic_ns, f"csv: {fault or self._fault}"))
         rows += self._read(lines or fresh, clocks, notes)
-        kept = [row for row in rows if self._is_next(row, clocks, notes)]
-        self._watch_silence(bool(kept), clocks, notes)
-        times_ns = np.array([self._monotonic_ns(row, clocks) for row in kept], dtype=np.int64)
-        values = np.array([row.values for row in kept], dtype=np.float64).reshape(len(kept), len(self._rows.columns))
-        return Block(times_ns, values, tuple(notes))
+        return [row for row in rows if self._is_next(row, clocks, notes)], notes
 
     def _first_row(self, line: str) -> List[Row]:
         """Begin another file with its first line; while that does not fit, none of its rows is believed."""
@@ -191,10 +215,15 @@ class CsvLogMeter:
                 (clocks.monotonic_ns, f"csv: rows are {format_duration(-age_s)} ahead of this machine; {self._mend()}")
             )
             return False
-        if age_s > LATE_S:
-            notes.append(
-                (clocks.monotonic_ns, f"csv: rows are {format_duration(age_s)} old when they arrive; {self._mend()}")
-            )
+        if time_ns < self._opened_ns - self._patience_s * NS_PER_S:
+            if not self._is_anew:
+                notes.append(
+                    (
+                        clocks.monotonic_ns,
+                        f"csv: rows are {format_duration(age_s)} old when they arrive; {self._mend()}",
+                    )
+                )
+            return False
         self._last_ns, self._is_anew = time_ns, False
         return True
 
@@ -210,7 +239,7 @@ class CsvLogMeter:
         silent_s = (clocks.monotonic_ns - self._heard_ns) / NS_PER_S
         if is_heard:
             self._heard_ns = clocks.monotonic_ns
-        elif silent_s > max(SILENCE_S, SILENCE_INTERVALS * (self._interval_s or 0.0)):
+        elif silent_s > self._patience_s:
             notes.append((clocks.monotonic_ns, f"csv: nothing new in {self._path}; is it still written?"))
 
     def _ahead(self, clocks: ClockReading) -> int:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ from ebbench.energy.sampler import Sampler
 from ebbench.energy.trace import read_whole
 from ebbench.errors import ConfigError, InputError, MeterError
 from ebbench.protocols import MeterRequest
+from ebbench_devices import csv_log
 from ebbench_devices.csv_log import UNSTATED_BOUND_S, CsvLogMeter
 
 S = 1_000_000_000
@@ -42,8 +42,9 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def follow(path, clocks):
-    """The meter of a log; `offset_bound_s` is stated unless a test says otherwise."""
+def follow(path, clocks, monkeypatch):
+    """The meter of a log, opened without waiting for a row; `offset_bound_s` is stated unless a test says otherwise."""
+    monkeypatch.setattr(CsvLogMeter, "_wait_for_a_row", lambda meter: None)
     made = []
 
     def build(text="time_s,A_w\n", **options):
@@ -131,11 +132,23 @@ def test_readings_of_the_future_are_no_readings(follow, say, clocks):
     assert readings(block) == [] and "1 h 00 min ahead of this machine; check time_unit=s" in block.notes[0][1]
 
 
-def test_rows_of_long_ago_are_told(follow, say, clocks):
-    meter, _ = follow()
+def test_rows_from_before_the_run_are_no_readings_of_it(follow, say, clocks):
     clocks.now_s = 7200.0
-    say(f"{EPOCH_S + 1},5\n")
-    assert "old when they arrive" in meter.drain(1.0).notes[0][1]
+    meter, _ = follow()
+    say(f"{EPOCH_S},5\n")
+    block = meter.drain(1.0)
+    assert readings(block) == [] and "2 h 00 min old when they arrive; check time_unit" in block.notes[0][1]
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("time_s,A_w\n", "nothing new in .*is it still written"), (f"time_s,A_w\n{EPOCH_S},5\n", "nothing new"),
+    ("time_s,A_w\n99999999999,5\n", "ahead of this machine; check time_unit=s"),
+])  # fmt: skip
+def test_a_log_that_has_nothing_of_now_is_refused_before_the_run(path, monkeypatch, text, says):
+    monkeypatch.setattr(csv_log, "MOST_PATIENCE_S", 0.0)
+    path.write_text(text)
+    with pytest.raises(MeterError, match=says):
+        CsvLogMeter(MeterRequest(address=str(path), options={"scope": "wall"})).open()
 
 
 def test_a_step_of_our_wall_clock_is_told_and_times_still_grow(follow, say, clocks):
@@ -225,18 +238,26 @@ def test_what_is_no_log_is_refused_at_the_start(path, text, error, says):
 
 
 LOGGER = """
-import os, sys, time
+import os, sys, threading, time
 path, count = sys.argv[1], int(sys.argv[2])
-for number in range(count):
-    time.sleep(0.01)
-    if number == count // 2:  # rotated in the middle, as logrotate does
-        os.rename(path, path + ".1")
-        open(path, "w").write("time_ns,A_w\\n")
+
+def write(value):
     with open(path, "a") as log:
-        row = f"{time.time_ns()},{number % 7}\\n"
+        row = f"{time.time_ns()},{value}\\n"
         log.write(row[:5])
         log.flush()
         log.write(row[5:])
+
+told = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), told.set())).start()
+while not told.wait(0.05):
+    write(-1)
+for number in range(count):
+    if number == count // 2:  # rotated in the middle, as logrotate does
+        os.rename(path, path + ".1")
+        open(path, "w").write("time_ns,A_w\\n")
+    write(number)
+    time.sleep(0.01)
 """
 
 
@@ -244,16 +265,19 @@ for number in range(count):
 def test_in_the_sampler_every_row_of_another_process_is_one_reading_across_a_rotation(path, tmp_path):
     path.write_text("time_ns,A_w\n")
     request = MeterRequest(address=str(path), options={"scope": "wall", "time_unit": "ns", "offset_bound_s": "0"})
-    sampler = Sampler.start(plugins.registered(plugins.METERS)["csv"], request, tmp_path / "t.arrows", 20.0)
-    sampler.wait_ready()
     start_ns, count = monotonic_ns(), 60
-    subprocess.run([sys.executable, "-c", LOGGER, str(path), str(count)], check=True, env=os.environ)
+    command = [sys.executable, "-c", LOGGER, str(path), str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as logger:
+        sampler = Sampler.start(plugins.registered(plugins.METERS)["csv"], request, tmp_path / "t.arrows", 20.0)
+        sampler.wait_ready()
+        logger.communicate("go\n")
     end_ns = monotonic_ns()
     sampler.stop()
     chunk = read_whole(tmp_path / "t.arrows")
-    assert chunk.values["A_w"].tolist() == [number % 7 for number in range(count)]
+    values = chunk.values["A_w"].astype(int).tolist()
+    assert values[-count:] == list(range(count)) and set(values[:-count]) == {-1}
     assert (np.diff(chunk.time_ns) > 0).all() and start_ns < chunk.time_ns[0] < chunk.time_ns[-1] < end_ns
     files = (path.with_name("power.csv.1"), path)
     written = [line.split(",")[0] for file in files for line in file.read_text().splitlines()[1:]]
-    drift_ns = np.diff(np.array(written, np.int64) - chunk.time_ns)
+    drift_ns = np.diff(np.array(written[-len(values) :], np.int64) - chunk.time_ns)
     assert np.abs(drift_ns).max() < 1_000_000  # one clock against the other, up to what NTP slews
