@@ -47,7 +47,8 @@ class Integrals:
     touches the interval. Of the intervals between readings (h, over which the power steps by dP) that lie inside: `jump_j2`,
     the sum of (h dP)^2; `cross_j2` and `cross_2_j2`, of its products with the h dP before and the one before that; `long_s2`,
     of the squares of what exceeds 1.5 median intervals. `variance_w2`: variance of the readings inside; `changes`: readings
-    that differ from the one before, counted where the rail's resolution is known.
+    that differ from the one before, counted where the rail's resolution is known. `clock_changes_j` [m, k]: by how much k errors
+    of the clock, each within its bound, change the energy (`shifts`); k = 0 where the clock is the phases' own.
     `low_w`, `high_w`: range of power in the whole trace; `whole_...`: its sums, `whole_jump_j4` that of (h dP)^4.
     `saturated`: readings at the end of the rail's range.
     """
@@ -66,6 +67,7 @@ class Integrals:
     long_s2: Floats
     variance_w2: Floats
     changes: Floats
+    clock_changes_j: Floats
     start: Edges
     end: Edges
     low_w: float

@@ -23,6 +23,7 @@ from ebbench.energy.counter import JOINED, REASONS, Codes, Knots, joints
 from ebbench.energy.integrals import Bools, Edges, Gap, Integrals
 from ebbench.energy.pace import BLOCK, Pace, check_order, memory_s, valid_blocks
 from ebbench.energy.series import Series
+from ebbench.energy.shifts import changes_j, shifts
 from ebbench.energy.spread import Block, Spread
 from ebbench.errors import InputError
 from ebbench.protocols import HOLD
@@ -55,18 +56,20 @@ def integrate(
     starts_ns: Ints,
     ends_ns: Ints,
     max_gap_s: Optional[float] = None,
+    time_bound_s: float = 0.0,
 ) -> List[Integrals]:
     """Integrate each series over the half-open intervals [starts_ns, ends_ns) in one pass over the chunks of ONE trace.
 
-    `paces` come from `survey` over the same chunks. Raises InputError for an interval that ends before it starts and for
-    readings whose time does not grow.
+    `paces` come from `survey` over the same chunks. `time_bound_s`: by how much the readings' times may be off the intervals'
+    clock (half width); the intervals are then also integrated moved within it (`shifts`). Raises InputError for an interval that
+    ends before it starts and for readings whose time does not grow.
     """
     starts_ns, ends_ns = np.asarray(starts_ns, np.int64), np.asarray(ends_ns, np.int64)
     if np.any(ends_ns < starts_ns):
         at = int(np.argmax(ends_ns < starts_ns))
         raise InputError(f"interval {at + 1} ends {(starts_ns[at] - ends_ns[at]) / NS_PER_S:g} s before it starts")
     with ThreadPoolExecutor(max_workers=1) as pool:
-        running = [_Running(s, p, starts_ns, ends_ns, max_gap_s, pool) for s, p in zip(series, paces)]
+        running = [_Running(s, p, starts_ns, ends_ns, max_gap_s, time_bound_s, pool) for s, p in zip(series, paces)]
         notes = _run(chunks, running)
         return [run.result(starts_ns, ends_ns, notes) for run in running]
 
@@ -117,6 +120,7 @@ class _Running:
         starts_ns: Ints,
         ends_ns: Ints,
         max_gap_s: Optional[float],
+        time_bound_s: float,
         pool: ThreadPoolExecutor,
     ) -> None:
         self.series, self.pace = series, pace
@@ -125,8 +129,10 @@ class _Running:
         self._holds = series.rail.kind == HOLD or self._update_s > 0
         self._knots = Knots(self.max_gap_s, pace.is_staircase) if series.is_counter else None
         self._probes_ns = probes_ns(series, pace)
+        self._shifts = shifts(starts_ns, ends_ns, time_bound_s)
         edges = np.concatenate((starts_ns, ends_ns)) + series.shift_ns
-        self._edges = np.unique(np.concatenate([edges] + [edges + p for p in self._probes_ns]))
+        moved = np.concatenate((self._shifts.starts_ns, self._shifts.ends_ns)) + series.shift_ns
+        self._edges = np.unique(np.concatenate([edges, moved.ravel()] + [edges + p for p in self._probes_ns]))
         m = self._edges.size
         self._placed = 0
         self._cells = Cells(("energy",), m)
@@ -287,12 +293,10 @@ class _Running:
             self._add(*self._knots.rest())
         self._wait(0)
         self._close()
-        start = np.searchsorted(self._edges, starts_ns + self.series.shift_ns)
-        end = np.searchsorted(self._edges, ends_ns + self.series.shift_ns)
-        covered_s = (self._covered_ns[end] - self._covered_ns[start]) / NS_PER_S
+        start, end = self._placed_at(starts_ns), self._placed_at(ends_ns)
+        energy_j, covered_s = self._energies(start, end)
         readings = self._readings[end] - self._readings[start]
         is_covered = (covered_s > 0) | ((starts_ns == ends_ns) & self._inside[start])
-        energy_j = self._cells.between("energy", start, end) + (self._partial_j[end] - self._partial_j[start])
         spread = self._spread
         return Integrals(
             series=self.series,
@@ -309,6 +313,7 @@ class _Running:
             long_s2=np.maximum(spread.between("long", start, end), 0.0),
             variance_w2=spread.variance_w2(readings, start, end),
             changes=spread.between("changes", start, end),
+            clock_changes_j=self._clock_changes_j(energy_j, covered_s),
             start=self._edges_at(start, starts_ns),
             end=self._edges_at(end, ends_ns),
             low_w=self._low_w,
@@ -325,6 +330,23 @@ class _Running:
             starts_ns=starts_ns,
             ends_ns=ends_ns,
         )
+
+    def _placed_at(self, times_ns: Ints) -> Ints:
+        """The numbers of the edges at these times of the phases' clock."""
+        return np.searchsorted(self._edges, times_ns + self.series.shift_ns)
+
+    def _energies(self, start: Ints, end: Ints) -> Tuple[Floats, Floats]:
+        """Energies (J) and covered times (s) between the edges `start` and `end`."""
+        energy_j = self._cells.between("energy", start, end) + (self._partial_j[end] - self._partial_j[start])
+        return energy_j, (self._covered_ns[end] - self._covered_ns[start]) / NS_PER_S
+
+    def _clock_changes_j(self, energy_j: Floats, covered_s: Floats) -> Floats:
+        moved = self._shifts
+        if not moved.stretch.size:
+            return np.zeros((energy_j.size, 0))
+        moved_j, moved_s = self._energies(self._placed_at(moved.starts_ns), self._placed_at(moved.ends_ns))
+        within = (energy_j, covered_s, moved_j / moved.stretch, moved_s / moved.stretch)
+        return changes_j(*within, self._low_w, self._high_w)
 
     def _close(self) -> None:
         """Place the edges behind the last reading: nothing is covered there."""

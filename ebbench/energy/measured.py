@@ -107,14 +107,15 @@ def _spread(one: Budget, at: Ints, m: int, known: npt.NDArray[np.bool_]) -> Budg
         return one
 
     def wide(values: Floats) -> Floats:
-        spread = np.zeros(m)
+        spread = np.zeros((m, *values.shape[1:]))
         spread[at] = values
         return spread
 
     unresolved = np.ones(m, bool)
     unresolved[at] = one.unresolved | ~known
     components = {name: None if c is None else wide(c) for name, c in one.components_j.items()}
-    return Budget(components, wide(one.bias_j), unresolved)
+    clock_changes_j = None if one.clock_changes_j is None else wide(one.clock_changes_j)
+    return Budget(components, wide(one.bias_j), unresolved, clock_changes_j)
 
 
 def _reasons(

@@ -9,6 +9,7 @@ lag         what a sensor that averages, or keeps its value, smears over the edg
 gaps        what happened in intervals that were long but interpolated
 unresolved  the power was hardly looked at: fewer than five readings or updates (`_unresolved_j`)
 counter     one step of an energy counter at each edge
+clock       what the readings' times may be off the phases' clock (`_clock_j`)
 gain, offset, resolution, time_base    the meter's own, common to all readings of a rail
 
 The constants were fitted by Monte Carlo over known waveforms and sensors; tests/energy/test_uncertainty.py holds the table.
@@ -43,11 +44,13 @@ class Budget:
 
     `components_j`: standard uncertainties (J) by name, float64 [m], None = unknown. `bias_j`: by how much each energy errs
     if every step of power near its edges lies exactly at the edge; it grows with their number where phases repeat.
+    `clock_changes_j` [m, traces, errors]: what each error of a clock does to each energy; None where no clock may be off.
     """
 
     components_j: Dict[str, Optional[Floats]]
     bias_j: Floats
     unresolved: Bools
+    clock_changes_j: Optional[Floats] = None
 
     @property
     def half_width_j(self) -> Floats:
@@ -78,16 +81,20 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
     }
     if integrals.series.is_counter:
         components["counter"] = _counter_j(integrals)
+    clock_changes_j = integrals.clock_changes_j[:, None, :] if integrals.clock_changes_j.shape[1] else None
+    if clock_changes_j is not None:
+        components["clock"] = _clock_j(clock_changes_j)
     none = covered_s == 0  # nothing covered, or an interval without length: there is no energy to be wrong
     known = {name: None if c is None else np.where(none, 0.0, c) for name, c in components.items()}
-    return Budget(known, np.where(none, 0.0, edge_bias_j + lag_bias_j), unresolved)
+    return Budget(known, np.where(none, 0.0, edge_bias_j + lag_bias_j), unresolved, clock_changes_j)
 
 
 def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
     """Components (k = 1, J) of the sum of energies; each part gives a budget and which of its energies are summed.
 
     What is common to the energies adds, the rest adds in squares. The errors at edges do both: repeated phases whose power
-    steps exactly at their edges all err to the same side, so their signed bias is summed too.
+    steps exactly at their edges all err to the same side, so their signed bias is summed too. A clock is off for all energies at
+    once: what each of its errors does is summed, with its sign, before the worst is taken.
     """
     names = list(dict.fromkeys(name for b, _ in parts for name in b.components_j))
     found: Dict[str, Optional[float]] = {}
@@ -105,6 +112,9 @@ def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
     together_j2 = sum(float(b.sum()) for b in bias_j) ** 2 - sum(float(np.dot(b, b)) for b in bias_j)
     if together_j2 > 0:
         found["edges"] = math.hypot(found.get("edges") or 0.0, math.sqrt(together_j2))
+    clock = [b.clock_changes_j[at].sum(axis=0) for b, at in parts if b.clock_changes_j is not None]
+    if clock:
+        found["clock"] = float(_clock_j(np.sum(clock, axis=0)))
     return found
 
 
@@ -122,7 +132,11 @@ def merged(budgets: Sequence[Budget]) -> Budget:
             stacked = np.stack(known)
             components[name] = stacked.sum(axis=0) if name in COMMON else np.sqrt(np.square(stacked).sum(axis=0))
     bias_j: Floats = np.sum([b.bias_j for b in budgets], axis=0)
-    return Budget(components, bias_j, np.logical_and.reduce([b.unresolved for b in budgets]))
+    clocks = [b.clock_changes_j for b in budgets if b.clock_changes_j is not None]
+    clock_changes_j = np.concatenate(clocks, axis=1) if clocks else None
+    if clock_changes_j is not None:
+        components["clock"] = _clock_j(clock_changes_j)
+    return Budget(components, bias_j, np.logical_and.reduce([b.unresolved for b in budgets]), clock_changes_j)
 
 
 def half_width_j(components_j: Dict[str, Optional[float]]) -> float:
@@ -251,6 +265,15 @@ def _resolution_j(integrals: Integrals) -> Optional[Floats]:
         return None
     scatter_w2 = integrals.changes / np.maximum(_looks(integrals), 1.0) * step_w**2 / 2
     return np.sqrt(np.maximum(step_w**2 / 4 - scatter_w2, 0.0) / 3) * integrals.covered_s
+
+
+def _clock_j(changes_j: Floats) -> Floats:
+    """Standard uncertainty (rectangular) from changes [..., traces, errors]: of each trace the worst, those of several added.
+
+    Every trace has a bound of its own, and its clock may be off to the other side.
+    """
+    worst_j: Floats = np.abs(changes_j).max(axis=-1).sum(axis=-1) / _ROOT3
+    return worst_j
 
 
 def _counter_j(integrals: Integrals) -> Optional[Floats]:
