@@ -18,6 +18,10 @@ INSTANT = "instant"  # the power at the reading's time
 AVERAGE = "average"  # the mean power over the `averaging_s` before the reading's time
 HOLD = "hold"  # a register that keeps its value for `update_period_s`
 
+#: whose clock a meter's readings are stamped by
+MONOTONIC = "monotonic"  # this machine's CLOCK_MONOTONIC, to within `time_bound_s`
+REMOTE = "remote"  # another clock, brought near CLOCK_MONOTONIC (to within `time_bound_s`, 0: unknown) and still to be aligned
+
 
 @dataclass(frozen=True)
 class Rail:
@@ -62,7 +66,7 @@ class MeterInfo:
 
     `total` names the rails whose sum is the power of the board at `scope` (often one); empty: the meter has no total.
     `time_bound_s`: by how much a reading's time may be off the clock of the phases (half width, s); 0 where the meter is read by
-    this machine and its time is this machine's.
+    this machine and its time is this machine's. `clock` says whose stamps they are (MONOTONIC or REMOTE).
     """
 
     name: str
@@ -75,6 +79,7 @@ class MeterInfo:
     max_rate_hz: Optional[float] = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     time_bound_s: float = 0.0
+    clock: str = MONOTONIC
 
     def to_json(self) -> Dict[str, Any]:
         """As JSON values."""
