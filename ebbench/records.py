@@ -67,6 +67,8 @@ class EnergyAccount:
     gaps: List[Dict[str, Any]] = field(default_factory=list)
     #: facts of the trace that the checks need: readings, rate_hz, missed, longest_gap_s, damage, saturated
     trace: Dict[str, Any] = field(default_factory=dict)
+    #: per meter and trace: meter, trace, method (same, stated, round-trip, signature), offset_s, drift, bound_s, peak_ratio, reason
+    clocks: List[Dict[str, Any]] = field(default_factory=list)
     status: str = OK
     reason: Optional[str] = None
 

@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ebbench.energy.batches import Ints
+from ebbench.energy.clocks import clock_of
 from ebbench.energy.measured import Measured, gaps_of, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
 from ebbench.energy.reasons import Hole, holes_between, together
@@ -40,7 +41,7 @@ def account(
     if max_gap_s is None:
         max_gap_s = (manifest.get("bench") or {}).get("max_gap_s")
     events = read_events(rundir.phases)
-    meters = [_Meter.of(rundir, info) for info in infos]
+    meters = [_Meter.of(rundir, info, events) for info in infos]
     last_sign_ns = _last_signs(events, meters[0].traces)
     timeline = _Timeline.of(events, last_sign_ns)
     for meter in meters:
@@ -73,7 +74,7 @@ class _Meter:
     holes: List[Hole]
 
     @classmethod
-    def of(cls, rundir: RunDir, info: MeterInfo) -> _Meter:
+    def of(cls, rundir: RunDir, info: MeterInfo, events: Sequence[Event]) -> _Meter:
         names = info.total or (info.rails[0].name,)
         total = series_of(info, names)
         series = [total] + [series_of(info, [r.name]) for r in info.rails if (r.name,) != tuple(names)]
@@ -81,7 +82,8 @@ class _Meter:
         check = power_of(info, names) if total.is_counter else None
         if check is not None:
             series.append(check)
-        traces = [look_through(path, series) for path in rundir.traces(info.name)]
+        paths = rundir.traces(info.name)
+        traces = [look_through(path, series, clock_of(info, total, path, events)) for path in paths]
         return cls(info, series, rails, len(series) - 1 if check is not None else None, traces, [], [])
 
     @property
@@ -177,6 +179,7 @@ def _account(
         components_j=components_j,
         gaps=[g for m in meters for g in _gaps(m)],
         trace=_facts(timeline, meters),
+        clocks=[t.clock.facts(m.info.name, t.path.name) for m in meters for t in m.traces],
         status=status,
         reason=reason,
     )

@@ -69,8 +69,10 @@ def measure(
             continue
         at = np.flatnonzero(boots == trace.boot_id)
         columns = sorted({c for s in series for group in s.columns for c in group})
-        reader = TraceReader(trace.path, columns=columns)
-        trace.integrals = integrate(reader, series, trace.paces, starts_ns[at], ends_ns[at], max_gap_s)
+        chunks = trace.clock.applied(TraceReader(trace.path, columns=columns))
+        trace.integrals = integrate(
+            chunks, series, trace.paces, starts_ns[at], ends_ns[at], max_gap_s, trace.clock.bound_s
+        )
         for found, integrals in zip(parts, trace.integrals):
             found.append((integrals, at))
     duration_s: Floats = (ends_ns - starts_ns) / 1e9

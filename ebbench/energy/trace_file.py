@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from ebbench.energy.batches import Chunk
+from ebbench.energy.clocks import SAME, TraceClock
 from ebbench.energy.integrals import Integrals
 from ebbench.energy.pace import Pace, survey
 from ebbench.energy.series import Series
@@ -31,6 +32,7 @@ class TraceFile:
     damage: Optional[str] = None
     bytes_lost: int = 0
     integrals: List[Integrals] = field(default_factory=list)
+    clock: TraceClock = field(default_factory=lambda: TraceClock(SAME, 0.0))
 
     @property
     def boot_id(self) -> str:
@@ -38,18 +40,18 @@ class TraceFile:
         return str(self.metadata.get("boot_id", "unknown"))
 
 
-def look_through(path: Path, series: Sequence[Series]) -> TraceFile:
-    """Survey one trace; a damaged one as far as it is whole."""
+def look_through(path: Path, series: Sequence[Series], clock: TraceClock) -> TraceFile:
+    """Survey one trace on the phases' clock; a damaged one as far as it is whole."""
     try:
         reader = TraceReader(path, columns=sorted({c for s in series for group in s.columns for c in group}))
     except InputError as error:  # a power cut at its very start leaves an empty file; the other traces still count
-        return TraceFile(path, {}, [], damage=str(error), bytes_lost=path.stat().st_size)
-    found = TraceFile(path, reader.metadata, [])
+        return TraceFile(path, {}, [], damage=str(error), bytes_lost=path.stat().st_size, clock=clock)
+    found = TraceFile(path, reader.metadata, [], clock=clock)
     last_seq: Optional[int] = None
 
     def watched() -> Any:
         nonlocal last_seq
-        for chunk in reader:
+        for chunk in clock.applied(reader):
             if chunk.time_ns.size:
                 last_seq = _watch(found, chunk, last_seq)
             yield chunk
