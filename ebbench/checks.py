@@ -6,9 +6,9 @@ A check whose input is missing says NOT CHECKED, never PASS.
 from __future__ import annotations
 
 import math
-from typing import Any, Iterable, List, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Optional
 
-from ebbench.records import FAIL, NOT_CHECKED, OTHER_PHASES, PASS, WARN, Check, EnergyAccount, worst
+from ebbench.records import FAIL, NOT_CHECKED, OTHER_PHASES, PASS, WARN, Check, EnergyAccount, PhaseEnergy, worst
 
 #: a phase counts in the sample check when it holds this part of the total energy or more
 SHARE_THAT_COUNTS = 0.01
@@ -16,6 +16,8 @@ SHARE_THAT_COUNTS = 0.01
 NARROWEST = 0.01
 #: MLPerf Power asks for 60 samples of a measurement; fewer than 10 leave the energy to its neighbours
 ENOUGH_READINGS, TOO_FEW_READINGS = 60, 10
+#: the bound on a meter's clock, as a part of a phase
+CLOCK_SHARE = 0.005
 
 
 def check_run(
@@ -37,6 +39,7 @@ def check_run(
         _saturation(energy),
         _idle_drift(energy),
         _cross_meter(energy),
+        _clock(energy),
         _redone(energy),
         *_bench_facts(facts),
     ]
@@ -84,13 +87,11 @@ def _trace_damage(energy: EnergyAccount) -> Check:
 
 def _readings(energy: EnergyAccount) -> Check:
     """Readings per instance of the phases that count; one that happens once and is short has its interval and never fails."""
-    total_j, rate_hz = energy.total_j or 0.0, energy.trace.get("rate_hz") or math.inf
+    rate_hz = energy.trace.get("rate_hz") or math.inf
     counted = [
         (phase.readings / phase.count, phase.count == 1 and phase.duration_s * rate_hz < TOO_FEW_READINGS)
-        for path, phase in energy.by_phase.items()
-        if "/" not in path and path not in OTHER_PHASES and phase.count
-        and total_j > 0 and (phase.energy_j or 0.0) >= SHARE_THAT_COUNTS * total_j
-    ]  # fmt: skip
+        for phase in _counting(energy).values()
+    ]
     if not counted:
         return Check(
             "readings per phase", NOT_CHECKED, None, ENOUGH_READINGS, "no phase holds 1 % of the energy or more"
@@ -98,6 +99,17 @@ def _readings(energy: EnergyAccount) -> Check:
     verdict = worst([_enough(*each) for each in counted])
     advice = "" if verdict == PASS else "run longer phases, or sample faster with --rate or a faster meter"
     return Check("readings per phase", verdict, min(counted)[0], ENOUGH_READINGS, advice)
+
+
+def _counting(energy: EnergyAccount) -> Dict[str, PhaseEnergy]:
+    """The top-level training phases that hold enough of the energy to count, by path."""
+    total_j = energy.total_j or 0.0
+    return {
+        path: phase
+        for path, phase in energy.by_phase.items()
+        if "/" not in path and path not in OTHER_PHASES and phase.count
+        and total_j > 0 and (phase.energy_j or 0.0) >= SHARE_THAT_COUNTS * total_j
+    }  # fmt: skip
 
 
 def _enough(readings: float, is_short: bool) -> str:
@@ -155,6 +167,23 @@ def _cross_meter(energy: EnergyAccount) -> Check:
     )  # fmt: skip
 
 
+def _clock(energy: EnergyAccount) -> Check:
+    """The bound on the meters' clocks, against the shortest phase that counts; a clock that could not be aligned is said."""
+    lengths_s = [p.duration_s / p.count for p in _counting(energy).values() if p.duration_s > 0]
+    if not energy.clocks or not lengths_s:
+        return Check("clock", NOT_CHECKED, None, CLOCK_SHARE, "no phase holds 1 % of the energy or more, or no trace")
+    worst_one = max(energy.clocks, key=lambda c: (c["reason"] is not None, c["bound_s"]))
+    share = worst_one["bound_s"] / min(lengths_s)
+    if share <= CLOCK_SHARE and worst_one["reason"] is None:
+        return Check("clock", PASS, share, CLOCK_SHARE, "")
+    why = f" ({worst_one['reason']})" if worst_one["reason"] else ""
+    advice = (
+        f"the times of {worst_one['meter']} are known to {worst_one['bound_s']:.3g} s{why}; the interval holds what that may do; "
+        "play a longer --signature, or run longer phases"
+    )
+    return Check("clock", WARN, share, CLOCK_SHARE, advice)
+
+
 def _redone(energy: EnergyAccount) -> Check:
     share = energy.redone_j / energy.total_j if energy.total_j and energy.redone_j is not None else None
     return _graded(
@@ -168,7 +197,6 @@ def _bench_facts(facts: Mapping[str, Any]) -> Iterable[Check]:
         ("thermal throttling", "throttled_s", "the board slowed itself down; cool it, or choose a lower power mode"),
         ("power mode unchanged", "power_mode_changed", "the power mode changed during the run; fix it and run again"),
         ("clocks unchanged", "clocks_changed", "the clocks changed during the run; lock them (jetson_clocks)"),
-        ("clock offset", "clock_offset_s", "the meter's clock is not bound well enough to this host's"),
     ):
         value = facts.get(key)
         yield _graded(name, None if value is None else float(value), 0, 0, advice, "not logged by this bench")

@@ -152,14 +152,16 @@ class Bench:
     cooldown_c: Optional[float] = None
     #: seconds spent on amplified blocks of mask-distance checks; 0 is off
     amplify_s: float = 30.0
+    #: seconds of the power signature at either end; 0 is off (None: where a meter has a clock of its own, as long as it needs)
+    signature_s: Optional[float] = None
     #: longest interval between readings that is interpolated (None: max(1 s, 10 median intervals))
     max_gap_s: Optional[float] = None
 
     def __post_init__(self) -> None:
         faults = [
             f"{n} = {getattr(self, n)} is below 0"
-            for n in ("idle_s", "warmup_s", "amplify_s")
-            if not getattr(self, n) >= 0
+            for n in ("idle_s", "warmup_s", "amplify_s", "signature_s")
+            if getattr(self, n) is not None and not getattr(self, n) >= 0
         ]
         faults += [
             f"{n} = {getattr(self, n)} is not above 0"

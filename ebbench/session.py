@@ -17,8 +17,10 @@ from ebbench import plugins
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import amplify
+from ebbench.energy.clocks import chip_for
 from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
+from ebbench.energy.signature import pattern
 from ebbench.environment import describe, hottest_c, package_version
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, ResultError, UserError
 from ebbench.protocols import Board, MeterRequest, Outcome
@@ -27,6 +29,7 @@ from ebbench.room import Room
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing import load_record, seal
 from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
+from ebbench.training.signature import play
 from ebbench.training.warmup import warm_up
 
 COOLDOWN_PATIENCE_S, COOLDOWN_LOOK_S = 1800.0, 5.0
@@ -149,6 +152,8 @@ def _record(
             rundir, recording, device=setup.device.name, checkpoint_s=recipe.checkpoint_s, display=display
         )
         _cool_down(bench.cooldown_c, context, display)
+        chip_s = chip_for(recording.infos, bench.rate_hz, bench.signature_s)
+        _sign(context, chip_s)
         _rest(context, bench.idle_s)
         _warm_up(context, recipe, bench.warmup_s)
         reset_peak_memory(setup.device.name)
@@ -157,6 +162,7 @@ def _record(
         if outcome.repeat_draw is not None and bench.amplify_s > 0:
             _amplify(context, outcome, bench.amplify_s)
         _rest(context, bench.idle_s)
+        _sign(context, chip_s)
         status = "success"
     except ResultError as error:  # the run failed: it is sealed with its reason
         status, reason = "failed", str(error)
@@ -196,6 +202,15 @@ def _warm_up(context: SessionContext, recipe: Recipe, seconds: float) -> None:
     if seconds > 0:
         with context.phase("warmup"):
             warm_up(recipe, context.device, seconds, lambda done_s: context.progress(done_s, seconds))
+
+
+def _sign(context: SessionContext, chip_s: float) -> None:
+    """Show the meters a known pattern of work in the phase ``warmup``, and then rest until they have read all of it."""
+    if chip_s > 0:
+        with context.phase("warmup"):
+            played = play(pattern(), chip_s, context.device, lambda done: context.progress(done, 1.0))
+            context.mark("signature", **played)
+        time.sleep(2 * chip_s)
 
 
 def _cool_down(limit_c: Optional[float], context: SessionContext, display: Display) -> None:

@@ -16,6 +16,10 @@ def phase(energy_j, duration_s, readings, count=1):
     )
 
 
+def clock(bound_s=0.0, method="same", reason=None, meter="sim"):
+    return {"meter": meter, "trace": "t", "method": method, "bound_s": bound_s, "peak_ratio": None, "reason": reason}
+
+
 @pytest.fixture
 def healthy():
     """A run of 100 s at 10 W sampled at 100 Hz with two equal idle phases."""
@@ -41,6 +45,7 @@ def healthy():
         rails={},
         components_j={},
         trace={"readings": 10000, "missed": 3, "damage": None, "saturated": 0, "cross_meter_ratio": 1.01},
+        clocks=[clock()],
     )
 
 
@@ -59,7 +64,6 @@ def test_a_healthy_run_passes_everything_that_its_bench_logs(healthy):
         "thermal throttling",
         "power mode unchanged",
         "clocks unchanged",
-        "clock offset",
     }
 
 
@@ -136,6 +140,26 @@ def test_a_measurement_too_short_to_be_resolved_is_wide_and_never_fails(healthy)
     short = dataclasses.replace(phase(0.05, 0.006, 1), unresolved=True)
     account = dataclasses.replace(healthy, total_j=0.05, uncertainty_j=0.06, by_phase={"command": short})
     assert verdicts(account)["uncertainty of the total"] == WARN
+
+
+def test_a_clock_is_known_to_half_a_percent_of_the_shortest_phase_that_counts(healthy):
+    """40 s of retraining count, 10 ms of pruning do not: up to 0.2 s pass."""
+
+    def found(*clocks):
+        (check,) = [c for c in check_run(dataclasses.replace(healthy, clocks=list(clocks))) if c.name == "clock"]
+        return check
+
+    assert found(clock(0.19, "signature")).verdict == PASS
+    wide = found(clock(), clock(0.3, "stated", meter="wall"))
+    assert (wide.verdict, wide.value, wide.limit) == (WARN, pytest.approx(0.3 / 40), 0.005)
+    assert "wall" in wide.advice and "0.3 s" in wide.advice and "--signature" in wide.advice
+    assert found().verdict == NOT_CHECKED
+
+
+def test_a_clock_that_could_not_be_aligned_is_a_warning_however_long_the_phases(healthy):
+    refused = clock(0.1, "stated", "the power does not show the signature", "wall")
+    (check,) = [c for c in check_run(dataclasses.replace(healthy, clocks=[clock(0.15), refused])) if c.name == "clock"]
+    assert check.verdict == WARN and "does not show the signature" in check.advice
 
 
 def test_a_ticket_that_never_settled_is_a_warning(healthy):

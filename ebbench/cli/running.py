@@ -38,6 +38,9 @@ import click
 @click.option("--warmup", "warmup_s", type=float, help="Seconds of the same work before the measurement.")
 @click.option("--amplify", help="Seconds of repeated mask-distance checks, or off.")
 @click.option(
+    "--signature", help="Seconds of a pattern of work at either end that aligns a meter's own clock, off, or auto."
+)
+@click.option(
     "--cooldown", "cooldown_c", type=float, help="Wait until the board is at most this warm (degrees Celsius)."
 )
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
@@ -105,15 +108,19 @@ def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[
     if meters:
         chosen["meters"] = list(meters)
     if options["amplify"] is not None:
-        chosen["amplify_s"] = 0.0 if options["amplify"] == "off" else _seconds(options["amplify"])
+        chosen["amplify_s"] = _seconds(options["amplify"], "--amplify")
+    if options["signature"] not in (None, "auto"):
+        chosen["signature_s"] = _seconds(options["signature"], "--signature")
     return chosen
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, option: str) -> float:
+    if text == "off":
+        return 0.0
     try:
         return float(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a number of seconds nor 'off'", param_hint="--amplify") from None
+        raise click.BadParameter(f"{text!r} is neither a number of seconds nor 'off'", param_hint=option) from None
 
 
 @click.command()

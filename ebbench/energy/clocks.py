@@ -8,6 +8,7 @@ written; the same raw files give the same map again.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -19,7 +20,7 @@ from ebbench.energy.batches import Chunk, Floats, Ints
 from ebbench.energy.pace import valid_blocks
 from ebbench.energy.phases import Event
 from ebbench.energy.series import Series
-from ebbench.energy.signature import Fit, Looks, NotFound, Played, fit, looks_of
+from ebbench.energy.signature import CHIPS, Fit, Looks, NotFound, Played, chip_s, fit, looks_of
 from ebbench.energy.trace import TraceReader
 from ebbench.errors import InputError, MeterError
 from ebbench.protocols import MONOTONIC, MeterInfo
@@ -71,6 +72,19 @@ class TraceClock:
 def is_own(info: MeterInfo) -> bool:
     """Whether a meter has a clock of its own, which is to be aligned."""
     return info.clock != MONOTONIC
+
+
+def chip_for(infos: Sequence[MeterInfo], rate_hz: Optional[float], signature_s: Optional[float]) -> float:
+    """Length of a signature's chip (s), 0 where none is to be played: `signature_s` in all, None: as long as the meters need."""
+    if signature_s is not None:
+        return signature_s / CHIPS
+    return max((chip_s(_looks_every_s(info, rate_hz)) for info in infos if is_own(info)), default=0.0)
+
+
+def _looks_every_s(info: MeterInfo, rate_hz: Optional[float]) -> float:
+    """The time over which a meter shows one power: between readings, averaged over, or held."""
+    read_hz = min(rate_hz or info.default_rate_hz, info.max_rate_hz or math.inf)
+    return max([1 / read_hz, *(max(r.averaging_s, r.update_period_s or 0.0) for r in info.rails)])
 
 
 def clock_of(info: MeterInfo, total: Series, path: Path, events: Sequence[Event]) -> TraceClock:

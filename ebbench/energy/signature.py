@@ -19,7 +19,7 @@ from ebbench.units import NS_PER_S
 
 #: the sequence's register (its period is 2**6 - 1 chips) and its feedback, x**6 + x**5 + 1
 _DEGREE, _TAPS = 6, (6, 5)
-CHIPS = 2**_DEGREE + 1
+CHIPS: int = 2**_DEGREE + 1
 #: a chip is at least so long, and at least so many of the meter's own times (between readings, or averaged over)
 SHORTEST_CHIP_S, CHIP_TIMES = 0.1, 1.5
 #: the correlation at its peak, and over the next best peak, below which the pattern counts as not found
