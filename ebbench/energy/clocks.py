@@ -19,7 +19,7 @@ from ebbench.energy.alignment import MAX_DRIFT, ClockMap, RoundTrips, line_betwe
 from ebbench.energy.batches import Chunk, Floats, Ints
 from ebbench.energy.pace import valid_blocks
 from ebbench.energy.phases import Event
-from ebbench.energy.series import Series
+from ebbench.energy.series import Series, series_of
 from ebbench.energy.signature import CHIPS, Fit, Looks, NotFound, Played, chip_s, fit, looks_of
 from ebbench.energy.trace import TraceReader
 from ebbench.errors import InputError, MeterError
@@ -102,6 +102,12 @@ def clock_of(info: MeterInfo, total: Series, path: Path, events: Sequence[Event]
         if any(m["name"] == "round-trips" and m["values"].get("meter") == info.name for m in marks)
         else _by_signature(total, path, marks, ends_ns, stated)
     )
+
+
+def clock_of_trace(path: Path, events: Sequence[Event]) -> TraceClock:
+    """The clock of a trace by what its own header says of the meter. Raises InputError where that cannot be read."""
+    info = TraceReader(path).info
+    return clock_of(info, series_of(info, info.total or [info.rails[0].name]), path, events)
 
 
 def _marks_of_boot(events: Sequence[Event], boot_id: Any) -> List[Event]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from ebbench.energy.clocks import clock_of_trace
 from ebbench.energy.phases import intervals, read_events
 from ebbench.energy.trace import Chunk, TraceReader
 from ebbench.errors import DiskError, UserError
@@ -20,6 +21,7 @@ from ebbench.rundir import RunDir
 def export_run(rundir: RunDir, out: Path, kind: str) -> List[Path]:
     """Write ``<trace>.<kind>`` for every trace and ``phases.csv``; times in seconds since the run's first event.
 
+    Readings of a meter with a clock of its own get the times at which the record takes them, on the phases' clock.
     Traces of different boots do not share a clock; each is written relative to the run's first event of its own boot.
     Returns the files written. Raises UserError where there is nothing to export.
     """
@@ -29,7 +31,7 @@ def export_run(rundir: RunDir, out: Path, kind: str) -> List[Path]:
     zero_ns = {e["boot_id"]: e["t_ns"] for e in reversed(events) if e["event"] == "start"}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        written = [_export_trace(path, out / f"{path.stem}.{kind}", zero_ns) for path in rundir.traces()]
+        written = [_export_trace(path, out / f"{path.stem}.{kind}", zero_ns, events) for path in rundir.traces()]
         return [*written, _export_phases(events, out / "phases.csv", zero_ns)]
     except OSError as error:
         raise DiskError(
@@ -37,14 +39,14 @@ def export_run(rundir: RunDir, out: Path, kind: str) -> List[Path]:
         ) from error
 
 
-def _export_trace(path: Path, target: Path, zero_ns: Any) -> Path:
+def _export_trace(path: Path, target: Path, zero_ns: Any, events: List[Any]) -> Path:
     reader = TraceReader(path)
     start_ns = zero_ns.get(reader.metadata["boot_id"], 0)
     names = [column.name for column in reader.info.columns]
     schema = pa.schema([("time_s", pa.float64()), ("seq", pa.int64())] + [(name, pa.float64()) for name in names])
     writer: Any = pa.csv.CSVWriter if target.suffix == ".csv" else pa.parquet.ParquetWriter
     with writer(str(target), schema) as sink:
-        for chunk in reader:
+        for chunk in clock_of_trace(path, events).applied(reader):
             sink.write_table(pa.Table.from_arrays(_columns(chunk, names, start_ns), schema=schema))
     return target
 

@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.phases import intervals, read_events
+from ebbench.energy.clocks import clock_of_trace
+from ebbench.energy.phases import Event, intervals, read_events
 from ebbench.energy.trace import Chunk, TraceReader
 from ebbench.errors import UserError
 from ebbench.rundir import RunDir
@@ -99,7 +100,7 @@ def read_timeline(run: Run, with_power: bool = True) -> Optional[Timeline]:
         bands.append(Band(i.path, start_s, end_s, i.interrupted))
     points = _points(events, clockwork)
     end_s = max([b.end_s for b in bands] + [p.time_s for p in points] + [1e-9])
-    power = _envelope(run, clockwork, end_s) if with_power else None
+    power = _envelope(run, events, clockwork, end_s) if with_power else None
     return Timeline(tuple(bands), tuple(points), end_s, power)
 
 
@@ -121,25 +122,25 @@ def _points(events: Sequence[Mapping[str, Any]], clockwork: Clockwork) -> List[P
     return points
 
 
-def _envelope(run: Run, clockwork: Clockwork, end_s: float) -> Optional[Envelope]:
+def _envelope(run: Run, events: Sequence[Event], clockwork: Clockwork, end_s: float) -> Optional[Envelope]:
     """Min, mean and max power of the reference rail in `BINS` bins of [0, end_s)."""
     reference = run.record.energy.reference
     if not reference.get("meter"):
         return None
     bins = _Bins(end_s)
     for path in RunDir(run.folder).traces(str(reference["meter"])):
-        _fill(bins, path, str(reference.get("rail") or ""), clockwork)
+        _fill(bins, path, str(reference.get("rail") or ""), events, clockwork)
     return bins.envelope()
 
 
-def _fill(bins: _Bins, path: Path, rail: str, clockwork: Clockwork) -> None:
+def _fill(bins: _Bins, path: Path, rail: str, events: Sequence[Event], clockwork: Clockwork) -> None:
     try:
-        reader = TraceReader(path)
+        reader, clock = TraceReader(path), clock_of_trace(path, events)
     except UserError:
         return  # the record's checks already say that this trace cannot be read
     rails = rail.split("+") if rail else list(reader.info.total)
     rate_hz = reader.metadata.get("rate_hz") or reader.info.default_rate_hz
-    for chunk in reader:
+    for chunk in clock.applied(reader):
         power_w = rail_power(chunk, rails)
         time_s = clockwork.seconds(reader.metadata["boot_id"], chunk.time_ns)
         if power_w is not None and time_s is not None:

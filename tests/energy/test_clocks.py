@@ -7,6 +7,7 @@ import pytest
 from signed import OwnClock, S, SignedRun, power_of, signed
 
 from ebbench.energy.account import account
+from ebbench.energy.export import export_run
 from ebbench.energy.signature import pattern
 
 TRUTH_J = {"search": 9.0 * 20, "retrain": 12.0 * 35, "idle": 3.0 * 8}
@@ -136,6 +137,17 @@ def test_the_trace_stays_as_it_was_written_and_gives_the_same_again(tmp_path):
     before = rundir.trace("own", 0).read_bytes()
     assert account(rundir) == account(rundir)
     assert rundir.trace("own", 0).read_bytes() == before
+
+
+def test_exported_readings_lie_on_the_phases_clock(tmp_path):
+    """Power rises at the begin of the search, as the exported phases have it."""
+    run = signed(tmp_path / "run", OwnClock())
+    export_run(run, tmp_path / "out", "csv")
+    phases = dict(line.split(",")[:2] for line in (tmp_path / "out" / "phases.csv").read_text().splitlines()[1:])
+    rows = np.loadtxt(tmp_path / "out" / "trace-own-000.csv", delimiter=",", skiprows=1)
+    near = np.abs(rows[:, 0] - float(phases["search"])) < 1.5
+    risen = rows[near][np.argmax(rows[near][:, 2] > 8.9)]
+    assert 0 <= risen[0] - float(phases["search"]) < 0.22
 
 
 def test_a_damaged_header_is_the_traces_own_affair(tmp_path):
