@@ -99,7 +99,7 @@ def clock_of(info: MeterInfo, total: Series, path: Path, events: Sequence[Event]
         return stated
     return (
         _by_round_trips(info.name, marks, ends_ns, stated)
-        if any(m["name"] == "round-trips" and m["values"].get("meter") == info.name for m in marks)
+        if any(_is_of(info.name, mark) for mark in marks)
         else _by_signature(total, path, marks, ends_ns, stated)
     )
 
@@ -137,14 +137,20 @@ def _by_round_trips(name: str, marks: Sequence[Event], ends_ns: Tuple[int, int],
     trips = RoundTrips()
     try:
         for mark in marks:
-            if mark["name"] == "round-trips" and mark["values"].get("meter") == name:
+            if _is_of(name, mark):
                 for sent_ns, remote_ns, received_ns in mark["values"]["trips"]:
                     trips.add(sent_ns, remote_ns, received_ns)
         found = trips.clock_map()
     except MeterError as error:
         return dataclasses.replace(stated, reason=str(error))
     away_ns = max(found.first_ns - ends_ns[0], ends_ns[1] - found.last_ns, 0)
-    return TraceClock(ROUND_TRIP, found.bound_s + MAX_DRIFT * away_ns / NS_PER_S, found)
+    beyond_s = (MAX_DRIFT + abs(found.drift)) * away_ns / NS_PER_S
+    return TraceClock(ROUND_TRIP, found.bound_s + beyond_s, found)
+
+
+def _is_of(name: str, mark: Event) -> bool:
+    """Whether a mark holds round trips to this meter's clock."""
+    return bool(mark["name"] == "round-trips" and mark["values"].get("meter") == name and mark["values"].get("trips"))
 
 
 def _by_signature(
@@ -152,7 +158,7 @@ def _by_signature(
 ) -> TraceClock:
     """The clock by the signatures that lie in this trace; the stated bound, with the reason, where none is found."""
     margin_ns = round(stated.bound_s * NS_PER_S)
-    played = [Played.of(m["values"]) for m in marks if m["name"] == "signature"]
+    played = [Played.of(m["values"]) for m in marks if m["name"] == "signature" and Played.is_in(m["values"])]
     played = [p for p in played if p.start_ns + margin_ns >= ends_ns[0] and p.end_ns - margin_ns <= ends_ns[1]]
     found: List[Tuple[Played, Fit]] = []
     reasons: List[str] = [] if played else ["no signature was played while this trace was written"]
@@ -170,6 +176,9 @@ def _by_signature(
     if not known or _steps(known):
         return told
     line = line_between(known, WANDER, MAX_DRIFT, *ends_ns)
+    if line.bound_s >= stated.bound_s:
+        reasons.append(f"the signature leaves {line.bound_s:.3g} s, no better than what is stated")
+        return dataclasses.replace(told, reason="; ".join(reasons))
     return dataclasses.replace(told, method=SIGNATURE, bound_s=line.bound_s, map=line)
 
 

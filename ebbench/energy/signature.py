@@ -58,6 +58,11 @@ class Played:
     busy_ns: Ints
     chip_s: float
 
+    @staticmethod
+    def is_in(values: Mapping[str, Any]) -> bool:
+        """Whether these values of a mark are a signature's; a user may mark anything by any name."""
+        return {"start_ns", "end_ns", "chip_s"} <= set(values) and bool(values.get("busy_ns"))
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Played:
         """From the values of a mark ``signature``."""

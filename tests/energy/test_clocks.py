@@ -139,6 +139,26 @@ def test_the_trace_stays_as_it_was_written_and_gives_the_same_again(tmp_path):
     assert rundir.trace("own", 0).read_bytes() == before
 
 
+def test_a_signature_that_tells_less_than_the_meter_states_is_not_used(tmp_path):
+    """A clock known to 20 ms, one signature, 80 s away from the end: the drift alone may be 40 ms."""
+    run = SignedRun(tmp_path, OwnClock(0.01, 0.0, bound_s=0.02))
+    run.sign()
+    run.work()
+    clock = clock_of(account(run.finish()))
+    assert (clock["method"], clock["bound_s"]) == ("stated", 0.02) and "no better" in clock["reason"]
+
+
+def test_marks_of_a_user_by_the_same_names_are_not_taken_for_signatures(tmp_path):
+    run = SignedRun(tmp_path, OwnClock())
+    run.log.mark("signature", by="me")
+    run.log.mark("signature", start_ns=0, end_ns=1, chip_s=0.1, busy_ns=[])
+    run.log.mark("round-trips", meter="own")
+    run.sign()
+    run.work()
+    run.sign()
+    assert clock_of(account(run.finish()))["method"] == "signature"
+
+
 def test_exported_readings_lie_on_the_phases_clock(tmp_path):
     """Power rises at the begin of the search, as the exported phases have it."""
     run = signed(tmp_path / "run", OwnClock())
