@@ -109,8 +109,10 @@ def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[
         chosen["meters"] = list(meters)
     if options["amplify"] is not None:
         chosen["amplify_s"] = _seconds(options["amplify"], "--amplify")
-    if options["signature"] not in (None, "auto"):
-        chosen["signature_s"] = _seconds(options["signature"], "--signature")
+    if options["signature"] is not None:
+        chosen["signature_s"] = (
+            None if options["signature"] == "auto" else _seconds(options["signature"], "--signature")
+        )
     return chosen
 
 

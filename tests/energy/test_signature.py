@@ -77,6 +77,15 @@ def test_an_energy_counter_shows_the_signature_too():
     assert abs(one.offset_s + 0.7) <= one.bound_s < 0.01
 
 
+def test_power_that_comes_late_is_taken_for_a_part_of_the_offset_as_it_comes_late_for_the_phases():
+    told = played(20.0, 0.15)
+    steps = [step for begin, end in told.busy_ns + S // 25 for step in ((begin, 10.0), (end, 3.0))]
+    times_s = np.arange(10, 40, 0.1)
+    time_ns, power_w = OwnClock(0.5, 0.0).read(signed.power_of(steps), times_s)
+    one = fit(looks_of(series_of(OwnClock().info(), ["IN"]), time_ns, power_w), told, 2.0)
+    assert one.offset_s == pytest.approx(0.5 + 0.04, abs=one.bound_s)
+
+
 def test_a_mark_says_all_that_was_played():
     one = played(20.0, 0.15)
     again = Played.of(
