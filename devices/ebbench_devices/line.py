@@ -1,0 +1,264 @@
+"""Any meter that writes lines of text, on a serial port or a TCP connection: no code is needed, only what its lines mean.
+
+``serial:/dev/ttyUSB0?scope=devkit&baud=115200&pattern=P=([0-9.]*) mW&unit=mW&rail=INPUT`` is one rail in a URI (there a + is
+written %2B and a & %26). A bench file says the same with TOML's types, and more than one rail under ``rails``: devices/README.md.
+
+A reading's time is the arrival of its line's first byte (`lines`), or half way between a ``query`` and that. How long before it the
+meter measured, nobody but the user knows: ``delay_s``, and ``time_bound_s`` for how far that may be off. The same holds for
+the uncertainties (``gain_u``, ``offset_u_w``, ``resolution_w``, and ``range_w``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ebbench.environment import is_simulated_root
+from ebbench.errors import ConfigError, MeterError, nearest
+from ebbench.protocols import AVERAGE, INSTANT, Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench_devices.gatherer import Gatherer
+from ebbench_devices.line_pattern import LinePattern, Quantity, quantities_of
+from ebbench_devices.lines import LineLink, Port
+from ebbench_devices.options import DOUBTS, SCOPES, Options
+from ebbench_devices.serial_port import SerialPort
+from ebbench_devices.tcp_port import TcpPort, parse_host_port
+from ebbench_devices.untrusted import quoted
+
+#: of one rail in a URI
+SINGLE = ("pattern", "unit", "rail", "scale", "step")
+OPTIONS = (
+    "scope", "rails", "total", *SINGLE, "start", "stop", "query", "end", "encoding", "timeout_s",
+    "averaging_s", "delay_s", "time_bound_s", "range_w", *DOUBTS,
+)  # fmt: skip
+ENDS = {"lf": b"\n", "cr": b"\r"}
+DEFAULT_QUERY_HZ, DEFAULT_STREAM_HZ, MAX_QUERY_HZ = 2.0, 1.0, 100.0
+TIMEOUT_S = 5.0
+#: of a line that comes at once when it was measured: what USB adapters and networks add (s)
+TRANSPORT_S = 0.02
+
+
+class LineMeter:
+    """Rails from lines; a subclass opens the port."""
+
+    NAME = ""
+    MORE: Tuple[str, ...] = ()
+    HOW = ""
+
+    def __init__(self, request: MeterRequest) -> None:
+        self._options = options = Options(self.NAME, request, (*OPTIONS, *self.MORE))
+        if request.address is None:
+            raise ConfigError(f"{self.NAME}: {self.HOW}")
+        self._address = request.address
+        self._scope = options.stated_scope()
+        self._pattern = LinePattern(quantities_of(self.NAME, self._tables(request.options)))
+        self._total = self._total_of(request.options.get("total"))
+        self._encoding = options.text("encoding", "utf-8") or "utf-8"
+        self._start, self._stop, self._query = (self._command(key) for key in ("start", "stop", "query"))
+        self._end = ENDS[options.choice("end", ENDS, "lf") or "lf"]
+        self._timeout_s = options.number("timeout_s", TIMEOUT_S, above=0.0) or TIMEOUT_S
+        self._rate_hz = request.rate_hz or DEFAULT_QUERY_HZ
+        if self._query and not 0 < self._rate_hz <= MAX_QUERY_HZ:
+            raise ConfigError(
+                f"{self.NAME}: {self._rate_hz:g} queries/s are too many (at most {MAX_QUERY_HZ:g}); a lower --rate"
+            )
+        self._rails = self._described()
+        self._gatherer: Optional[Gatherer] = None
+
+    @classmethod
+    def probe(cls, request: MeterRequest) -> Availability:
+        """Opens and contacts nothing: whether it is there shows when it is opened."""
+        scope = str(request.options.get("scope", "devkit"))
+        if request.address is None:
+            return Availability(False, False, cls.HOW, scope)
+        cls(request)
+        return Availability(True, True, f"{request.address}, not opened before it is used", scope)
+
+    def connect(self) -> Port:
+        """Open the port."""
+        raise NotImplementedError
+
+    def open(self) -> MeterInfo:
+        """Open the port, send `start`, and wait for a first line with a reading in it."""
+        patience_s = self._timeout_s + 0.5
+        self._gatherer = Gatherer(self.NAME, self._link, len(self._pattern.quantities))
+        try:
+            self._gatherer.start(patience_s)
+        except MeterError:
+            self.close()
+            raise
+        rate_hz = DEFAULT_QUERY_HZ if self._query else DEFAULT_STREAM_HZ
+        columns = tuple(_column(quantity) for quantity in self._pattern.quantities)
+        bound_s = self._options.number("time_bound_s", TRANSPORT_S, at_least=0.0) or 0.0
+        identity = {
+            "address": self._address,
+            "patterns": {q.column: q.pattern for q in self._pattern.quantities},
+            "time": "half way between query and answer" if self._query else "arrival of a line's first byte",
+        }
+        return MeterInfo(
+            self.NAME,
+            self._scope,
+            is_simulated_root(),
+            self._rails,
+            columns,
+            self._total,
+            rate_hz,
+            MAX_QUERY_HZ if self._query else None,
+            identity,
+            bound_s,
+        )
+
+    def drain(self, rate_hz: float) -> Block:
+        """The readings since the last call; what went wrong is in the notes."""
+        if self._gatherer is None:
+            raise MeterError(f"{self.NAME} is not open")
+        return self._gatherer.drain()
+
+    def close(self) -> None:
+        """Send `stop`, and give the port back."""
+        if self._gatherer is not None:
+            self._gatherer.close()
+        self._gatherer = None
+
+    def _link(self) -> LineLink:
+        port = self.connect()
+        try:
+            return LineLink(
+                self.NAME,
+                port,
+                self._parse,
+                timeout_s=self._timeout_s,
+                end=self._end,
+                start=self._start,
+                stop=self._stop,
+                query=self._query,
+                rate_hz=self._rate_hz,
+                describe=self._mismatch,
+            )
+        except MeterError:
+            port.close()
+            raise
+
+    def _parse(self, line: bytes) -> Optional[List[Optional[float]]]:
+        return self._pattern.read(line.decode(self._encoding, "replace"))
+
+    def _mismatch(self, line: bytes) -> str:
+        wanted = ", ".join(dict.fromkeys(repr(q.pattern) for q in self._pattern.quantities))
+        hint = "; in a URI a + is written %2B" if " )" in wanted or "] " in wanted else ""
+        return f"no number in {quoted(line)} by the pattern {wanted}{hint}"
+
+    def _tables(self, options: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """The tables of ``rails``, or the one that the options of a URI make."""
+        single = [key for key in SINGLE if options.get(key) is not None]
+        rails = options.get("rails")
+        if rails is None:
+            table = {"name": options.get("rail", "INPUT"), **{k: options.get(k) for k in SINGLE if k != "rail"}}
+            return [{key: value for key, value in table.items() if value is not None}]
+        if single:
+            raise ConfigError(
+                f"{self.NAME}: {single[0]} and rails are both given; {single[0]} belongs into a table of rails"
+            )
+        if isinstance(rails, (str, Mapping)) or not isinstance(rails, Sequence) or not rails:
+            raise ConfigError(
+                f"{self.NAME}: rails is no list of tables; write [[meters.rails]] tables in the bench file"
+            )
+        return rails
+
+    def _total_of(self, stated: Any) -> Tuple[str, ...]:
+        """The rails whose sum is the total: what is stated, or the only one."""
+        names = list(dict.fromkeys(q.rail for q in self._pattern.quantities))
+        if stated is None:
+            outer = list(dict.fromkeys(q.rail for q in self._pattern.quantities if q.inside_of is None))
+            if len(outer) > 1:
+                raise ConfigError(
+                    f"{self.NAME}: which of the rails {', '.join(outer)} make up the total is not known; total = [...], "
+                    "or inside_of for what another rail contains"
+                )
+            return tuple(outer)
+        total = stated.split(",") if isinstance(stated, str) else list(stated)
+        for name in total:
+            if name not in names:
+                raise ConfigError(f"{self.NAME}: total: no rail {name!r}; {nearest(str(name), names)}")
+        return tuple(name for name in total if name)
+
+    def _command(self, key: str) -> bytes:
+        """A command as bytes; ``\\r`` and ``\\n`` in it are the characters that they stand for."""
+        text = self._options.text(key)
+        if text is None:
+            return b""
+        try:
+            return text.replace("\\r", "\r").replace("\\n", "\n").encode(self._encoding)
+        except (LookupError, UnicodeError) as error:
+            raise ConfigError(f"{self.NAME}: {key} = {text!r} in the encoding {self._encoding!r}: {error}") from error
+
+    def _described(self) -> Tuple[Rail, ...]:
+        """The rails, each as far as the user knows it."""
+        options = self._options
+        averaging_s = options.number("averaging_s", 0.0, at_least=0.0) or 0.0
+        by_name: Dict[str, List[Quantity]] = {}
+        for quantity in self._pattern.quantities:
+            by_name.setdefault(quantity.rail, []).append(quantity)
+        rails = []
+        for name, quantities in by_name.items():
+            scope = next((q.scope for q in quantities if q.scope), self._scope)
+            if scope not in SCOPES:
+                raise ConfigError(f"{self.NAME}: rail {name}: scope = {scope!r}; {nearest(str(scope), SCOPES)}")
+            inside_of = next((q.inside_of for q in quantities if q.inside_of), None)
+            if inside_of is not None and (inside_of not in by_name or inside_of == name):
+                raise ConfigError(
+                    f"{self.NAME}: rail {name}: inside_of = {inside_of!r} is no other rail; {nearest(str(inside_of), by_name)}"
+                )
+            letters = {q.letter for q in quantities}
+            if not letters & {"w", "j"} and not {"v", "a"} <= letters:
+                raise ConfigError(f"{self.NAME}: rail {name} has neither power nor energy, nor both volts and amperes")
+            step_w = next((q.step for q in quantities if q.letter == "w"), None)
+            rails.append(
+                Rail(
+                    name,
+                    scope,
+                    inside_of,
+                    range_w=options.number("range_w", above=0.0),
+                    kind=AVERAGE if averaging_s else INSTANT,
+                    averaging_s=averaging_s,
+                    delay_s=options.number("delay_s", 0.0, at_least=0.0) or 0.0,
+                    **options.doubts(resolution_w=step_w),
+                )
+            )
+        return tuple(rails)
+
+
+class SerialMeter(LineMeter):
+    """Lines on a serial port."""
+
+    NAME = "serial"
+    MORE = ("baud",)
+    HOW = (
+        "name the port and what its lines mean: serial:/dev/ttyUSB0?scope=devkit&baud=115200&pattern=P=([0-9.]*)&unit=W"
+    )
+
+    def __init__(self, request: MeterRequest) -> None:
+        super().__init__(request)
+        self._baud = int(self._options.number("baud", 115_200.0, above=0.0) or 0)
+
+    def connect(self) -> Port:
+        """Open the port."""
+        return SerialPort(self.NAME, self._address, self._baud)
+
+
+class TcpMeter(LineMeter):
+    """Lines on a TCP connection."""
+
+    NAME = "tcp"
+    HOW = "name the address and what its lines mean: tcp:HOST:PORT?scope=wall&pattern=P=([0-9.]*)&unit=W"
+
+    def __init__(self, request: MeterRequest) -> None:
+        super().__init__(request)
+        self._host, self._port = parse_host_port(self.NAME, self._address)
+
+    def connect(self) -> Port:
+        """Connect."""
+        return TcpPort(self.NAME, self._host, self._port)
+
+
+def _column(quantity: Quantity) -> Column:
+    if quantity.is_counted and quantity.step:
+        return Column(quantity.column, quantity.step, raw=True)
+    return Column(quantity.column)
