@@ -105,7 +105,8 @@ class LineLink:
         self._timeout_ns, self._stop, self._query = round(timeout_s * NS_PER_S), stop, query
         self._splitter = Splitter(end, port.byte_s)
         self._heard_ns = monotonic_ns()
-        self._odd: Optional[bytes] = None
+        self._odd: Optional[bytes] = None  # the last line since the last reading
+        self._told = False
         self._asked_ns: Optional[int] = None
         self._schedule = Schedule(self._heard_ns, rate_hz, jitter=True, seed=0)
         self._next_ns = self._heard_ns
@@ -132,7 +133,7 @@ class LineLink:
             return
         if self._asked_ns is not None:
             time_ns = (self._asked_ns + time_ns) // 2
-        self._odd, self._heard_ns = None, monotonic_ns()
+        self._odd, self._told, self._heard_ns = None, False, monotonic_ns()
         if into.reading(time_ns, values):
             into.note(f"{self._name}: several readings came at once; the newest has a time, and is kept", time_ns)
 
@@ -142,14 +143,12 @@ class LineLink:
         if self._splitter.overlong:
             into.note(f"{self._name}: a line of over {MAX_LINE_BYTES} bytes was thrown away; check baud= and end=")
             self._splitter.overlong = 0
-        if self._odd is not None and silent_ns > NS_PER_S:
+        if self._odd is not None and not self._told and silent_ns > NS_PER_S:
             into.note(f"{self._name}: {self._describe(self._odd)}")
-            self._odd = None
+            self._told = True
         if silent_ns > self._timeout_ns:
-            self._heard_ns = now_ns
-            raise MeterError(
-                f"{self._name}: no reading for {self._timeout_ns / NS_PER_S:g} s; is it on, and does it send?"
-            )
+            why = "is it on, and does it send?" if self._odd is None else self._describe(self._odd)
+            raise MeterError(f"{self._name}: no reading for {self._timeout_ns / NS_PER_S:g} s: {why}")
 
     def close(self) -> None:
         """Tell it to stop, and give the port back."""

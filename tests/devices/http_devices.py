@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         document = device.answers(device, parts.path, parse_qs(parts.query))
         if document is None:
             return self._send(404, b"Not Found", {})
-        return self._send(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
+        return self._send(200, dumps(document), {"Content-Type": "application/json"})
 
     def _send(self, status, body, headers):
         self.send_response(status)
@@ -247,16 +248,13 @@ def shelly_gen1(kind="meters"):
     return answers
 
 
-class Printed(float):
-    """A number that is printed with all its decimals, as the firmware does."""
+def printed(value, decimals):
+    """A number that is printed with all its decimals, as the firmware does; `dumps` takes the marks off."""
+    return f"<<{value:.{decimals}f}>>"
 
-    def __new__(cls, value, decimals):
-        number = super().__new__(cls, value)
-        number.text = f"{value:.{decimals}f}"
-        return number
 
-    def __repr__(self):
-        return self.text
+def dumps(document):
+    return re.sub('"<<(.*?)>>"', r"\1", json.dumps(document)).encode()
 
 
 def tasmota(name="StatusSNS", status="Status 10", watt_decimals=1, energy_decimals=5):
@@ -269,11 +267,11 @@ def tasmota(name="StatusSNS", status="Status 10", watt_decimals=1, energy_decima
             return {"Command": "Unknown"}
         power_w, counter_j = device.shown()
         energy = {
-            "Total": Printed(counter_j / 3.6e6, energy_decimals),
+            "Total": printed(counter_j / 3.6e6, energy_decimals),
             "Today": 0.1,
-            "Power": Printed(power_w, watt_decimals),
+            "Power": printed(power_w, watt_decimals),
             "Voltage": 229,
-            "Current": Printed(0.05, 3),
+            "Current": printed(0.05, 3),
         }
         return {name: {"Time": "2024-01-01T00:00:00", "ENERGY": energy} if name == "StatusSNS" else energy}
 

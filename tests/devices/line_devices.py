@@ -1,0 +1,108 @@
+"""Meters that write lines: behind a pty, which is a serial port to pyserial, and behind a TCP server on 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+import tty
+
+
+class SerialDevice:
+    """The other end of a serial port. `plug_in` makes the port appear under `path`, `pull` makes it vanish."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.heard = b""
+        self._master = None
+
+    def plug_in(self):
+        self._master, slave = os.openpty()
+        tty.setraw(slave)
+        os.symlink(os.ttyname(slave), self.path)
+        os.close(slave)
+        return self
+
+    def pull(self):
+        os.unlink(self.path)
+        os.close(self._master)
+        self._master = None
+
+    def send(self, data):
+        os.write(self._master, data)
+
+    def hear(self, wanted, timeout_s=5.0):
+        """What was sent to it, once `wanted` is in it."""
+        deadline_s = time.monotonic() + timeout_s
+        while wanted not in self.heard:
+            assert time.monotonic() < deadline_s, f"heard {self.heard!r} only"
+            if select.select([self._master], [], [], 0.05)[0]:
+                with contextlib.suppress(OSError):  # nobody has the other end open just now
+                    self.heard += os.read(self._master, 4096)
+        return self.heard
+
+    def close(self):
+        if self._master is not None:
+            self.pull()
+
+
+class TcpDevice:
+    """A server that one client after the other connects to; `on_connect(connection)` runs in a thread of its own."""
+
+    def __init__(self, port=0):
+        self._server = socket.create_server(("127.0.0.1", port))
+        self.port = self._server.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        self.connections = []
+        self._connected = threading.Condition()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._connected:
+                self.connections.append(connection)
+                self._connected.notify_all()
+
+    def wait_for(self, count, timeout_s=5.0):
+        """Its newest connection, once there were `count`."""
+        with self._connected:
+            assert self._connected.wait_for(lambda: len(self.connections) >= count, timeout_s)
+            return self.connections[-1]
+
+    def stop(self):
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join()
+        for connection in self.connections:
+            connection.close()
+
+
+class Feeder:
+    """Sends `line_at(monotonic_s)` (None: nothing) every `period_s` in a thread, until it is stopped."""
+
+    def __init__(self, send, line_at, period_s):
+        self._stop = threading.Event()
+        self._send, self._line_at, self._period_s = send, line_at, period_s
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stop.wait(self._period_s):
+            line = self._line_at(time.monotonic())
+            if line is not None:
+                with contextlib.suppress(OSError, TypeError):  # it is pulled out just now
+                    self._send(line)
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join()

@@ -1,0 +1,120 @@
+"""The Tasmota meter against a real HTTP server that prints numbers as the firmware does."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import http_devices
+import pytest
+from http_devices import Device, tasmota
+
+from ebbench import plugins
+from ebbench.energy.sampler import Sampler
+from ebbench.energy.trace import read_whole
+from ebbench.errors import MeterError
+from ebbench.protocols import MeterRequest
+from ebbench_devices import polled
+from ebbench_devices.tasmota import TasmotaMeter
+
+METERS = plugins.registered(plugins.METERS)
+FAST = {"scope": "wall", "timeout_s": "0.3"}
+
+
+@pytest.fixture
+def device():
+    made = []
+
+    def build(*settings, **options):
+        made.append(Device(tasmota(*settings, **options), first_j=3.6e5))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    monkeypatch.setattr(polled, "MAX_RATE_HZ", 50.0)
+    meters = []
+
+    def open_meter(device, **options):
+        meters.append(TasmotaMeter(MeterRequest(device.address, {**FAST, **options}, rate_hz=50.0)))
+        return meters[-1], meters[-1].open()
+
+    yield open_meter
+    for meter in meters:
+        meter.close()
+
+
+def drained(meter, until, timeout_s=10.0):
+    values, notes = [], []
+    deadline_s = time.monotonic() + timeout_s
+    while not until(values, notes):
+        assert time.monotonic() < deadline_s, f"{values}, {notes}"
+        block = meter.drain(50.0)
+        values += block.values.tolist()
+        notes += [reason for _, reason in block.notes]
+        time.sleep(0.01)
+    return values, notes
+
+
+@pytest.mark.parametrize(
+    "name, status", [("StatusSNS", "Status 10"), ("StatusSNS", "Status 8"), ("StatusPWR", "Status 8")]
+)
+def test_every_way_in_which_versions_show_the_power_is_read(device, opened, name, status):
+    meter, info = opened(device(name, status))
+    (values, *_), _ = drained(meter, lambda v, n: bool(v))
+    assert values[:3] == [10.0, 229.0, 0.05]
+    assert values[3] * info.columns[3].scale == pytest.approx(3.6e5, abs=100.0)
+
+
+@pytest.mark.parametrize("watt_decimals, step_w", [(0, 1.0), (1, 0.1), (3, 0.001)])
+@pytest.mark.parametrize("energy_decimals, step_j", [(3, 3600.0), (5, 36.0)])
+def test_steps_are_those_of_the_numbers_as_printed(device, opened, watt_decimals, step_w, energy_decimals, step_j):
+    _, info = opened(device(watt_decimals=watt_decimals, energy_decimals=energy_decimals))
+    assert info.rails[0].resolution_w == pytest.approx(step_w) and info.rails[0].gain_ratio is None
+    assert info.columns[3].scale == pytest.approx(step_j)
+
+
+def test_a_password_goes_to_the_device_and_nowhere_else(device, opened, monkeypatch):
+    plug = device()
+    plug.password = "s3 cr&t"
+    with pytest.raises(MeterError, match=r"Need user=.*check password_env=NAME"):
+        opened(plug)
+    monkeypatch.setenv("PLUG_PASSWORD", plug.password)
+    meter, info = opened(plug, password_env="PLUG_PASSWORD")
+    drained(meter, lambda v, n: bool(v))
+    plug.fault = http_devices.error_500
+    _, notes = drained(meter, lambda v, n: bool(n))
+    assert "/cm?cmnd=Status%2010 with status 500" in notes[0]
+    assert not any("s3" in text for text in (*notes, json.dumps(info.to_json())))
+
+
+def test_a_plug_without_a_metering_chip_is_refused(device, opened):
+    with pytest.raises(MeterError, match="shows no ENERGY"):
+        opened(device(status="Status 99"))
+
+
+def test_several_channels_are_refused(device, opened):
+    plug = device()
+    plug.fault = http_devices.says({"StatusSNS": {"ENERGY": {"Power": [1, 2], "Total": 1.5}}})
+    with pytest.raises(MeterError, match="several channels"):
+        opened(plug)
+
+
+@pytest.mark.realtime
+def test_a_plug_that_hangs_is_a_gap_with_its_reason(tmp_path, device):
+    plug = device()
+    sampler = Sampler.start(METERS["tasmota"], MeterRequest(plug.address, FAST), tmp_path / "t.arrows", 10.0)
+    sampler.wait_ready()
+    plug.fault = http_devices.hangs
+    time.sleep(0.8)
+    plug.fault = None
+    plug.released.set()
+    time.sleep(0.5)
+    sampler.stop()
+    chunk = read_whole(tmp_path / "t.arrows")
+    assert set(chunk.values["INPUT_w"]) == {10.0}
+    assert any("does not answer within 0.3 s" in note["reason"] for note in chunk.notes)

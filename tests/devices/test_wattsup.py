@@ -1,0 +1,154 @@
+"""The Watts Up? meter: real pyserial on a pty; the other end keeps to the vendor's protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+
+import numpy as np
+import pytest
+from line_devices import Feeder, SerialDevice
+
+from ebbench import plugins
+from ebbench.energy.sampler import Sampler
+from ebbench.energy.trace import read_whole
+from ebbench.errors import ConfigError, MeterError
+from ebbench.protocols import AVERAGE, MeterRequest
+from ebbench_devices import gatherer, wattsup
+from ebbench_devices.wattsup import WattsUpMeter, record_of
+
+pytest.importorskip("serial", reason="pyserial is not installed: wattsup is NOT tested; pip install pyserial")
+METERS = plugins.registered(plugins.METERS)
+#: as printed by a meter that logs everything, and by one that leaves out what is not chosen
+FULL = b"#d,-,18,125,1203,107,5,0,703,56,973,1280,435,120,1274,32,95,0,0,500,129;\r\n"
+SPARSE = b"#d,-,18,125,1203,107,5,_,_,_,125,_,_,_,_,_,95,_,_,_,_;\r\n"
+
+
+class WattsUp(SerialDevice):
+    """Sends records only once it is told to, faster than the real one; `record` is what it sends."""
+
+    def __init__(self, path, period_s=0.05):
+        super().__init__(path)
+        self.record = FULL
+        self.running = threading.Event()
+        self.plug_in()
+        self._feeder = Feeder(self.send, self._line, period_s)
+
+    def _line(self, at_s):
+        with contextlib.suppress(OSError):  # nobody has the other end open just now
+            if select.select([self._master], [], [], 0)[0]:
+                self.heard += os.read(self._master, 4096)
+        if self.heard.endswith(b"#L,W,3,E,,1;"):
+            self.running.set()
+        if self.heard.endswith(b"#L,R,0;"):
+            self.running.clear()
+        return self.record if self.running.is_set() else None
+
+    def close(self):
+        self._feeder.stop()
+        super().close()
+
+
+@pytest.fixture
+def device(tmp_path, monkeypatch):
+    monkeypatch.setattr(gatherer, "RETRY_S", 0.05)
+    made = WattsUp(tmp_path / "ttyUSB0")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def meter(device):
+    made = WattsUpMeter(MeterRequest(device.path, {"scope": "wall"}))
+    yield made
+    made.close()
+
+
+def drained(meter, until, timeout_s=10.0):
+    values, notes = [], []
+    deadline_s = time.monotonic() + timeout_s
+    while not until(values, notes):
+        assert time.monotonic() < deadline_s, f"{values}, {notes}"
+        block = meter.drain(1.0)
+        values += block.values.tolist()
+        notes += [reason for _, reason in block.notes]
+        time.sleep(0.01)
+    return values, notes
+
+
+@pytest.mark.parametrize("record", [FULL, SPARSE])
+def test_a_record_is_tenths_of_watts_and_volts_and_milliamperes(record):
+    assert record_of(record.strip().rstrip(b";")) == [125.0, 1203.0, 107.0]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"#d,-,18,125,1203,107,5",
+        b"#h,-,18" + b",W" * 18,
+        b"125,1203",
+        b"",
+        b"#d,-,x,1,2,3",
+        b"#d,-,18,_" + b",1" * 17,
+        b"#d,-,18,-5" + b",1" * 17,
+    ],
+)
+def test_what_is_torn_or_no_record_or_without_power_is_not_read(packet):
+    assert record_of(packet) is None
+
+
+def test_a_torn_packet_does_not_spoil_the_one_after_it():
+    assert record_of(b"#d,-,18,9\x00,1#d,-,18,125" + b",1" * 17)[0] == 125.0
+
+
+def test_it_is_started_read_and_stopped(device, meter):
+    info = meter.open()
+    values, notes = drained(meter, lambda v, n: len(v) >= 3)
+    meter.close()
+    assert not notes and [v * c.scale for v, c in zip(values[0], info.columns)] == pytest.approx([12.5, 120.3, 0.107])
+    assert (info.rails[0].kind, info.rails[0].averaging_s, info.time_bound_s) == (AVERAGE, 1.0, 0.5)
+    assert device.hear(b"#L,R,0;") == b"#L,W,3,E,,1;#L,R,0;"  # and its memory is left alone
+
+
+def test_the_vendors_limits_are_taken_as_rectangular(device, meter):
+    rail = meter.open().rails[0]
+    # +-1.5 % +- 3 counts at 100 W is 1.8 W, as the vendor's example says
+    assert (rail.gain_ratio * 100 + rail.offset_w) * 3**0.5 == pytest.approx(1.8)
+
+
+def test_another_device_at_the_port_is_shown(device, meter, monkeypatch):
+    monkeypatch.setattr(wattsup, "TIMEOUT_S", 0.3)
+    device.record = b"AT+OK;\r\n"
+    with pytest.raises(MeterError, match=r"no record in 'AT\+OK'; is it a Watts Up\?"):
+        meter.open()
+
+
+def test_a_meter_that_forgot_that_it_was_started_is_started_again(device, meter, monkeypatch):
+    monkeypatch.setattr(wattsup, "TIMEOUT_S", 0.3)
+    meter.open()
+    device.running.clear()
+    device.heard = b""  # it lost its power for a moment
+    drained(meter, lambda v, n: any("no reading for 0.3 s" in note for note in n))
+    drained(meter, lambda v, n: len(v) >= 2)
+
+
+def test_it_is_refused_without_a_port_a_scope_or_at_more_than_a_record_a_second():
+    assert "wattsup:/dev/" in WattsUpMeter.probe(MeterRequest()).reason
+    with pytest.raises(ConfigError, match="scope=wall"):
+        WattsUpMeter(MeterRequest("/dev/ttyUSB0"))
+    with pytest.raises(ConfigError, match="one record a second"):
+        WattsUpMeter(MeterRequest("/dev/ttyUSB0", {"scope": "wall"}, rate_hz=10.0))
+
+
+@pytest.mark.realtime
+def test_it_is_recorded_raw(tmp_path, device):
+    sampler = Sampler.start(METERS["wattsup"], MeterRequest(device.path, {"scope": "wall"}), tmp_path / "t.arrows")
+    sampler.wait_ready()
+    time.sleep(0.5)
+    sampler.stop()
+    chunk = read_whole(tmp_path / "t.arrows")
+    assert set(chunk.values["INPUT_w"]) == {12.5} and len(chunk.time_ns) >= 3
+    assert np.all(np.diff(chunk.time_ns) > 0)
