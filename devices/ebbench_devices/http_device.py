@@ -72,7 +72,7 @@ class HttpDevice:
         """Hang up; the next question connects again."""
         self._connection.close()
 
-    def _ask(self, path: str) -> Tuple[int, Mapping[str, str], bytes, int, int]:
+    def _ask(self, path: str) -> Tuple[int, http.client.HTTPMessage, bytes, int, int]:
         """One question; a kept connection that the device has closed meanwhile is no failure, and made once more."""
         kept = self._connection.sock is not None
         try:
@@ -83,7 +83,7 @@ class HttpDevice:
                 raise
             return self._ask_once(path)
 
-    def _ask_once(self, path: str) -> Tuple[int, Mapping[str, str], bytes, int, int]:
+    def _ask_once(self, path: str) -> Tuple[int, http.client.HTTPMessage, bytes, int, int]:
         headers = {"Accept": "application/json"}
         authorization = self._login.header("GET", path) if self._login is not None else None
         if authorization is not None:
@@ -113,14 +113,14 @@ class HttpDevice:
         response.close()  # all is read: the connection is free for the next question
         return body
 
-    def _refusal(self, status: int, headers: Mapping[str, str], path: str) -> str:
+    def _refusal(self, status: int, headers: http.client.HTTPMessage, path: str) -> str:
         if status == 401 and self._login is None:
             return "asks for a password; put it in an environment variable and name that: password_env=NAME"
         if status in (401, 403):
             return "refuses the password; check user= and the variable that password_env names"
         if 300 <= status < 400:
             return f"redirects to {quoted(headers.get('Location', ''))}, which is not followed; name that address"
-        return f"answers {path} with status {status}"
+        return f"answers {path} with status {status}; is that the address of such a device?"
 
     def _object(self, body: bytes, path: str) -> Mapping[str, Any]:
         try:

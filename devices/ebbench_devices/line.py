@@ -10,21 +10,20 @@ the uncertainties (``gain_u``, ``offset_u_w``, ``resolution_w``, and ``range_w``
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Optional, Tuple
 
 from ebbench.environment import is_simulated_root
-from ebbench.errors import ConfigError, MeterError, nearest
-from ebbench.protocols import AVERAGE, INSTANT, Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench.errors import ConfigError, MeterError
+from ebbench.protocols import Availability, Block, MeterInfo, MeterRequest
 from ebbench_devices.gatherer import Gatherer
-from ebbench_devices.line_pattern import LinePattern, Quantity, quantities_of
+from ebbench_devices.line_pattern import LinePattern, quantities_of
+from ebbench_devices.line_rails import SINGLE, rails_of, tables_of, total_of
 from ebbench_devices.lines import LineLink, Port
-from ebbench_devices.options import DOUBTS, SCOPES, Options
+from ebbench_devices.options import DOUBTS, Options
 from ebbench_devices.serial_port import SerialPort
 from ebbench_devices.tcp_port import TcpPort, parse_host_port
 from ebbench_devices.untrusted import quoted
 
-#: of one rail in a URI
-SINGLE = ("pattern", "unit", "rail", "scale", "step")
 OPTIONS = (
     "scope", "rails", "total", *SINGLE, "start", "stop", "query", "end", "encoding", "timeout_s",
     "averaging_s", "delay_s", "time_bound_s", "range_w", *DOUBTS,
@@ -49,9 +48,10 @@ class LineMeter:
             raise ConfigError(f"{self.NAME}: {self.HOW}")
         self._address = request.address
         self._scope = options.stated_scope()
-        self._pattern = LinePattern(quantities_of(self.NAME, self._tables(request.options)))
-        self._total = self._total_of(request.options.get("total"))
-        self._encoding = options.text("encoding", "utf-8") or "utf-8"
+        self._pattern = LinePattern(quantities_of(self.NAME, tables_of(self.NAME, request.options)))
+        self._rails = rails_of(self.NAME, self._pattern.quantities, options, self._scope)
+        self._total = total_of(self.NAME, self._rails, request.options.get("total"))
+        self._encoding = self._known_encoding(options.text("encoding", "utf-8") or "utf-8")
         self._start, self._stop, self._query = (self._command(key) for key in ("start", "stop", "query"))
         self._end = ENDS[options.choice("end", ENDS, "lf") or "lf"]
         self._timeout_s = options.number("timeout_s", TIMEOUT_S, above=0.0) or TIMEOUT_S
@@ -60,7 +60,7 @@ class LineMeter:
             raise ConfigError(
                 f"{self.NAME}: {self._rate_hz:g} queries/s are too many (at most {MAX_QUERY_HZ:g}); a lower --rate"
             )
-        self._rails = self._described()
+        self._latest: Optional[LineLink] = None
         self._gatherer: Optional[Gatherer] = None
 
     @classmethod
@@ -86,8 +86,9 @@ class LineMeter:
             self.close()
             raise
         rate_hz = DEFAULT_QUERY_HZ if self._query else DEFAULT_STREAM_HZ
-        columns = tuple(_column(quantity) for quantity in self._pattern.quantities)
-        bound_s = self._options.number("time_bound_s", TRANSPORT_S, at_least=0.0) or 0.0
+        columns = tuple(quantity.as_column() for quantity in self._pattern.quantities)
+        trip_s = self._latest.longest_trip_s if self._latest is not None else 0.0
+        bound_s = self._options.number("time_bound_s", TRANSPORT_S + trip_s / 2, at_least=0.0) or 0.0
         identity = {
             "address": self._address,
             "patterns": {q.column: q.pattern for q in self._pattern.quantities},
@@ -121,7 +122,7 @@ class LineMeter:
     def _link(self) -> LineLink:
         port = self.connect()
         try:
-            return LineLink(
+            self._latest = LineLink(
                 self.NAME,
                 port,
                 self._parse,
@@ -133,6 +134,7 @@ class LineMeter:
                 rate_hz=self._rate_hz,
                 describe=self._mismatch,
             )
+            return self._latest
         except MeterError:
             port.close()
             raise
@@ -145,39 +147,14 @@ class LineMeter:
         hint = "; in a URI a + is written %2B" if " )" in wanted or "] " in wanted else ""
         return f"no number in {quoted(line)} by the pattern {wanted}{hint}"
 
-    def _tables(self, options: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        """The tables of ``rails``, or the one that the options of a URI make."""
-        single = [key for key in SINGLE if options.get(key) is not None]
-        rails = options.get("rails")
-        if rails is None:
-            table = {"name": options.get("rail", "INPUT"), **{k: options.get(k) for k in SINGLE if k != "rail"}}
-            return [{key: value for key, value in table.items() if value is not None}]
-        if single:
+    def _known_encoding(self, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except LookupError as error:
             raise ConfigError(
-                f"{self.NAME}: {single[0]} and rails are both given; {single[0]} belongs into a table of rails"
-            )
-        if isinstance(rails, (str, Mapping)) or not isinstance(rails, Sequence) or not rails:
-            raise ConfigError(
-                f"{self.NAME}: rails is no list of tables; write [[meters.rails]] tables in the bench file"
-            )
-        return rails
-
-    def _total_of(self, stated: Any) -> Tuple[str, ...]:
-        """The rails whose sum is the total: what is stated, or the only one."""
-        names = list(dict.fromkeys(q.rail for q in self._pattern.quantities))
-        if stated is None:
-            outer = list(dict.fromkeys(q.rail for q in self._pattern.quantities if q.inside_of is None))
-            if len(outer) > 1:
-                raise ConfigError(
-                    f"{self.NAME}: which of the rails {', '.join(outer)} make up the total is not known; total = [...], "
-                    "or inside_of for what another rail contains"
-                )
-            return tuple(outer)
-        total = stated.split(",") if isinstance(stated, str) else list(stated)
-        for name in total:
-            if name not in names:
-                raise ConfigError(f"{self.NAME}: total: no rail {name!r}; {nearest(str(name), names)}")
-        return tuple(name for name in total if name)
+                f"{self.NAME}: encoding = {encoding!r} is not known; utf-8, latin-1 and ascii are"
+            ) from error
+        return encoding
 
     def _command(self, key: str) -> bytes:
         """A command as bytes; ``\\r`` and ``\\n`` in it are the characters that they stand for."""
@@ -186,43 +163,8 @@ class LineMeter:
             return b""
         try:
             return text.replace("\\r", "\r").replace("\\n", "\n").encode(self._encoding)
-        except (LookupError, UnicodeError) as error:
+        except UnicodeError as error:
             raise ConfigError(f"{self.NAME}: {key} = {text!r} in the encoding {self._encoding!r}: {error}") from error
-
-    def _described(self) -> Tuple[Rail, ...]:
-        """The rails, each as far as the user knows it."""
-        options = self._options
-        averaging_s = options.number("averaging_s", 0.0, at_least=0.0) or 0.0
-        by_name: Dict[str, List[Quantity]] = {}
-        for quantity in self._pattern.quantities:
-            by_name.setdefault(quantity.rail, []).append(quantity)
-        rails = []
-        for name, quantities in by_name.items():
-            scope = next((q.scope for q in quantities if q.scope), self._scope)
-            if scope not in SCOPES:
-                raise ConfigError(f"{self.NAME}: rail {name}: scope = {scope!r}; {nearest(str(scope), SCOPES)}")
-            inside_of = next((q.inside_of for q in quantities if q.inside_of), None)
-            if inside_of is not None and (inside_of not in by_name or inside_of == name):
-                raise ConfigError(
-                    f"{self.NAME}: rail {name}: inside_of = {inside_of!r} is no other rail; {nearest(str(inside_of), by_name)}"
-                )
-            letters = {q.letter for q in quantities}
-            if not letters & {"w", "j"} and not {"v", "a"} <= letters:
-                raise ConfigError(f"{self.NAME}: rail {name} has neither power nor energy, nor both volts and amperes")
-            step_w = next((q.step for q in quantities if q.letter == "w"), None)
-            rails.append(
-                Rail(
-                    name,
-                    scope,
-                    inside_of,
-                    range_w=options.number("range_w", above=0.0),
-                    kind=AVERAGE if averaging_s else INSTANT,
-                    averaging_s=averaging_s,
-                    delay_s=options.number("delay_s", 0.0, at_least=0.0) or 0.0,
-                    **options.doubts(resolution_w=step_w),
-                )
-            )
-        return tuple(rails)
 
 
 class SerialMeter(LineMeter):
@@ -256,9 +198,3 @@ class TcpMeter(LineMeter):
     def connect(self) -> Port:
         """Connect."""
         return TcpPort(self.NAME, self._host, self._port)
-
-
-def _column(quantity: Quantity) -> Column:
-    if quantity.is_counted and quantity.step:
-        return Column(quantity.column, quantity.step, raw=True)
-    return Column(quantity.column)

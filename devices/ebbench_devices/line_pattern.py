@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.errors import ConfigError, nearest
+from ebbench.protocols import Column
 
 #: the letter of a column and the factor to SI, by the unit as it is written (MW is not mW)
 UNITS: Dict[str, Tuple[str, float]] = {
@@ -47,6 +48,10 @@ class Quantity:
         """Whether it is stored as a number of steps: a counter, whose resolution is one of them."""
         return self.letter == "j" and self.step is not None
 
+    def as_column(self) -> Column:
+        """How it is stored."""
+        return Column(self.column, self.step, raw=True) if self.is_counted and self.step else Column(self.column)
+
 
 class LinePattern:
     """Reads a line: the value of each column, None where no pattern finds it."""
@@ -69,7 +74,7 @@ def quantities_of(meter: str, tables: Sequence[Mapping[str, Any]]) -> List[Quant
     """What the tables of a bench file (or the options of a URI) say. Raises ConfigError, naming the table's place."""
     quantities: List[Quantity] = []
     for place, table in enumerate(tables):
-        where = f"{meter}: rails[{place}]"
+        where = f"{meter}: rails[{place}]" if len(tables) > 1 else meter
         if not isinstance(table, Mapping):
             raise ConfigError(f"{where} is no table; write {{name = 'INPUT', pattern = 'P=([0-9.]+)', unit = 'W'}}")
         for key in table:

@@ -108,6 +108,8 @@ class LineLink:
         self._odd: Optional[bytes] = None  # the last line since the last reading
         self._told = False
         self._asked_ns: Optional[int] = None
+        #: the longest time between a question and the first byte of its answer so far (s)
+        self.longest_trip_s = 0.0
         self._schedule = Schedule(self._heard_ns, rate_hz, jitter=True, seed=0)
         self._next_ns = self._heard_ns
         if start:
@@ -132,6 +134,7 @@ class LineLink:
             self._odd = line
             return
         if self._asked_ns is not None:
+            self.longest_trip_s = max(self.longest_trip_s, (time_ns - self._asked_ns) / NS_PER_S)
             time_ns = (self._asked_ns + time_ns) // 2
         self._odd, self._told, self._heard_ns = None, False, monotonic_ns()
         if into.reading(time_ns, values):

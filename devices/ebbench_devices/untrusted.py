@@ -27,7 +27,7 @@ def step_of(document: Mapping[str, Any], key: str) -> Optional[float]:
         return None
     value = document[key]
     exponent = value.as_tuple().exponent if isinstance(value, Decimal) else 0
-    return float(Decimal(1).scaleb(exponent))
+    return float(Decimal(1).scaleb(int(exponent)))
 
 
 def power_of(meter: str, document: Mapping[str, Any], key: str, limit_w: float) -> float:

@@ -62,7 +62,7 @@ class WattsUpMeter:
         """Open the port, start the records, and wait for the first."""
         self._gatherer = Gatherer("wattsup", self._link, 3)
         try:
-            self._gatherer.start(TIMEOUT_S)
+            self._gatherer.start(TIMEOUT_S + 0.5)
         except MeterError:
             self.close()
             raise

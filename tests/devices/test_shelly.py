@@ -300,12 +300,12 @@ def test_energies_hold_the_truth_over_a_fault_and_a_reboot(tmp_path, device):
     info = sampler.wait_ready()
     edges_ns = [monotonic_ns()]
     for act, seconds in (
-        (lambda: None, 1.0),
-        (lambda: edges_ns.append(monotonic_ns()), 0.4),
-        (lambda: setattr(plug, "fault", http_devices.error_500), 1.2),
-        (lambda: setattr(plug, "fault", None), 0.4),
+        (lambda: None, 0.6),
         (lambda: edges_ns.append(monotonic_ns()), 0.3),
-        (plug.reboot, 0.7),
+        (lambda: setattr(plug, "fault", http_devices.error_500), 1.1),
+        (lambda: setattr(plug, "fault", None), 0.3),
+        (lambda: edges_ns.append(monotonic_ns()), 0.3),
+        (plug.reboot, 0.5),
     ):
         act()
         time.sleep(seconds)

@@ -1,0 +1,82 @@
+"""What the user says about the rails of a meter that writes lines: which there are, which is in which, how good they are."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ebbench.errors import ConfigError, nearest
+from ebbench.protocols import AVERAGE, INSTANT, Rail
+from ebbench_devices.line_pattern import Quantity
+from ebbench_devices.options import SCOPES, Options
+
+#: the options of a URI, which describe one rail
+SINGLE = ("pattern", "unit", "rail", "scale", "step")
+
+
+def tables_of(meter: str, options: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The tables of ``rails``, or the one that the options of a URI make."""
+    single = [key for key in SINGLE if options.get(key) is not None]
+    rails = options.get("rails")
+    if rails is None:
+        named = {"name" if key == "rail" else key: options[key] for key in single}
+        return [named if "rail" in single else {"name": "INPUT", **named}]
+    if single:
+        raise ConfigError(f"{meter}: {single[0]} and rails are both given; {single[0]} belongs into a table of rails")
+    if isinstance(rails, (str, Mapping)) or not isinstance(rails, Sequence) or not rails:
+        raise ConfigError(f"{meter}: rails is no list of tables; write [[meters.rails]] tables in the bench file")
+    return rails
+
+
+def rails_of(meter: str, quantities: Sequence[Quantity], options: Options, scope: str) -> Tuple[Rail, ...]:
+    """The rails, each as far as the user knows it; what no table says holds for all of them."""
+    by_name: Dict[str, List[Quantity]] = {}
+    for quantity in quantities:
+        by_name.setdefault(quantity.rail, []).append(quantity)
+    for name, parts in by_name.items():
+        letters = {q.letter for q in parts}
+        if not letters & {"w", "j"} and not {"v", "a"} <= letters:
+            raise ConfigError(f"{meter}: rail {name} has neither power nor energy, nor both volts and amperes")
+    return tuple(_rail(meter, name, by_name, options, scope) for name in by_name)
+
+
+def _rail(meter: str, name: str, by_name: Mapping[str, Sequence[Quantity]], options: Options, scope: str) -> Rail:
+    parts = by_name[name]
+    own_scope = next((q.scope for q in parts if q.scope), scope)
+    if own_scope not in SCOPES:
+        raise ConfigError(f"{meter}: rail {name}: scope = {own_scope!r}; {nearest(str(own_scope), SCOPES)}")
+    inside_of = next((q.inside_of for q in parts if q.inside_of), None)
+    if inside_of is not None and (inside_of not in by_name or inside_of == name):
+        raise ConfigError(
+            f"{meter}: rail {name}: inside_of = {inside_of!r} is no other rail; {nearest(str(inside_of), by_name)}"
+        )
+    averaging_s = options.number("averaging_s", 0.0, at_least=0.0) or 0.0
+    doubts = options.doubts(resolution_w=next((q.step for q in parts if q.letter == "w"), None))
+    return Rail(
+        name,
+        own_scope,
+        inside_of,
+        doubts["gain_ratio"],
+        doubts["offset_w"],
+        doubts["resolution_w"],
+        options.number("range_w", above=0.0),
+        AVERAGE if averaging_s else INSTANT,
+        averaging_s=averaging_s,
+        delay_s=options.number("delay_s", 0.0, at_least=0.0) or 0.0,
+    )
+
+
+def total_of(meter: str, rails: Sequence[Rail], stated: Optional[Any]) -> Tuple[str, ...]:
+    """The rails whose sum is the total: what is stated, or the only one that is not inside of another."""
+    if stated is None:
+        outer = [rail.name for rail in rails if rail.inside_of is None]
+        if len(outer) > 1:
+            raise ConfigError(
+                f"{meter}: which of the rails {', '.join(outer)} make up the total is not known; "
+                "total = [...], or inside_of for what another rail contains"
+            )
+        return tuple(outer)
+    total = [name for name in (stated.split(",") if isinstance(stated, str) else list(stated)) if name]
+    for name in total:
+        if name not in {rail.name for rail in rails}:
+            raise ConfigError(f"{meter}: total: no rail {name!r}; {nearest(str(name), [rail.name for rail in rails])}")
+    return tuple(total)
