@@ -48,9 +48,10 @@ class LineMeter:
             raise ConfigError(f"{self.NAME}: {self.HOW}")
         self._address = request.address
         self._scope = options.stated_scope()
-        self._pattern = LinePattern(quantities_of(self.NAME, tables_of(self.NAME, request.options)))
-        self._rails = rails_of(self.NAME, self._pattern.quantities, options, self._scope)
+        quantities = quantities_of(self.NAME, tables_of(self.NAME, request.options))
+        self._rails = rails_of(self.NAME, quantities, options, self._scope)
         self._total = total_of(self.NAME, self._rails, request.options.get("total"))
+        self._pattern = LinePattern(sorted(quantities, key=lambda q: q.rail not in self._total))  # the total's first
         self._encoding = self._known_encoding(options.text("encoding", "utf-8") or "utf-8")
         self._start, self._stop, self._query = (self._command(key) for key in ("start", "stop", "query"))
         self._end = ENDS[options.choice("end", ENDS, "lf") or "lf"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.errors import ConfigError, nearest
 from ebbench.protocols import Column
+from ebbench_devices.options import DOUBTS
 
 #: the letter of a column and the factor to SI, by the unit as it is written (MW is not mW)
 UNITS: Dict[str, Tuple[str, float]] = {
@@ -16,7 +17,8 @@ UNITS: Dict[str, Tuple[str, float]] = {
     "V": ("v", 1.0), "mV": ("v", 1e-3), "A": ("a", 1.0), "mA": ("a", 1e-3), "uA": ("a", 1e-6),
     "J": ("j", 1.0), "mJ": ("j", 1e-3), "Wh": ("j", 3600.0), "mWh": ("j", 3.6), "kWh": ("j", 3.6e6),
 }  # fmt: skip
-KEYS = ("name", "pattern", "unit", "scale", "step", "scope", "inside_of")
+STATED = (*DOUBTS, "range_w")
+KEYS = ("name", "pattern", "unit", "scale", "step", "scope", "inside_of", *STATED)
 #: what is larger in SI units is not a reading of anything that is measured here
 LIMITS = {"w": 1e6, "v": 1e6, "a": 1e6, "j": 1e15}
 _RAIL = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
@@ -26,7 +28,7 @@ _RAIL = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 class Quantity:
     """One number in a line: group `group` of `pattern`, times `factor`, is column `column` in SI units.
 
-    `step` is one step of it in SI units, None where it is not known.
+    `step` is one step of it in SI units, None where it is not known. `stated` is what its table says of the rail's uncertainty.
     """
 
     rail: str
@@ -37,6 +39,7 @@ class Quantity:
     step: Optional[float] = None
     scope: Optional[str] = None
     inside_of: Optional[str] = None
+    stated: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def column(self) -> str:
@@ -92,6 +95,7 @@ def _of_table(where: str, table: Mapping[str, Any]) -> List[Quantity]:
     pattern = _compiled(where, table.get("pattern"))
     scale = _number(where, table, "scale", 1.0)
     step = _number(where, table, "step", None)
+    stated = {key: _number(where, table, key, None) for key in STATED}
     if pattern.groupindex:
         named = [(group, *_split(where, group)) for group in pattern.groupindex]
     elif pattern.groups == 1:
@@ -114,6 +118,7 @@ def _of_table(where: str, table: Mapping[str, Any]) -> List[Quantity]:
             None if step is None else step * UNITS[unit][1] * abs(scale or 1.0),
             table.get("scope"),
             table.get("inside_of"),
+            {key: value for key, value in stated.items() if value is not None},
         )
         for group, rail, unit in named
     ]
@@ -150,7 +155,7 @@ def _number(where: str, table: Mapping[str, Any], key: str, default: Optional[fl
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not math.isfinite(number) or number == 0 or (key == "step" and number < 0):
+    if not math.isfinite(number) or (number == 0 and key in ("scale", "step")) or (number < 0 and key != "scale"):
         raise ConfigError(f"{where}: {key} = {value!r} is no number that can be used")
     return number
 

@@ -51,14 +51,15 @@ def _rail(meter: str, name: str, by_name: Mapping[str, Sequence[Quantity]], opti
         )
     averaging_s = options.number("averaging_s", 0.0, at_least=0.0) or 0.0
     doubts = options.doubts(resolution_w=next((q.step for q in parts if q.letter == "w"), None))
+    own = {key: value for q in parts for key, value in q.stated.items()}
     return Rail(
         name,
         own_scope,
         inside_of,
-        doubts["gain_ratio"],
-        doubts["offset_w"],
-        doubts["resolution_w"],
-        options.number("range_w", above=0.0),
+        own.get("gain_u", doubts["gain_ratio"]),
+        own.get("offset_u_w", doubts["offset_w"]),
+        own.get("resolution_w", doubts["resolution_w"]),
+        own.get("range_w", options.number("range_w", above=0.0)),
         AVERAGE if averaging_s else INSTANT,
         averaging_s=averaging_s,
         delay_s=options.number("delay_s", 0.0, at_least=0.0) or 0.0,
@@ -76,7 +77,10 @@ def total_of(meter: str, rails: Sequence[Rail], stated: Optional[Any]) -> Tuple[
             )
         return tuple(outer)
     total = [name for name in (stated.split(",") if isinstance(stated, str) else list(stated)) if name]
+    inside_of = {rail.name: rail.inside_of for rail in rails}
     for name in total:
-        if name not in {rail.name for rail in rails}:
-            raise ConfigError(f"{meter}: total: no rail {name!r}; {nearest(str(name), [rail.name for rail in rails])}")
+        if name not in inside_of:
+            raise ConfigError(f"{meter}: total: no rail {name!r}; {nearest(str(name), inside_of)}")
+        if inside_of[name] in total or total.count(name) > 1:
+            raise ConfigError(f"{meter}: total counts {name} twice (inside_of = {inside_of[name]!r}); take it out")
     return tuple(total)

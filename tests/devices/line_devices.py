@@ -78,6 +78,15 @@ class TcpDevice:
             assert self._connected.wait_for(lambda: len(self.connections) >= count, timeout_s)
             return self.connections[-1]
 
+    def send(self, data):
+        """Send to all who are connected; who has hung up is let go."""
+        with self._connected:
+            for connection in [c for c in self.connections if c.fileno() >= 0]:
+                try:
+                    connection.sendall(data)
+                except OSError:
+                    connection.close()
+
     def stop(self):
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)

@@ -17,7 +17,7 @@ from ebbench.energy.integrate import integrate
 from ebbench.energy.pace import survey
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.series import series_of
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.trace import TraceReader, read_whole
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
@@ -102,11 +102,6 @@ def has_note(words):
     return lambda readings, notes: any(words in note for note in notes)
 
 
-def sends_to(server):
-    """Send to whoever is connected."""
-    return lambda data: server.connections[-1].sendall(data) if server.connections else None
-
-
 # from a URI and from tables
 
 
@@ -129,14 +124,23 @@ def test_tables_give_several_rails_of_a_line_one_of_them_inside_of_another(serve
     rails = [
         {"name": "INPUT", "pattern": "U=([0-9.]+)", "unit": "V"},
         {"name": "INPUT", "pattern": "I=([0-9.]+)", "unit": "mA"},
-        {"name": "GPU", "pattern": "G=([0-9.]+)", "unit": "W", "inside_of": "INPUT", "scope": "rail", "step": 0.5},
+        {
+            "name": "GPU",
+            "pattern": "G=([0-9.]+)",
+            "unit": "W",
+            "inside_of": "INPUT",
+            "scope": "rail",
+            "step": 0.5,
+            "gain_u": 0.02,
+        },
     ]
     device = server()
-    feed(sends_to(device), lambda at_s: b"U=12 I=500 G=2.5\n")
+    feed(device.send, lambda at_s: b"U=12 I=500 G=2.5\n")
     options = {"pattern": None, "unit": None, "rails": rails, "scope": "devkit", "timeout_s": 3.0}
     meter, info = opened(TcpMeter, device.address, **options)
     readings, _ = drained(meter, has_readings(3))
     assert info.total == ("INPUT",) and info.rails[1].inside_of == "INPUT" and info.rails[1].resolution_w == 0.5
+    assert (info.rails[0].gain_ratio, info.rails[1].gain_ratio) == (None, 0.02)
     assert series_of(info, info.total).columns == (("INPUT_v", "INPUT_a"),)
     assert readings[0][1] == [12.0, 0.5, 2.5]
 
@@ -161,7 +165,7 @@ def test_a_meter_that_is_asked_is_read_half_way_between_question_and_answer(serv
             return b"P=7 W\n"
         return None
 
-    feeder = Feeder(sends_to(device), answer, 0.001)
+    feeder = Feeder(device.send, answer, 0.001)
     meter, info = opened(TcpMeter, device.address, rate_hz=20.0, query="MEAS?\\n")
     readings, _ = drained(meter, has_readings(3))
     meter.close()  # before the device, which waits for a question
@@ -184,6 +188,7 @@ def test_a_meter_that_is_asked_is_read_half_way_between_question_and_answer(serv
         ({"pattern": "(?P<A_W>.)(?P<B_W>.)", "unit": None}, "which of the rails A, B make up the total"),
         ({"pattern": "(?P<A_V>.)", "unit": None}, "neither power nor energy"),
         ({"total": "C"}, "no rail 'C'"),
+        ({"total": "INPUT,INPUT"}, "counts INPUT twice"),
         ({"encoding": "klingon", "start": "a"}, "klingon"),
         ({"end": "crlf"}, "cr, lf"),
         ({"timeout_s": "0"}, "above 0"),
@@ -288,7 +293,7 @@ def test_garbage_half_lines_and_impossible_numbers_are_left_out(port, opened, fe
 
 def test_readings_that_come_at_once_keep_the_newest_and_say_so(server, opened, feed):
     device = server()
-    feed(sends_to(device), lambda at_s: b"P=1 W\nP=2 W\nP=3 W\n", 0.02)
+    feed(device.send, lambda at_s: b"P=1 W\nP=2 W\nP=3 W\n", 0.02)
     meter, _ = opened(TcpMeter, device.address)
     drained(meter, has_readings(1))
     readings, notes = drained(meter, has_readings(5))
@@ -310,26 +315,26 @@ def test_a_port_that_is_pulled_out_is_a_note_and_is_opened_again(port, feed, ope
 
 def test_a_server_that_goes_away_and_comes_back_is_connected_again_and_started_again(server, feed, opened):
     device = server()
-    feeder = feed(sends_to(device))
+    feeder = feed(device.send)
     meter, _ = opened(TcpMeter, device.address, start="GO\\n")
     drained(meter, has_readings(1))
     feeder.stop()
     device.stop()
     drained(meter, has_note("does not answer"))
     again = server(device.port)
-    feed(sends_to(again))
+    feed(again.send)
     drained(meter, has_readings(3))
     assert again.wait_for(1).recv(10) == b"GO\n"
 
 
 def test_a_meter_that_falls_silent_is_a_note_and_is_connected_again(server, feed, opened):
     device = server()
-    feeder = feed(sends_to(device))
+    feeder = feed(device.send)
     meter, _ = opened(TcpMeter, device.address, timeout_s="0.2")
     feeder.stop()
     drained(meter, has_note("no reading for 0.2 s"))
     device.wait_for(2)
-    feed(sends_to(device))
+    feed(device.send)
     drained(meter, has_readings(2))
 
 
@@ -337,17 +342,27 @@ def test_a_meter_that_falls_silent_is_a_note_and_is_connected_again(server, feed
 
 
 @pytest.mark.realtime
-@pytest.mark.parametrize("kind", ["serial", "tcp"])
-def test_energies_hold_the_truth_over_a_loss(tmp_path, port, server, feed, kind):
-    load, device, muted = Load(5.0, 25.0, 0.3), server(), []
+def test_lines_over_tcp_are_recorded(tmp_path, server, feed):
+    device = server()
+    feed(device.send)
+    sampler = Sampler.start(METERS["tcp"], MeterRequest(device.address, WATTS), tmp_path / "t.arrows")
+    assert sampler.wait_ready().total == ("INPUT",)
+    sampler.stop()
+    chunk = read_whole(tmp_path / "t.arrows")
+    assert set(chunk.values["INPUT_w"]) == {12.5} and np.all(np.diff(chunk.time_ns) > 0)
+
+
+@pytest.mark.realtime
+def test_energies_hold_the_truth_over_a_loss(tmp_path, port, feed):
+    load, muted = Load(5.0, 25.0, 0.3), []
 
     def line(at_s):
         power_w = 25.0 if (at_s - load.start_s) % 0.6 >= 0.3 else 5.0
         return None if muted else b"P=%.1f W\r\n" % power_w
 
-    feed(port.send if kind == "serial" else sends_to(device), line, 0.005)
-    address = port.path if kind == "serial" else device.address
-    sampler = Sampler.start(METERS[kind], MeterRequest(address, {**WATTS, "timeout_s": "0.3"}), tmp_path / "t.arrows")
+    feed(port.send, line, 0.005)
+    request = MeterRequest(port.path, {**WATTS, "timeout_s": "0.3"})
+    sampler = Sampler.start(METERS["serial"], request, tmp_path / "t.arrows")
     info = sampler.wait_ready()
     edges_ns = [monotonic_ns()]
     for act, seconds in (
