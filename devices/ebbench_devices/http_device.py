@@ -124,7 +124,9 @@ class HttpDevice:
 
     def _object(self, body: bytes, path: str) -> Mapping[str, Any]:
         try:
-            document = json.loads(body.decode("utf-8"), parse_float=Decimal, parse_constant=_no_number)
+            document = json.loads(
+                body.decode("utf-8"), parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number
+            )
         except (ValueError, RecursionError) as error:
             raise self._fault(f"answers {path} with {quoted(body)}, which is not JSON") from error
         if not isinstance(document, dict):

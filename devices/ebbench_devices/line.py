@@ -25,10 +25,11 @@ from ebbench_devices.tcp_port import TcpPort, parse_host_port
 from ebbench_devices.untrusted import quoted
 
 OPTIONS = (
-    "scope", "rails", "total", *SINGLE, "start", "stop", "query", "end", "encoding", "timeout_s",
+    "scope", "rails", "total", *SINGLE, "start", "stop", "query", "end", "decimal", "encoding", "timeout_s",
     "averaging_s", "delay_s", "time_bound_s", "range_w", *DOUBTS,
 )  # fmt: skip
 ENDS = {"lf": b"\n", "cr": b"\r"}
+DECIMALS = {"point": ".", "comma": ","}
 DEFAULT_QUERY_HZ, DEFAULT_STREAM_HZ, MAX_QUERY_HZ = 2.0, 1.0, 100.0
 TIMEOUT_S = 5.0
 #: of a line that comes at once when it was measured: what USB adapters and networks add (s)
@@ -51,7 +52,8 @@ class LineMeter:
         quantities = quantities_of(self.NAME, tables_of(self.NAME, request.options))
         self._rails = rails_of(self.NAME, quantities, options, self._scope)
         self._total = total_of(self.NAME, self._rails, request.options.get("total"))
-        self._pattern = LinePattern(sorted(quantities, key=lambda q: q.rail not in self._total))  # the total's first
+        ordered = sorted(quantities, key=lambda q: q.rail not in self._total)  # the total's first
+        self._pattern = LinePattern(ordered, DECIMALS[options.choice("decimal", DECIMALS, "point") or "point"])
         self._encoding = self._known_encoding(options.text("encoding", "utf-8") or "utf-8")
         self._start, self._stop, self._query = (self._command(key) for key in ("start", "stop", "query"))
         self._end = ENDS[options.choice("end", ENDS, "lf") or "lf"]

@@ -59,8 +59,8 @@ class Quantity:
 class LinePattern:
     """Reads a line: the value of each column, None where no pattern finds it."""
 
-    def __init__(self, quantities: Sequence[Quantity]) -> None:
-        self.quantities = tuple(quantities)
+    def __init__(self, quantities: Sequence[Quantity], decimal: str = ".") -> None:
+        self.quantities, self._decimal = tuple(quantities), decimal
         self._patterns = {q.pattern: re.compile(q.pattern) for q in quantities}
 
     def read(self, line: str) -> Optional[List[Optional[float]]]:
@@ -69,7 +69,7 @@ class LinePattern:
         The line is limited in length by who reads it; that is all that limits the time a careless pattern may take.
         """
         found = {pattern: compiled.search(line) for pattern, compiled in self._patterns.items()}
-        values = [_value(quantity, found[quantity.pattern]) for quantity in self.quantities]
+        values = [_value(quantity, found[quantity.pattern], self._decimal) for quantity in self.quantities]
         return None if all(value is None for value in values) else values
 
 
@@ -160,11 +160,15 @@ def _number(where: str, table: Mapping[str, Any], key: str, default: Optional[fl
     return number
 
 
-def _value(quantity: Quantity, match: Optional[re.Match[str]]) -> Optional[float]:
+def _value(quantity: Quantity, match: Optional[re.Match[str]], decimal: str) -> Optional[float]:
     """A finite number within what can be, in SI units or steps; everything else is not read."""
-    text = match.group(quantity.group or 1) if match else None
+    text = (match.group(quantity.group or 1) if match else None) or ""
+    if decimal != ".":
+        text = text.replace(".", "_").replace(decimal, ".")
+    if "_" in text:  # Python's own way to group digits; as a separator of thousands it would be guessing
+        return None
     try:
-        value = float((text or "").strip().replace(",", ".")) * quantity.factor
+        value = float(text) * quantity.factor
     except ValueError:
         return None
     if not abs(value) <= LIMITS[quantity.letter]:

@@ -8,26 +8,27 @@ from typing import Any, Mapping, Optional
 
 from ebbench.errors import MeterError
 
+#: no number of volts, amperes or watt-hours is larger
+MOST = 1e12
+#: decimals that a step may have, before or after the point
+DECIMALS = 12
+
 
 def number_of(document: Mapping[str, Any], key: str) -> Optional[float]:
-    """A finite number in a JSON object; None where there is none under `key` (a text such as "0.01 kW" is none)."""
+    """A finite number in a JSON object whose numbers are Decimals; None where there is none (a text such as "0.01 kW" is none)."""
     value = document.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+    if not isinstance(value, Decimal):
         return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    number = float(value)
+    return number if math.isfinite(number) and abs(number) <= MOST else None
 
 
 def step_of(document: Mapping[str, Any], key: str) -> Optional[float]:
     """One step of a number as it was printed: 0.001 for 1.500; None where there is no number."""
     if number_of(document, key) is None:
         return None
-    value = document[key]
-    exponent = value.as_tuple().exponent if isinstance(value, Decimal) else 0
-    return float(Decimal(1).scaleb(int(exponent)))
+    exponent = int(document[key].as_tuple().exponent)
+    return float(Decimal(1).scaleb(exponent)) if abs(exponent) <= DECIMALS else None
 
 
 def power_of(meter: str, document: Mapping[str, Any], key: str, limit_w: float) -> float:

@@ -366,10 +366,10 @@ def test_energies_hold_the_truth_over_a_loss(tmp_path, port, feed):
     info = sampler.wait_ready()
     edges_ns = [monotonic_ns()]
     for act, seconds in (
-        (lambda: None, 0.8),
+        (lambda: None, 0.6),
         (lambda: edges_ns.append(monotonic_ns()), 0.2),
-        (lambda: muted.append(True), 0.8),
-        (muted.clear, 1.4),
+        (lambda: muted.append(True), 0.7),
+        (muted.clear, 1.3),
     ):
         act()
         time.sleep(seconds)

@@ -104,13 +104,18 @@ def test_a_counter_of_known_step_is_kept_in_steps():
     assert LinePattern([quantity]).read("E=1.234") == [1234.0]
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "-", "", "1e9", "12.5.3", "0x10", "OL"])
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "-", "", "1e9", "12.5.3", "0x10", "OL", "1_000", "1,000.5"])
 def test_what_is_no_number_or_cannot_be_is_not_read(text):
     assert read(f"P={text} W", {"name": "IN", "pattern": "P=(.*) W", "unit": "W"}) is None
 
 
-def test_decimals_after_a_comma_are_read():
-    assert read("P=12,5 W", {"name": "IN", "pattern": "P=(.*) W", "unit": "W"}) == {"IN_w": 12.5}
+@pytest.mark.parametrize(
+    "text, by_point, by_comma", [("12,5", None, 12.5), ("1,234", None, 1.234), ("1.234", 1.234, None)]
+)
+def test_a_comma_is_a_decimal_point_only_where_the_user_says_so(text, by_point, by_comma):
+    quantities = quantities_of("tcp", [{"name": "IN", "pattern": "P=(.*) W", "unit": "W"}])
+    for decimal, value in ((".", by_point), (",", by_comma)):
+        assert LinePattern(quantities, decimal).read(f"P={text} W") == (None if value is None else [value])
 
 
 @pytest.mark.parametrize(

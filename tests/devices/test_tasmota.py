@@ -110,10 +110,10 @@ def test_a_plug_that_hangs_is_a_gap_with_its_reason(tmp_path, device):
     sampler = Sampler.start(METERS["tasmota"], MeterRequest(plug.address, FAST), tmp_path / "t.arrows", 10.0)
     sampler.wait_ready()
     plug.fault = http_devices.hangs
-    time.sleep(0.8)
+    time.sleep(0.5)
     plug.fault = None
     plug.released.set()
-    time.sleep(0.5)
+    time.sleep(0.2)
     sampler.stop()
     chunk = read_whole(tmp_path / "t.arrows")
     assert set(chunk.values["INPUT_w"]) == {10.0}
