@@ -2,11 +2,12 @@
 
 Which energy counts. These devices show a power that they renew about once a second, and count energy in steps: a Shelly of the
 second generation in 0.001 Wh (3.6 J), one of the first in 1 W min (60 J) or 0.1 Wh (360 J), Tasmota in 0.001 kWh (3600 J) unless
-``EnergyRes`` says more. How often the counters turn is not documented. A phase of 10 s at 10 W is 100 J: an edge that is one
-renewal late costs at most the step of power times a second, while the coarse counters do not see the phase at all. So the power
-is what is integrated, and the counter is a rail of its own beside it (``INPUT_COUNTER``, inside of INPUT), a cross-check over
-long phases. ``energy=counter`` turns it around for who knows that the counter of their device is fine and turns every second:
-then it gives the energy, and the power checks it.
+``EnergyRes`` says more. How often the counters turn is not documented, and by the minute is as likely as by the second. A phase
+of 10 s at 10 W is 100 J: the power errs by its step times a second at an edge, while a coarse or slow counter does not see the
+phase at all. So the power is what is integrated, on every device alike, and the counter is a rail of its own beside it
+(``INPUT_COUNTER``, inside of INPUT), a cross-check over long phases. Where a fine counter turns with every renewal it is the
+better one, because it leaves out nothing between the renewals; whoever has seen that it does says ``energy=counter``: then it gives
+the energy, and the power checks it. That is not found out at the start, so that two runs on one bench mean the same.
 
 Time. A reading lies in the middle of its round trip. What a renewal shows was measured before it, over a time that the vendors do
 not tell; it is taken for at most one renewal, and is in the meter's bound on time together with half the longest round trip.
