@@ -7,12 +7,12 @@ import hashlib
 import itertools
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
-from urllib.parse import parse_qsl, urlencode
 
 from ebbench.errors import ConfigError, nearest
+from ebbench.meter_ref import MeterRef, Named, refs_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -112,37 +112,13 @@ def _draw_faults(recipe: Recipe) -> Iterable[str]:
 
 
 @dataclass(frozen=True)
-class MeterRef:
-    """A meter as it is named: ``name``, ``name:address`` or ``name:address?key=value&key=value``."""
-
-    name: str
-    address: Optional[str] = None
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, uri: str) -> MeterRef:
-        """Read a meter URI; ``sim?noise_w=0.1`` and ``replay:old/trace.csv`` are both fine."""
-        head, _, query = uri.partition("?")
-        name, _, address = head.partition(":")
-        if not name:
-            raise ConfigError(f"meter {uri!r} has no name; write NAME or NAME:ADDRESS?scope=wall")
-        if query and not all("=" in pair for pair in query.split("&")):
-            raise ConfigError(f"meter {uri!r}: options are written ?key=value&key=value")
-        options: Dict[str, str] = {}
-        for key, value in parse_qsl(query, keep_blank_values=True):  # what is said twice is a list, and nothing is lost
-            options[key] = f"{options[key]},{value}" if key in options else value
-        return cls(name, address or None, options)
-
-    def __str__(self) -> str:
-        query = urlencode(self.options, safe="/:,")
-        return self.name + (f":{self.address}" if self.address else "") + (f"?{query}" if query else "")
-
-
-@dataclass(frozen=True)
 class Bench:
-    """With what to measure. The first meter is the reference; None in a field means "the default of the meter"."""
+    """With what to measure. None in a field means "the default of the meter".
 
-    meters: Tuple[str, ...] = ("auto",)
+    One of the meters is the reference: the one that says so, else the first. Each is a URI, or a `MeterRef` from a file.
+    """
+
+    meters: Tuple[Named, ...] = ("auto",)
     board: str = "auto"
     device: str = "auto"
     rate_hz: Optional[float] = None
@@ -170,14 +146,19 @@ class Bench:
         ]
         if not self.meters:
             faults.append("meters is empty; name at least one, or 'auto'")
+        try:
+            refs_of(self.meters)
+        except ConfigError as error:
+            faults.append(str(error))
         if self.device not in ("auto", "cpu", "cuda") and not self.device.startswith("cuda:"):
             faults.append(f"device = {self.device!r}: {nearest(self.device, ('auto', 'cpu', 'cuda'))}")
         if faults:
             raise ConfigError("; ".join(faults))
 
     def settings(self) -> Dict[str, Any]:
-        """All fields as JSON values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """All fields as JSON values; a meter from a file as its table."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return json.loads(json.dumps(values, default=MeterRef.settings))
 
 
 @dataclass(frozen=True)
@@ -244,10 +225,54 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
 
 
 def load_bench(settings: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> Bench:
-    """A bench from TOML values with the command line's on top."""
-    merged = {**settings, **overrides}
-    _refuse_unknown(merged, [f.name for f in dataclasses.fields(Bench)], where)
-    return Bench(**{k: _coerce(k, v, Bench) for k, v in merged.items()})
+    """A bench from the values of a file with the command line's on top. Raises ConfigError with all faults of the file."""
+    known = [f.name for f in dataclasses.fields(Bench)]
+    faults = [f"unknown key {key!r}; {nearest(key, known)}" for key in settings if key not in known]
+    values: Dict[str, Any] = {}
+    for key in (key for key in settings if key in known):
+        try:
+            values[key] = _bench_value(key, settings[key])
+        except ConfigError as error:
+            faults.append(str(error))
+    try:
+        Bench(**values)
+    except ConfigError as error:
+        faults.append(str(error))
+    if faults:
+        raise ConfigError(f"{where}: {'; '.join(faults)}")
+    _refuse_unknown(overrides, known, where)
+    return Bench(**{**values, **{key: _bench_value(key, value) for key, value in overrides.items()}})
+
+
+def read_bench(path: Path) -> Dict[str, Any]:
+    """The settings of a bench file, which are those of `Bench`, checked. Raises ConfigError with all its faults."""
+    settings = load_toml(path)
+    load_bench(settings, {}, str(path))
+    return settings
+
+
+def _bench_value(key: str, value: Any) -> Any:
+    return _meters(value) if key == "meters" else _coerce(key, value, Bench)
+
+
+def _meters(value: Any) -> Tuple[Named, ...]:
+    """The meters of a bench, each as a URI or as a table; a table of nothing but a URI is that URI."""
+    meters: List[Named] = []
+    faults: List[str] = []
+    for number, each in enumerate(value if isinstance(value, (list, tuple)) else [value], 1):
+        try:
+            if isinstance(each, MeterRef):
+                meters.append(each)
+            elif isinstance(each, Mapping):
+                ref = MeterRef.from_table(each)
+                meters.append(each["uri"] if set(each) == {"uri"} else ref)
+            else:
+                meters.append(_scalar("meters", each, "str"))
+        except ConfigError as error:
+            faults.append(f"meter {number}: {error}" if isinstance(each, Mapping) else str(error))
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return tuple(meters)
 
 
 def load_toml(path: Path) -> Dict[str, Any]:
@@ -269,7 +294,7 @@ def run_id(recipe: Recipe, bench: Bench) -> str:
     later with a default does not rename old runs.
     """
     differing = {"recipe": _differing(recipe), "bench": _differing(bench)}
-    text = json.dumps(differing, sort_keys=True)
+    text = json.dumps(differing, sort_keys=True, default=MeterRef.settings)
     dataset = recipe.dataset.partition(":")[0]
     ratio = "" if recipe.method == "dense" else f"-p{recipe.prune_ratio:g}"
     return f"{recipe.method}-{recipe.model}-{dataset}{ratio}-s{recipe.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

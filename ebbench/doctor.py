@@ -20,6 +20,7 @@ from ebbench.energy.sampler import Sampler
 from ebbench.energy.series import series_of
 from ebbench.energy.trace import Chunk, read_whole
 from ebbench.errors import ConfigError, EbbenchError
+from ebbench.meter_ref import Named
 from ebbench.protocols import Board, MeterInfo
 from ebbench.units import NS_PER_S
 
@@ -161,8 +162,8 @@ def power_findings(board: Optional[Board]) -> Iterator[Finding]:
         yield _finding("power mode", OK, f"{mode} ({name})" if name else mode)
 
 
-def sample(name: str, seconds: float = 5.0, rate_hz: Optional[float] = None, board: str = "auto") -> Dict[str, Any]:
-    """Read the meter `name` (a URI) for `seconds` through the sampler, and say what it gave.
+def sample(name: Named, seconds: float = 5.0, rate_hz: Optional[float] = None, board: str = "auto") -> Dict[str, Any]:
+    """Read the meter `name` (a URI, or a meter of a bench file) for `seconds` through the sampler, and say what it gave.
 
     ``{meter, scope, simulated, seconds, rate_hz, missed, rails: {name: {mean_w, min_w, max_w, readings}}, total_w}``: powers in W,
     `total_w` is the mean of the board's total and None where the meter has none.

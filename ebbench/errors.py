@@ -19,7 +19,7 @@ and what to do. Any other exception is our own bug: exit code 70.
 from __future__ import annotations
 
 import difflib
-from typing import Iterable
+from typing import Iterable, Optional
 
 EXIT_OK = 0
 EXIT_SHORT = 1
@@ -76,6 +76,11 @@ class RunFailed(ResultError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which names exist, the one most like `name` first: "did you mean 'vgg16'? (known: ...)"."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    close = closest(name, names, likeness=0.5)
+    hint = f"did you mean {close!r}? " if close else ""
     return f"{hint}(known: {', '.join(names) or 'none'})"
+
+
+def closest(name: str, known: Iterable[str], likeness: float = 0.75) -> Optional[str]:
+    """The known name most like `name`; None where none is so like it (1: the same)."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)), None)

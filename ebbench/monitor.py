@@ -10,10 +10,10 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Iterator, Optional, Sequence, Tuple, Type, Union
+from typing import IO, Any, Iterator, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from ebbench import plugins
-from ebbench.config import Bench
+from ebbench.config import Bench, load_bench, read_bench
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.recording import Recording
 from ebbench.energy.watch import Watch
@@ -35,8 +35,9 @@ class EnergyMonitor:
                     train_one_epoch()
         print(monitor.record.energy.total_j, "+-", monitor.record.energy.uncertainty_j, "J")
 
-    `meter` is a name or URI (or several, the first is the reference); ``auto`` takes the best real one and raises
-    MeterError where there is none: nothing is simulated unasked. Phase names are free; those called ``idle``, ``warmup``,
+    `meter` is a name or URI (or several, the first is the reference); ``auto``, the default, takes the best real one and raises
+    MeterError where there is none: nothing is simulated unasked. `bench` is a bench file: its meters, board, rate_hz and max_gap_s
+    hold where they are not given here. Phase names are free; those called ``idle``, ``warmup``,
     ``evaluate``, ``checkpoint`` and ``amplify`` are kept out of the total, and so is what lies in no phase. Each thread (and each
     asyncio task) nests its own phases. Where torch has started CUDA in this process, every edge waits for the GPU. A sampler that
     dies is started again. `record` is there once the block has ended, even when it raised.
@@ -44,15 +45,17 @@ class EnergyMonitor:
 
     def __init__(
         self,
-        meter: Union[str, Sequence[str]] = "auto",
+        meter: Optional[Union[str, Sequence[str]]] = None,
         out: Optional[Union[str, os.PathLike]] = None,
         *,
-        board: str = "auto",
+        bench: Optional[Union[str, os.PathLike]] = None,
+        board: Optional[str] = None,
         rate_hz: Optional[float] = None,
         max_gap_s: Optional[float] = None,
     ) -> None:
-        meters = (meter,) if isinstance(meter, str) else tuple(meter)
-        self.bench = Bench(meters=meters, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s, idle_s=0.0, amplify_s=0.0)
+        meters = (meter,) if isinstance(meter, str) else meter
+        given = {"meters": meters, "board": board, "rate_hz": rate_hz, "max_gap_s": max_gap_s}
+        self.bench = _bench(bench, {key: value for key, value in given.items() if value is not None})
         self.rundir = RunDir(Path(out) if out is not None else _fresh_folder())
         self.record: Optional[RunRecord] = None
         self._path: contextvars.ContextVar[str] = contextvars.ContextVar("open phase", default="")
@@ -93,7 +96,7 @@ class EnergyMonitor:
         recording = Recording(self.rundir, wanted, synchronize=_synchronize)
         recording.open()
         try:
-            manifest["meters"] = [{**info.to_json(), "reference": n == 0} for n, info in enumerate(recording.infos)]
+            manifest["meters"] = plugins.described(recording.infos, meters, self.bench.meters)
             write_json(self.rundir.manifest, manifest)
         except BaseException as error:
             with contextlib.suppress(DeviceError):  # the first fault is the one to hear of
@@ -141,6 +144,13 @@ class EnergyMonitor:
         if self._recording is None or self.record is not None:
             raise UserError("phases, marks and metrics belong inside `with EnergyMonitor(...) as monitor:`")
         return self._recording.phases
+
+
+def _bench(path: Optional[Union[str, os.PathLike]], given: Mapping[str, Any]) -> Bench:
+    """The bench of the file at `path` with what was `given` on top; the phases are the caller's, so nothing rests or repeats."""
+    settings = read_bench(Path(path)) if path is not None else {}
+    of_monitors = {key: settings[key] for key in ("meters", "board", "rate_hz", "max_gap_s") if key in settings}
+    return load_bench({}, {**of_monitors, **given, "idle_s": 0.0, "amplify_s": 0.0}, "bench")
 
 
 def _ending(error: Optional[BaseException]) -> Tuple[str, Optional[str]]:

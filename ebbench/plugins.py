@@ -9,10 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench.config import MeterRef
 from ebbench.environment import below_root, device_tree, is_jetson
-from ebbench.errors import ConfigError, EbbenchError, MeterError, nearest
-from ebbench.protocols import Availability, Board, MeterRequest
+from ebbench.errors import ConfigError, EbbenchError, MeterError, closest, nearest
+from ebbench.meter_ref import OWN_KEYS, MeterRef, Named, refs_of, together_faults
+from ebbench.protocols import Availability, Board, MeterInfo, MeterRequest
 
 METERS = "ebbench.meters"
 BOARDS = "ebbench.boards"
@@ -108,31 +108,65 @@ def _keep_quiet(line: str) -> None:
 
 
 def choose_meters(
-    refs: Sequence[str],
+    refs: Sequence[Named],
     board: Optional[Board],
     device_uuid: Optional[str] = None,
     may_simulate: bool = False,
     say: Callable[[str], None] = _keep_quiet,
 ) -> List[Choice]:
-    """The meters named by the URIs `refs`, in their order (the first is the reference), with ``auto`` resolved.
+    """The meters named by `refs`, the reference first, with ``auto`` resolved and every meter's options looked at.
 
     `say` gets a line where a real meter is here but closed, and one is simulated in its place.
-    Raises ConfigError for an unknown or repeated name, MeterError where `auto` finds no meter or one that cannot be read.
+    Raises ConfigError with all faults of the names and options, MeterError where `auto` finds no meter or one that cannot be read.
     """
     known = registered(METERS)
     chosen: List[Choice] = []
-    for uri in refs:
-        ref = MeterRef.parse(uri)
-        if ref.name == "auto":
-            if ref.address or ref.options:
-                raise ConfigError(f"meter {uri!r}: auto has no address and no options; name the meter")
-            ref = MeterRef(_auto(known, board, device_uuid, may_simulate, say))
-        if ref.name not in known:
-            raise ConfigError(f"unknown meter {ref.name!r}; {nearest(ref.name, ['auto', *known])}")
-        if ref.name in (name for name, _, _ in chosen):
-            raise ConfigError(f"meter {ref.name!r} is named twice; name each meter once")
-        chosen.append((ref.name, known[ref.name], _request(board, device_uuid, ref)))
+    faults: List[str] = []
+    for ref in refs_of(refs):
+        if ref.name == "auto" and (ref.address or ref.options):
+            faults.append("meter 'auto' has no address and no options; name the meter")
+        elif ref.name not in ("auto", *known):
+            faults.append(f"unknown meter {ref.name!r}; {nearest(ref.name, ['auto', *known])}")
+        else:
+            name = ref.name if ref.name != "auto" else _auto(known, board, device_uuid, may_simulate, say)
+            chosen.append((ref.alias or name, known[name], _request(board, device_uuid, ref)))
+            faults += _option_faults(*chosen[-1])
+    faults += together_faults([name for name, _, _ in chosen])
+    if faults:
+        raise ConfigError("; ".join(faults))
     return chosen
+
+
+def _option_faults(name: str, factory: str, request: MeterRequest) -> List[str]:
+    """What the meter's class says of its address and options, before anything is opened or written."""
+    try:
+        resolve(factory)(request)
+    except ConfigError as error:
+        own = [key for option in request.options if (key := closest(option, OWN_KEYS))]
+        hint = f" (the bench itself knows {' and '.join(repr(key) for key in own)})" if own else ""
+        return [str(error) + hint]
+    except (ImportError, AttributeError) as error:
+        raise MeterError(f"meter {name!r} cannot be loaded from {factory}: {error}; reinstall its package") from error
+    return []
+
+
+def described(infos: Sequence[MeterInfo], chosen: Sequence[Choice], refs: Sequence[Named]) -> List[Dict[str, Any]]:
+    """What the manifest says of the opened meters: of each what its readings mean, and how it was named and connected.
+
+    `chosen` is what `choose_meters` made of `refs`. Options are kept as they are: a secret is only ever the name of a variable.
+    """
+    return [
+        {
+            **info.to_json(),
+            "name": name,
+            "type": info.name,
+            "reference": number == 0,
+            "address": ref.address,
+            "options": dict(ref.options),
+            "wiring": ref.wiring,
+        }
+        for number, (info, (name, _, _), ref) in enumerate(zip(infos, chosen, refs_of(refs)))
+    ]
 
 
 def _request(board: Optional[Board], device_uuid: Optional[str], ref: Optional[MeterRef] = None) -> MeterRequest:

@@ -101,10 +101,11 @@ class MeterRequest:
 
     `phases` is the path of ``phases.jsonl``: only the simulated meter reads it, to know what is running. `rate_hz` is what the
     user asked for, None where that was left to the meter: for one whose other end must be told when it is opened.
+    `options` are texts where a URI gave them, and any JSON value where a bench file did.
     """
 
     address: Optional[str] = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     board: Optional[Mapping[str, Any]] = None
     device_uuid: Optional[str] = None
     phases: Optional[str] = None

@@ -122,10 +122,10 @@ def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup) 
     write_json(rundir.manifest, manifest)
 
 
-def _describe_meters(rundir: RunDir, recording: Recording) -> None:
+def _describe_meters(rundir: RunDir, recording: Recording, bench: Bench, setup: Setup) -> None:
     """Add to the manifest what the opened meters say about themselves; a resumed run must have the same rails."""
     manifest = read_json(rundir.manifest)
-    infos = [{**info.to_json(), "reference": number == 0} for number, info in enumerate(recording.infos)]
+    infos = plugins.described(recording.infos, setup.meters, bench.meters)
     before = [(m["name"], [r["name"] for r in m["rails"]]) for m in manifest["meters"]]
     now = [(m["name"], [r["name"] for r in infos[i]["rails"]]) for i, m in enumerate(infos)]
     if before and before != now:
@@ -147,7 +147,7 @@ def _record(
     for line in recording.slow_meters:
         display.say(line)
     try:
-        _describe_meters(rundir, recording)
+        _describe_meters(rundir, recording, bench, setup)
         context = SessionContext(
             rundir, recording, device=setup.device.name, checkpoint_s=recipe.checkpoint_s, display=display
         )

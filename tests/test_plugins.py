@@ -7,7 +7,9 @@ import pytest
 from ebbench import plugins, session
 from ebbench.config import Bench
 from ebbench.errors import ConfigError, MeterError
+from ebbench.meter_ref import MeterRef
 from ebbench.protocols import Availability, Board
+from ebbench_devices.sim import SimMeter
 
 HERE = Availability(True, True, "works", "module")
 ABSENT = Availability(False, False, "not here", "module")
@@ -24,6 +26,9 @@ def bench(monkeypatch):
         class Probed:
             def __init__(self, there):
                 self.there = there
+
+            def __call__(self, request):
+                return self
 
             def probe(self, request):
                 requests.append(request)
@@ -114,6 +119,29 @@ def test_wrong_meters_are_the_users_to_mend(bench, refs, message):
     bench(sim=SIMULATED, ina3221=HERE)
     with pytest.raises(ConfigError, match=message):
         plugins.choose_meters(refs, None)
+
+
+def test_the_faults_of_all_meters_are_said_at_once():
+    refs = ["sim?nois_w=1", "ina3212", "replay:x.csv?scpe=wall", MeterRef("nvml", None, {"refrence": True})]
+    with pytest.raises(ConfigError) as caught:
+        plugins.choose_meters(refs, None)
+    for words in ("'noise_w'", "'ina3221'", "'scope'", "the bench itself knows 'reference'"):
+        assert words in str(caught.value)
+
+
+def test_two_meters_of_one_kind_need_two_names():
+    with pytest.raises(ConfigError, match=r"'sim' is named twice; .*\?name=OTHER"):
+        plugins.choose_meters(["sim", "sim?train_w=1"], None)
+    assert names(plugins.choose_meters(["sim?name=a", "sim?name=b&reference=1"], None)) == ["b", "a"]
+
+
+def test_the_manifest_knows_a_meter_by_its_name_in_the_bench_and_keeps_how_it_was_named():
+    refs = [MeterRef("sim", None, {"train_w": 3}, "socket"), "sim?noise_w=1&name=in&reference=1&wiring=at the input"]
+    chosen = plugins.choose_meters(refs, None)
+    infos = [SimMeter(request).open() for _, _, request in chosen]
+    first, second = plugins.described(infos, chosen, refs)
+    assert (first["name"], first["type"], first["reference"], first["wiring"]) == ("in", "sim", True, "at the input")
+    assert (second["name"], second["reference"], second["options"]) == ("socket", False, {"train_w": 3})
 
 
 def test_the_survey_lists_all_and_says_what_auto_takes(bench):

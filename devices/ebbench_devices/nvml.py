@@ -11,8 +11,9 @@ import importlib
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ebbench.environment import is_simulated_root, read_text
-from ebbench.errors import ConfigError, MeterError, nearest
+from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
+from ebbench_devices.options import Options
 
 OPTIONS = ("index", "uuid")
 #: NVML's documentation states +-5 % for its power; taken as a rectangular limit
@@ -27,11 +28,9 @@ class NvmlMeter:
     """One GPU: ``GPU_w`` (mW, where power is supported) and ``GPU_j`` (mJ, where the counter is)."""
 
     def __init__(self, request: MeterRequest) -> None:
-        for key in request.options:
-            if key not in OPTIONS:
-                raise ConfigError(f"nvml: unknown option {key!r}; {nearest(key, OPTIONS)}")
-        self._uuid = request.options.get("uuid") or request.address
-        self._index = request.options.get("index")
+        options = Options("nvml", request, OPTIONS)
+        self._uuid = options.text("uuid") or request.address
+        self._index = options.text("index")
         if self._uuid is not None and self._uuid.isdigit():
             self._uuid, self._index = None, self._uuid
         if self._index is not None and not self._index.isdigit():

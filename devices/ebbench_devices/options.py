@@ -11,6 +11,7 @@ from ebbench.protocols import MeterRequest
 SCOPES = ("module", "devkit", "wall", "gpu", "cpu", "rail")
 #: what a user may state of any meter that cannot tell it itself: standard uncertainties (k = 1) and one step of a reading
 DOUBTS = ("gain_u", "offset_u_w", "resolution_w")
+_WORDS = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 
 
 class Options:
@@ -24,8 +25,21 @@ class Options:
                 raise ConfigError(f"{meter}: unknown option {key!r}; {nearest(key, names)}")
 
     def text(self, key: str, default: Optional[str] = None) -> Optional[str]:
-        """The option as it was written."""
-        return self._given.get(key, default)
+        """The option as it was written; a number of a bench file as text."""
+        value: Any = self._given.get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise ConfigError(f"{self._meter}: {key} = {value!r} is not a text")
+        return str(value)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """The option as yes or no: true and false of a bench file, 1 and 0 (yes, no, true, false) of a URI."""
+        value: Any = self._given.get(key, default)
+        word = str(value).lower()
+        if isinstance(value, (list, dict)) or word not in _WORDS:
+            raise ConfigError(f"{self._meter}: {key} = {value!r} is neither 1 nor 0")
+        return _WORDS[word]
 
     def number(
         self, key: str, default: Optional[float] = None, *, above: float = -math.inf, at_least: float = -math.inf
@@ -35,8 +49,8 @@ class Options:
         if given is None:
             return default
         try:
-            value = float(given)
-        except (TypeError, ValueError):
+            value = math.nan if isinstance(given, bool) else float(given)
+        except (TypeError, ValueError, OverflowError):
             value = math.nan
         if not math.isfinite(value):
             raise ConfigError(f"{self._meter}: {key} = {given!r} is not a number")
@@ -47,7 +61,7 @@ class Options:
 
     def choice(self, key: str, choices: Iterable[str], default: Optional[str] = None) -> Optional[str]:
         """The option as one of `choices`."""
-        value, names = self._given.get(key, default), list(choices)
+        value, names = self.text(key, default), list(choices)
         if value is not None and value not in names:
             raise ConfigError(f"{self._meter}: {key} = {value!r}; {nearest(str(value), names)}")
         return value

@@ -23,9 +23,9 @@ from ebbench.energy.trace import TraceReader
 from ebbench.errors import ConfigError, InputError, MeterError, nearest
 from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
+from ebbench_devices.options import SCOPES, Options
 
 OPTIONS = ("loop", "scope", "total")
-SCOPES = ("module", "devkit", "wall", "gpu", "cpu", "rail")
 _COLUMN = re.compile(r"([A-Za-z0-9_]+)_([wvaj])")
 
 #: times int64 [n] (ns, of the recording's clock) and values float64 [n, columns] (SI, NaN = not read)
@@ -45,14 +45,10 @@ class ReplayMeter:
             raise ConfigError("replay needs a recording: replay:FILE (.arrows, or a CSV with time_s and <rail>_w)")
         self.path = Path(request.address)
         self._request = request
-        for key in request.options:
-            if key not in OPTIONS:
-                raise ConfigError(f"replay: unknown option {key!r}; {nearest(key, OPTIONS)}")
-        self._loop = request.options.get("loop", "0") not in ("0", "no", "false")
-        self._scope = request.options.get("scope")
-        if self._scope is not None and self._scope not in SCOPES:
-            raise ConfigError(f"replay: scope = {self._scope!r}; {nearest(self._scope, SCOPES)}")
-        self._total = request.options.get("total")
+        options = Options("replay", request, OPTIONS)
+        self._loop = options.flag("loop")
+        self._scope = options.choice("scope", SCOPES)
+        self._total = options.text("total")
         self._clock = clock
         self._recording: Optional[Recording] = None
         self._pieces: Iterator[Piece] = iter(())

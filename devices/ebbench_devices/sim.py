@@ -18,9 +18,10 @@ import numpy as np
 
 from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.phases import PhaseTail
-from ebbench.errors import ConfigError, MeterError, nearest
+from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, HOLD, INSTANT, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
+from ebbench_devices.options import Options
 
 #: power (W) by the last part of a phase's path that is a name in here, about what a TX2 draws at its module's input;
 #: `other` is for phases of any other name, and with no phase open it is `idle`
@@ -181,7 +182,7 @@ class SimMeter:
     """The simulated meter; reads ``phases.jsonl`` to know what is running and is idle where there is none."""
 
     def __init__(self, request: MeterRequest, clock: Clock = monotonic_ns) -> None:
-        self.sensor, powers_w = _parse(request.options)
+        self.sensor, powers_w = _parse(request)
         if request.address:
             raise ConfigError(f"sim has no address ({request.address!r}); write sim?noise_w=0.1")
         self._power = SimulatedPower((), powers_w, self.sensor.ripple_w, self.sensor.ripple_hz)
@@ -288,22 +289,13 @@ class SimMeter:
         return drawn
 
 
-def _parse(options: Mapping[str, str]) -> Tuple[Sensor, Dict[str, float]]:
+def _parse(request: MeterRequest) -> Tuple[Sensor, Dict[str, float]]:
     """The sensor and the powers (W) by phase name; an unknown option is an error that names the nearest."""
     fields = [f.name for f in dataclasses.fields(Sensor)]
     phases = {f"{name}_w": name for name in POWERS_W}
-    sensor: Dict[str, float] = {}
-    powers_w: Dict[str, float] = {}
-    for key, text in options.items():
-        if key not in fields and key not in phases:
-            raise ConfigError(f"sim: unknown option {key!r}; {nearest(key, [*fields, *phases])}")
-        try:
-            value = float(text)
-        except ValueError as error:
-            raise ConfigError(f"sim: {key} = {text!r} is not a number") from error
-        if not np.isfinite(value):
-            raise ConfigError(f"sim: {key} = {text} is not a finite number")
-        if key in phases and value < 0:
-            raise ConfigError(f"sim: {key} = {text} is below 0")
-        (powers_w if key in phases else sensor)[phases.get(key, key)] = value
-    return Sensor(**sensor), powers_w
+    options = Options("sim", request, [*fields, *phases])
+    given = {key: options.number(key) for key in request.options if key in fields}
+    powers_w = {name: options.number(key, at_least=0.0) for key, name in phases.items() if key in request.options}
+    return Sensor(**{k: v for k, v in given.items() if v is not None}), {
+        k: v for k, v in powers_w.items() if v is not None
+    }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Optional
+from pathlib import Path
+from typing import Any, Dict, Optional
 
 import click
 
@@ -34,24 +35,51 @@ def meters(context: click.Context, as_json: bool) -> None:
 
 
 @meters.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--seconds", type=float, default=5.0, show_default=True)
 @click.option("--rate", "rate_hz", type=float, help="Readings per second.")
-@click.option("--board", default="auto", help="Board name, or auto.")
+@click.option("--board", help="Board name, or auto (default).")
+@click.option(
+    "--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of a bench; NAME is one of its."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def sample(name: str, seconds: float, rate_hz: Optional[float], board: str, as_json: bool) -> None:
-    """Read the meter NAME for a while and show what it gives.
+def sample(
+    name: Optional[str],
+    seconds: float,
+    rate_hz: Optional[float],
+    board: Optional[str],
+    bench_file: Optional[Path],
+    as_json: bool,
+) -> None:
+    """Read the meter NAME for a while and show what it gives. With --bench and no NAME: each meter of the bench in turn.
 
     \b
     ebbench meters sample sim --seconds 3
+    ebbench meters sample --bench desk.toml
     """
-    from ebbench.cli.display import print_table
+    from ebbench.bench_meters import meters_of
     from ebbench.doctor import sample as sample_meter
 
-    found = sample_meter(name, seconds, rate_hz, board)
-    if as_json:
-        click.echo(json.dumps(found, allow_nan=False))
+    if bench_file is None:
+        if name is None:
+            raise click.UsageError("name a meter, or give --bench FILE")
+        found = sample_meter(name, seconds, rate_hz, board or "auto")
+        click.echo(json.dumps(found, allow_nan=False)) if as_json else _print_sample(found)
         return
+    bench, refs = meters_of(bench_file, name)
+    all_found = []
+    for ref in refs:
+        found = sample_meter(ref, seconds, rate_hz or bench.rate_hz, board or bench.board)
+        all_found.append({**found, "meter": ref.called})
+        if not as_json:
+            _print_sample(all_found[-1])
+    if as_json:
+        click.echo(json.dumps(all_found[0] if name else {"meters": all_found}, allow_nan=False))
+
+
+def _print_sample(found: Dict[str, Any]) -> None:
+    from ebbench.cli.display import print_table
+
     rows = [
         [rail, *(_watts(values[key]) for key in ("mean_w", "min_w", "max_w")), str(values["readings"])]
         for rail, values in found["rails"].items()
@@ -88,17 +116,22 @@ def boards(as_json: bool) -> None:
 
 
 @click.command()
+@click.option(
+    "--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of a bench: look at its meters."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def doctor(as_json: bool) -> None:
+def doctor(bench_file: Optional[Path], as_json: bool) -> None:
     """Say what is missing here to measure well. The last column says what mends it.
 
     \b
     ebbench doctor
+    ebbench doctor --bench desk.toml
     """
+    from ebbench.bench_meters import bench_findings
     from ebbench.cli.display import print_table
     from ebbench.doctor import diagnose
 
-    findings = diagnose()
+    findings = bench_findings(bench_file) if bench_file else diagnose()
     if as_json:
         click.echo(json.dumps({"findings": findings}))
         return

@@ -13,7 +13,8 @@ _STDERR = 2
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--meter", "meters", multiple=True, help="Meter name or URI; repeat for several (default: auto).")
-@click.option("--board", default="auto", help="Board name, or auto.")
+@click.option("--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of the bench, for its meters.")
+@click.option("--board", help="Board name, or auto (default).")
 @click.option("--rate", "rate_hz", type=float, help="Readings per second.")
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (default: a new one under runs/).")
@@ -26,7 +27,8 @@ _STDERR = 2
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def measure(
     meters: Tuple[str, ...],
-    board: str,
+    bench_file: Optional[Path],
+    board: Optional[str],
     rate_hz: Optional[float],
     max_gap_s: Optional[float],
     out: Optional[Path],
@@ -43,7 +45,7 @@ def measure(
     from ebbench.measure import measure as measure_command
     from ebbench.monitor import EnergyMonitor
 
-    monitor = EnergyMonitor(meters or "auto", out, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s)
+    monitor = EnergyMonitor(meters or None, out, bench=bench_file, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s)
     code = measure_command(command, monitor, stdout=_STDERR if as_json else None)
     assert monitor.record is not None, "the block has ended"
     if as_json:

@@ -28,10 +28,15 @@ import click
 @click.option("--threads", type=int, help="CPU threads of torch.")
 @click.option("--checkpoint", "checkpoint_s", type=float, help="Seconds between checkpoints (600 at most).")
 @click.option(
-    "--meter", "meters", multiple=True, help="Meter name or URI; repeat for several, the first is the reference."
+    "--meter",
+    "meters",
+    multiple=True,
+    help="Meter name or URI; repeat for several. The first counts, or the one with ?reference=1.",
 )
 @click.option("--board", help="Board name, or auto.")
-@click.option("--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file with the bench's settings.")
+@click.option(
+    "--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of the bench: its meters and settings."
+)
 @click.option("--device", help="cpu, cuda, cuda:N or auto.")
 @click.option("--rate", "rate_hz", type=float, help="Readings per second.")
 @click.option("--idle", "idle_s", type=float, help="Seconds of rest before and after.")
@@ -100,9 +105,9 @@ def _draw(text: str) -> Any:
 
 
 def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[str, Any]:
-    from ebbench.config import load_toml
+    from ebbench.config import read_bench
 
-    chosen: Dict[str, Any] = dict(load_toml(bench_file)) if bench_file else {}
+    chosen: Dict[str, Any] = dict(read_bench(bench_file)) if bench_file else {}
     chosen.update({name: options[name] for name in _BENCH if options[name] is not None})
     meters: Tuple[str, ...] = options["meters"]
     if meters:

@@ -7,6 +7,7 @@ uncertainty is that of the sum and not of a difference of sums.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -58,7 +59,8 @@ def _infos(manifest: Mapping[str, Any]) -> List[MeterInfo]:
     meters = sorted(manifest.get("meters") or [], key=lambda m: not m.get("reference", False))
     if not meters:
         raise InputError("the manifest names no meter: the run ended before one was ready; run it again")
-    return [MeterInfo.from_json({k: v for k, v in m.items() if k != "reference"}) for m in meters]
+    known = {f.name for f in dataclasses.fields(MeterInfo)}  # the manifest says more, of the bench
+    return [MeterInfo.from_json({k: v for k, v in m.items() if k in known}) for m in meters]
 
 
 @dataclass

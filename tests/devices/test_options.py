@@ -46,3 +46,27 @@ def test_what_the_user_states_comes_before_what_the_meter_knows_and_the_rest_is_
         "offset_w": None,
         "resolution_w": 0.1,
     }
+
+
+@pytest.mark.parametrize(("value", "text"), [("a", "a"), (15, "15"), (0.5, "0.5"), (None, None)])
+def test_a_number_of_a_bench_file_serves_where_a_text_is_read(value, text):
+    options = {} if value is None else {"range": value}
+    assert Options("m", MeterRequest(options=options), ["range"]).text("range") == text
+
+
+@pytest.mark.parametrize("value", [True, [1], {"a": 1}])
+def test_what_is_neither_text_nor_number_is_refused_in_their_place(value):
+    options = Options("m", MeterRequest(options={"x": value}), ["x"])
+    for take in (options.text, options.number, lambda key: options.choice(key, ["a"])):
+        with pytest.raises(ConfigError, match="x = "):
+            take("x")
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"), [("1", True), ("no", False), (True, True), (False, False), ("False", False)]
+)
+def test_yes_and_no_are_read_from_a_uri_and_from_a_file(value, flag):
+    assert Options("m", MeterRequest(options={"loop": value}), ["loop"]).flag("loop") is flag
+    assert Options("m", MeterRequest(), ["loop"]).flag("loop") is False
+    with pytest.raises(ConfigError, match="neither 1 nor 0"):
+        Options("m", MeterRequest(options={"loop": "maybe"}), ["loop"]).flag("loop")

@@ -262,8 +262,8 @@ def test_it_fails_when_it_is_told_to_and_goes_on_failing_when_opened_again(tmp_p
     ("options", "message"),
     [
         ({"nois_w": "1"}, "did you mean 'noise_w'"), ({"train": "1"}, "did you mean 'train_w'"),
-        ({"noise_w": "much"}, "'much' is not a number"), ({"noise_w": "nan"}, "not a finite"), ({"drop_ratio": "2"}, "outside"),
-        ({"rate_hz": "0"}, "not above 0"), ({"train_w": "-1"}, "below 0"),
+        ({"noise_w": "much"}, "'much' is not a number"), ({"noise_w": "nan"}, "not a number"), ({"drop_ratio": "2"}, "outside"),
+        ({"rate_hz": "0"}, "not above 0"), ({"train_w": "-1"}, "at least 0"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_said_in_one_line(options, message):
