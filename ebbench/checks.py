@@ -18,6 +18,10 @@ NARROWEST = 0.01
 ENOUGH_READINGS, TOO_FEW_READINGS = 60, 10
 #: the bound on a meter's clock, as a part of a phase
 CLOCK_SHARE = 0.005
+#: of the ratio of two meters: relative scatter over the training, the same scope and another (the share of what lies between
+#: changes with the load); the training that may be missing in one of them; how wrong a meter of unknown gain may be
+STEADY, STEADY_ACROSS_SCOPES, COMPARED, UNKNOWN_METER = 0.05, 0.15, 0.05, 0.2
+_GRAVITY = (NOT_CHECKED, PASS, WARN, FAIL)
 
 
 def check_run(
@@ -40,6 +44,7 @@ def check_run(
         _idle_drift(energy),
         _cross_meter(energy),
         _clock(energy),
+        *_other_meters(energy),
         _redone(energy),
         *_bench_facts(facts),
     ]
@@ -71,7 +76,9 @@ def _gaps(energy: EnergyAccount) -> Check:
     """The longest stretch without readings that was too long to interpolate, against the training time."""
     share = None
     if energy.trace.get("readings") and energy.duration_s > 0:
-        share = max((g["duration_s"] for g in energy.gaps if not g.get("down")), default=0.0) / energy.duration_s
+        here = (None, energy.reference.get("meter"))  # another meter's gaps are its own check's
+        gaps_s = [g["duration_s"] for g in energy.gaps if not g.get("down") and g.get("meter") in here]
+        share = max(gaps_s, default=0.0) / energy.duration_s
     return _graded(
         "longest gap", share, 0.001, 0.01,
         "readings failed for a while; look at the gaps' reasons in the record and mend the meter",
@@ -182,6 +189,49 @@ def _clock(energy: EnergyAccount) -> Check:
         "play a longer --signature, or run longer phases"
     )
     return Check("clock", WARN, share, CLOCK_SHARE, advice)
+
+
+def _other_meters(energy: EnergyAccount) -> Iterable[Check]:
+    """Each doubt about the meters beside the reference once, with the meter that shows it most."""
+    for doubt in (_scope_order, _steady_ratio, _compared) if energy.cross_checks else ():
+        found = [doubt(each, energy.duration_s) for each in energy.cross_checks]
+        yield max(found, key=lambda check: (_GRAVITY.index(check.verdict), check.value or 0.0))
+
+
+def _scope_order(other: Mapping[str, Any], _: float) -> Check:
+    """What contains the reference shows no less than it, and what it contains no more."""
+    name, wrong_by, half_width = "larger scope shows more", other["wrong_by"], other["uncertainty"]
+    if wrong_by is None or other["expected"] == "1":
+        return Check(name, NOT_CHECKED, None, 0.0, "no two meters of which one contains the other")
+    fail = half_width if other["uncertainty_known"] else max(half_width, UNKNOWN_METER)
+    advice = (
+        f"{other['meter']} ({other['scope']}) shows {other['ratio']:.3g} times the reference ({other['reference_scope']}), which "
+        f"cannot be: {other['expected']} follows from the scopes; check the wiring, the ranges and the stated scopes"
+    )
+    return _graded(name, wrong_by, half_width, fail, advice)
+
+
+def _steady_ratio(other: Mapping[str, Any], _: float) -> Check:
+    """The scatter of the ratio over windows of the training, less what the readings' own scatter explains."""
+    name, scatter = "ratio of the meters steady", None
+    if other["ratio_sd"] is not None:
+        scatter = math.sqrt(max(other["ratio_sd"] ** 2 - other["readings_sd"] ** 2, 0.0))
+    limit = STEADY if other["expected"] == "1" else STEADY_ACROSS_SCOPES
+    lowest, highest = other["windows"]["min"], other["windows"]["max"]
+    advice = (
+        f"{other['meter']} to the reference goes from {lowest:.3g} to {highest:.3g}; " if scatter is not None else ""
+    )
+    advice += "look for a range that switched, a loose contact, or another load on one of them"
+    return _graded(name, scatter, limit, math.inf, advice, "too few windows that both meters cover; run longer")
+
+
+def _compared(other: Mapping[str, Any], duration_s: float) -> Check:
+    """The part of the training that the other meter lacks."""
+    lacking = 1 - other["compared_s"] / duration_s if duration_s > 0 else None
+    why = other["lost"] or "it or the reference has no readings for a while; see the gaps in the record"
+    return _graded(
+        "other meters read throughout", lacking, COMPARED, math.inf, f"{other['meter']}: {why}", "no training phase"
+    )
 
 
 def _redone(energy: EnergyAccount) -> Check:

@@ -43,7 +43,9 @@ class MeterRef:
             raise ConfigError(f"meter {_without_password(uri)!r} has no name; write NAME or NAME:ADDRESS?scope=wall")
         if query and not all("=" in pair for pair in query.split("&")):
             raise ConfigError(f"meter {_without_password(uri)!r}: options are written ?key=value&key=value")
-        options: Dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
+        options: Dict[str, Any] = {}
+        for key, value in parse_qsl(query, keep_blank_values=True):  # what is said twice is a list, and nothing is lost
+            options[key] = f"{options[key]},{value}" if key in options else value
         own = {key: options.pop(key) for key in ("name", "wiring") if key in options}
         reference = options.pop("reference", "0").lower()
         faults = [f"reference = {reference!r} is neither 1 nor 0"] if reference not in (*_YES, *_NO) else []

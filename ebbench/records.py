@@ -71,6 +71,8 @@ class EnergyAccount:
     clocks: List[Dict[str, Any]] = field(default_factory=list)
     status: str = OK
     reason: Optional[str] = None
+    #: each other meter against the reference, as `energy.cross_check.cross_check` gives it
+    cross_checks: List[Dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from pathlib import Path
 
+import jsonschema
 import pytest
 
+import ebbench
+from ebbench import plugins
 from ebbench.cli import main
+from ebbench.energy.phases import read_events
 from ebbench.monitor import EnergyMonitor
 
+VALIDATOR = jsonschema.Draft202012Validator(
+    json.loads((Path(ebbench.__file__).parent / "schema" / "record-1.json").read_text())
+)
 DESK = """
 rate_hz = 50
 idle_s = 7
@@ -35,7 +45,7 @@ def desk(tmp_path):
 
 
 @pytest.fixture
-def ebbench(capsys):
+def command(capsys):
     def call(*arguments):
         with pytest.raises(SystemExit) as leaving:
             main([str(a) for a in arguments])
@@ -45,8 +55,8 @@ def ebbench(capsys):
     return call
 
 
-def test_doctor_says_of_each_meter_of_a_bench_what_would_be_used(ebbench, desk):
-    code, out, _ = ebbench("doctor", "--bench", desk, "--json")
+def test_doctor_says_of_each_meter_of_a_bench_what_would_be_used(command, desk):
+    code, out, _ = command("doctor", "--bench", desk, "--json")
     found = {f["name"]: f for f in json.loads(out)["findings"]}
     assert code == 0 and set(found) == {"board", "meter input", "meter socket"}
     assert {f["verdict"] for f in found.values()} == {"ok"}
@@ -54,35 +64,35 @@ def test_doctor_says_of_each_meter_of_a_bench_what_would_be_used(ebbench, desk):
     assert "scope wall; compared" in found["meter socket"]["found"]
 
 
-def test_doctor_looks_at_all_meters_even_if_the_first_cannot_be_used(ebbench, desk):
+def test_doctor_looks_at_all_meters_even_if_the_first_cannot_be_used(command, desk):
     desk.write_text(desk.read_text().replace("idle_w", "idel_w").replace("socket.csv", "absent.csv"))
-    _, out, _ = ebbench("doctor", "--bench", desk, "--json")
+    _, out, _ = command("doctor", "--bench", desk, "--json")
     _, first, second = json.loads(out)["findings"]
     assert (first["verdict"], second["verdict"]) == ("fail", "fail")
     assert "did you mean 'idle_w'" in first["advice"] and "absent.csv is not there" in second["advice"]
 
 
 @pytest.mark.realtime
-def test_the_meters_of_a_bench_are_sampled_by_their_names(ebbench, desk):
-    code, out, _ = ebbench("meters", "sample", "--bench", desk, "--seconds", "0.3", "--json")
+def test_the_meters_of_a_bench_are_sampled_by_their_names(command, desk):
+    code, out, _ = command("meters", "sample", "--bench", desk, "--seconds", "0.3", "--json")
     assert code == 0
     means_w = {m["meter"]: m["total_w"] for m in json.loads(out)["meters"]}
     assert means_w == {"input": 4.0, "socket": 6.0}
-    code, out, _ = ebbench("meters", "sample", "socket", "--bench", desk, "--seconds", "0.3", "--json")
+    code, out, _ = command("meters", "sample", "socket", "--bench", desk, "--seconds", "0.3", "--json")
     assert code == 0 and json.loads(out)["meter"] == "socket"
 
 
-def test_a_meter_that_the_bench_does_not_have_is_named_with_the_nearest(ebbench, desk):
-    code, _, err = ebbench("meters", "sample", "sockt", "--bench", desk)
+def test_a_meter_that_the_bench_does_not_have_is_named_with_the_nearest(command, desk):
+    code, _, err = command("meters", "sample", "sockt", "--bench", desk)
     assert code == 2 and "did you mean 'socket'" in err
-    code, _, err = ebbench("meters", "sample")
+    code, _, err = command("meters", "sample")
     assert code == 2 and "--bench" in err
 
 
 @pytest.mark.realtime
-def test_a_measured_command_uses_the_meters_of_the_bench_and_keeps_how_they_were_named(ebbench, desk, tmp_path):
+def test_a_measured_command_uses_the_meters_of_the_bench_and_keeps_how_they_were_named(command, desk, tmp_path):
     run = tmp_path / "run"
-    code, out, err = ebbench("measure", "--bench", desk, "--out", run, "--json", "--", "true")
+    code, out, err = command("measure", "--bench", desk, "--out", run, "--json", "--", "true")
     assert code == 0, err
     record = json.loads(out)
     assert [(m["name"], m["type"], m["reference"], m["wiring"]) for m in record["meters"]] == [
@@ -99,3 +109,75 @@ def test_a_measured_command_uses_the_meters_of_the_bench_and_keeps_how_they_were
 def test_what_is_given_to_a_monitor_comes_before_its_bench_file(desk, tmp_path):
     monitor = EnergyMonitor("sim", tmp_path / "run", bench=desk)
     assert monitor.bench.meters == ("sim",) and monitor.bench.rate_hz == 50.0
+
+
+TINY = '''
+import os
+from ebbench.errors import MeterError
+from ebbench.protocols import Availability, Column, MeterInfo, Rail
+
+
+class Tiny:
+    """Six watts from a library that ends its process while the file of its address is there."""
+
+    def __init__(self, request):
+        self.path = request.address
+
+    @classmethod
+    def probe(cls, request):
+        return Availability(True, True, "always there", "wall")
+
+    def open(self):
+        rail = Rail("PLUG", "wall", gain_ratio=0.01)
+        return MeterInfo("tiny", "wall", True, (rail,), (Column("PLUG_w"),), ("PLUG",), 50.0)
+
+    def read(self):
+        if os.path.exists(self.path):
+            os._exit(3)
+        return (6.0,)
+
+    def close(self): ...
+'''
+
+
+@pytest.mark.realtime
+def test_a_foreign_meter_that_dies_for_good_is_a_finding_and_the_run_goes_on(desk, tmp_path, monkeypatch):
+    (tmp_path / "tiny_meters.py").write_text(TINY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registered = plugins.registered
+    meters = {**registered(plugins.METERS), "tiny": "tiny_meters:Tiny"}
+    monkeypatch.setattr(plugins, "registered", lambda group: meters if group == plugins.METERS else registered(group))
+    desk.write_text(desk.read_text() + f'[[meters]]\ntype = "tiny"\naddress = "{tmp_path / "die"}"\n')
+    rundir = tmp_path / "run"
+
+    def marks():
+        return [e["name"] for e in read_events(rundir / "phases.jsonl") if e["event"] == "mark"]
+
+    with EnergyMonitor(out=rundir, bench=desk) as monitor, monitor.phase("train"):
+        time.sleep(1.5)
+        (tmp_path / "die").touch()
+        deadline = time.monotonic() + 30
+        while "meter-lost" not in marks():
+            assert time.monotonic() < deadline, marks()
+            time.sleep(0.05)
+    record = monitor.record.to_json()
+    VALIDATOR.validate(record)
+    assert record["status"] == "success" and record["energy"]["status"] == "ok"
+    socket, tiny = record["energy"]["cross_checks"]
+    assert socket["lost"] is None and (socket["expected"], socket["reference_scope"]) == (">= 1", "module")
+    assert "exit code 3" in tiny["lost"]
+    verdicts = {c["name"]: c for c in record["checks"]}
+    assert verdicts["other meters read throughout"]["verdict"] == "WARN"
+    assert "exit code 3" in verdicts["other meters read throughout"]["advice"]
+    assert [verdicts[n]["verdict"] for n in ("coverage", "longest gap", "missed sampling slots")] == ["PASS"] * 3
+    assert {p.name.split("-")[1] for p in rundir.glob("trace-*")} == {"input", "socket", "tiny"}
+
+
+@pytest.mark.realtime
+def test_check_and_measure_show_the_other_meters(command, desk, tmp_path):
+    code, out, _ = command("measure", "--bench", desk, "--out", tmp_path / "run", "--json", "--", "sleep", "1")
+    VALIDATOR.validate(json.loads(out))
+    (other,) = json.loads(out)["energy"]["cross_checks"]
+    assert abs(other["ratio"] - 6 / 9) <= other["uncertainty"]
+    code, out, _ = command("check", tmp_path / "run")
+    assert code == 1 and "ratio to input (module)" in out and re.search("FAIL +larger scope shows more", out)

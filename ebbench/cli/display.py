@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from ebbench.quantity import Quantity, with_unit
+from ebbench.quantity import Quantity, format_quantity, with_unit
 from ebbench.records import FAIL, PASS, SIMULATED, WARN, RunRecord
 from ebbench.units import format_duration, format_si
 
@@ -123,6 +123,27 @@ def print_checks(record: RunRecord) -> None:
     _stdout().print(f"{record.run_id}: {record.verdict} ({record.status}, {record.kind})", markup=False)
     rows = [[c.verdict, c.name, _number(c.value), _number(c.limit), c.advice] for c in record.checks]
     print_table(["", "check", "value", "limit", "advice"], rows)
+    _print_cross_checks(record)
+
+
+def _print_cross_checks(record: RunRecord) -> None:
+    """The other meters of a run against its reference."""
+    if not record.energy.cross_checks:
+        return
+    reference = record.energy.reference
+    rows = [
+        [
+            c["meter"],
+            c["scope"],
+            c["expected"] or "–",
+            format_quantity(Quantity(c["ratio"], c["uncertainty"])) if c["ratio"] is not None else "missing",
+            _number(c["ratio_sd"]),
+            str(c["windows"]["n"]),
+        ]
+        for c in record.energy.cross_checks
+    ]
+    against = f"ratio to {reference.get('meter')} ({reference.get('scope')})"
+    print_table(["meter", "scope", "must be", against, "scatter", "windows"], rows)
 
 
 def print_integral(document: Mapping[str, Any]) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 
 from ebbench.energy.batches import Ints
 from ebbench.energy.clocks import clock_of
+from ebbench.energy.cross_check import cross_check, windows_of
 from ebbench.energy.measured import Measured, gaps_of, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
-from ebbench.energy.reasons import Hole, holes_between, together
+from ebbench.energy.reasons import LOST, Hole, holes_between, together
 from ebbench.energy.series import Series, power_of, series_of
 from ebbench.energy.stretches import Stretch, overlap, union, without
 from ebbench.energy.trace_file import TraceFile, look_through
@@ -44,7 +45,7 @@ def account(
     events = read_events(rundir.phases)
     meters = [_Meter.of(rundir, info, events) for info in infos]
     last_sign_ns = _last_signs(events, meters[0].traces)
-    timeline = _Timeline.of(events, last_sign_ns)
+    timeline = _Timeline.of(events, last_sign_ns, _slowest_s(meters) if len(meters) > 1 else None)
     for meter in meters:
         meter.holes = holes_between(meter.traces, spans(events, last_sign_ns))
         meter.measured = measure(
@@ -105,9 +106,11 @@ class _Timeline:
     training: Ints
     other: Ints
     redone: Ints
+    windows: List[Ints]
 
     @classmethod
-    def of(cls, events: Sequence[Event], last_sign_ns: Mapping[int, int]) -> _Timeline:
+    def of(cls, events: Sequence[Event], last_sign_ns: Mapping[int, int], slowest_s: Optional[float]) -> _Timeline:
+        """`slowest_s`: seconds between readings of the slowest meter, None where there is no other to compare with."""
         phases = intervals(events, last_sign_ns)
         again = redone_intervals(events, last_sign_ns)
         rows: List[Tuple[int, int, str]] = [(p.start_ns, p.end_ns, p.boot_id) for p in phases]
@@ -116,10 +119,14 @@ class _Timeline:
             for kind, stretches in enumerate(_stretches(phases, again, span.segment)):
                 kinds[kind] += range(len(rows), len(rows) + len(stretches))
                 rows += [(start, end, span.boot_id) for start, end in stretches]
+        windows = []
+        for window in windows_of([rows[i] for i in kinds[0]], slowest_s) if slowest_s is not None else []:
+            windows.append(np.arange(len(rows), len(rows) + len(window), dtype=np.int64))
+            rows += window
         starts_ns, ends_ns = (np.array([r[i] for r in rows], np.int64) for i in (0, 1))
         boots = np.array([r[2] for r in rows], dtype=object)
         training, other, redone = (np.array(k, np.int64) for k in kinds)
-        return cls(phases, starts_ns, ends_ns, boots, training, other, redone)
+        return cls(phases, starts_ns, ends_ns, boots, training, other, redone, windows)
 
 
 def _stretches(phases: Sequence[Interval], again: Sequence[Span], segment: int) -> List[List[Stretch]]:
@@ -132,6 +139,13 @@ def _stretches(phases: Sequence[Interval], again: Sequence[Span], segment: int) 
     training = without(top, other)
     redone = overlap(training, union((s.start_ns, s.end_ns) for s in again if s.segment == segment))
     return [training, other, redone]
+
+
+def _slowest_s(meters: Sequence[_Meter]) -> float:
+    """The longest median interval (s) between readings of any of the meters' totals."""
+    return max(
+        (t.paces[0].interval_s for m in meters for t in m.traces if t.paces and t.paces[0].readings > 1), default=0.0
+    )
 
 
 def _last_signs(events: Sequence[Event], traces: Sequence[TraceFile]) -> Dict[int, int]:
@@ -163,6 +177,7 @@ def _account(
     net_j = total_j - idle_power_w * covered_s if total_j is not None and idle_power_w is not None else None
     kind = SIMULATED if reference.info.simulated else MEASURED
     self_j = _self_j(timeline.phases, total)
+    cross_checks = _cross_checks(events, timeline, meters)
     return EnergyAccount(
         reference={"meter": reference.info.name, "rail": total.series.name, "scope": reference.info.scope},
         kind=kind,
@@ -180,10 +195,11 @@ def _account(
         rails=_rails(timeline, meters),
         components_j=components_j,
         gaps=[g for m in meters for g in _gaps(m)],
-        trace=_facts(timeline, meters),
+        trace=_facts(timeline, meters, cross_checks),
         clocks=[t.clock.facts(m.info.name, t.path.name) for m in meters for t in m.traces],
         status=status,
         reason=reason,
+        cross_checks=cross_checks,
     )
 
 
@@ -304,7 +320,7 @@ def _gaps(meter: _Meter) -> List[Dict[str, Any]]:
     ]
 
 
-def _facts(timeline: _Timeline, meters: Sequence[_Meter]) -> Dict[str, Any]:
+def _facts(timeline: _Timeline, meters: Sequence[_Meter], cross_checks: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     """What the checks want to know about the reference meter's traces, and how the other meters compare."""
     reference = meters[0]
     traces = [t for t in reference.traces if t.paces]
@@ -322,7 +338,7 @@ def _facts(timeline: _Timeline, meters: Sequence[_Meter]) -> Dict[str, Any]:
         "saturated": sum(t.integrals[0].saturated for t in traces) if range_w is not None else None,
         "gaps": sum(t.integrals[0].gap_count for t in traces),
         "counter_ratio": _counter_ratio(timeline, reference),
-        "cross_meter_ratio": _cross_meter_ratio(timeline, meters),
+        "cross_meter_ratio": _cross_meter_ratio(cross_checks),
     }
 
 
@@ -333,12 +349,18 @@ def _counter_ratio(timeline: _Timeline, meter: _Meter) -> Optional[float]:
     return _ratio(meter.measured[meter.check].total(timeline.training)[0], meter.total.total(timeline.training)[0])
 
 
-def _cross_meter_ratio(timeline: _Timeline, meters: Sequence[_Meter]) -> Optional[float]:
+def _cross_checks(events: Sequence[Event], timeline: _Timeline, meters: Sequence[_Meter]) -> List[Dict[str, Any]]:
+    """Every other meter against the reference."""
+    marks = [e["values"] for e in events if e["event"] == "mark" and e["name"] == LOST]
+    lost = {values["meter"]: values["reason"] for values in marks}
+    first, *others = [(meter.info, meter.total) for meter in meters]
+    return [cross_check(other, first, timeline.windows, lost.get(other[0].name)) for other in others]
+
+
+def _cross_meter_ratio(cross_checks: Sequence[Mapping[str, Any]]) -> Optional[float]:
     """Total of the other meter of the same scope that differs most, over the reference's."""
-    others = [m for m in meters[1:] if m.info.scope == meters[0].info.scope]
-    reference_j = meters[0].total.total(timeline.training)[0]
-    ratios = [_ratio(m.total.total(timeline.training)[0], reference_j) for m in others]
-    return max((r for r in ratios if r is not None), key=lambda r: abs(r - 1), default=None)
+    ratios = [c["ratio"] for c in cross_checks if c["expected"] == "1" and c["ratio"] is not None]
+    return max(ratios, key=lambda r: abs(r - 1), default=None)
 
 
 def _ratio(one: Optional[float], other: Optional[float]) -> Optional[float]:

@@ -10,6 +10,8 @@ from ebbench.energy.phases import Span
 from ebbench.energy.trace_file import TraceFile
 from ebbench.units import NS_PER_S
 
+#: the mark that a meter's readings have ended for good, with its reason, and the run goes on
+LOST = "meter-lost"
 #: of the reasons for a sum of many intervals, so many are said
 SAID = 3
 

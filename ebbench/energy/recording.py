@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.phases import PhaseLog
+from ebbench.energy.reasons import LOST
 from ebbench.energy.sampler import Sampler
 from ebbench.errors import DeviceError, DiskError, EbbenchError, MeterError
 from ebbench.protocols import MeterInfo, MeterRequest
@@ -23,11 +24,12 @@ Wanted = Tuple[str, str, MeterRequest, Optional[float]]
 
 @dataclass
 class _Seat:
-    """One meter's place: what was wanted, who samples it now, and when samplers before it were replaced."""
+    """One meter's place: what was wanted, who samples it now, when samplers before it were replaced, and why there is none left."""
 
     wanted: Wanted
     sampler: Sampler
     restarts_ns: List[int]
+    lost: Optional[str] = None
 
 
 class Recording:
@@ -102,16 +104,35 @@ class Recording:
     def check(self) -> None:
         """Look after the samplers, without waiting; one that died is started again, into the next trace file.
 
-        Raises DiskError where the disk takes no readings, MeterError where a sampler keeps dying or cannot come back.
+        Where that fails for good, the run goes on without the meter, except without the reference. Raises DiskError where the disk
+        takes no readings, MeterError where the reference's sampler keeps dying or cannot come back.
         """
-        for seat, info in zip(self._seats, self.infos):
-            error = seat.sampler.error
-            if isinstance(error, DiskError) or (error is not None and seat.sampler.ready is None):
-                raise error
-            if error is not None:
-                self._restart(seat, error)
-            elif seat.restarts_ns and seat.sampler.ready is not None and seat.sampler.info.columns != info.columns:
-                raise MeterError(f"{seat.wanted[0]} came back with other columns; start a new run")
+        for number, (seat, info) in enumerate(zip(self._seats, self.infos)):
+            if seat.lost is not None:
+                continue
+            try:
+                self._look_after(seat, info)
+            except DiskError:
+                raise
+            except EbbenchError as error:
+                if number == 0:
+                    raise
+                self._lose(seat, str(error))
+
+    def _look_after(self, seat: _Seat, info: MeterInfo) -> None:
+        error = seat.sampler.error
+        if isinstance(error, DiskError) or (error is not None and seat.sampler.ready is None):
+            raise error
+        if error is not None:
+            self._restart(seat, error)
+        elif seat.restarts_ns and seat.sampler.ready is not None and seat.sampler.info.columns != info.columns:
+            raise MeterError(f"{seat.wanted[0]} came back with other columns; start a new run")
+
+    def _lose(self, seat: _Seat, reason: str) -> None:
+        """Go on without a meter that is not the reference; what it gave stays, and the record says what it lacks."""
+        seat.sampler.kill()
+        seat.lost = reason
+        self.phases.mark(LOST, meter=seat.wanted[0], reason=reason)
 
     def stop(self, status: str, reason: Optional[str] = None) -> Dict[str, Dict[str, Any]]:
         """Stamp the end, take a last reading of every meter after it, end the samplers; their summaries by meter.
@@ -129,10 +150,13 @@ class Recording:
         return summaries
 
     def _stop_samplers(self) -> Dict[str, Dict[str, Any]]:
-        for seat in self._seats:
+        summaries: Dict[str, Dict[str, Any]] = {
+            seat.wanted[0]: {"died": True, "error": seat.lost} for seat in self._seats if seat.lost is not None
+        }
+        remaining = [seat for seat in self._seats if seat.lost is None]
+        for seat in remaining:
             seat.sampler.request_stop()
-        summaries: Dict[str, Dict[str, Any]] = {}
-        for seat in self._seats:
+        for seat in remaining:
             try:
                 summaries[seat.wanted[0]] = seat.sampler.stop()
             except DeviceError as error:

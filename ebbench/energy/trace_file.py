@@ -42,10 +42,14 @@ class TraceFile:
 
 def look_through(path: Path, series: Sequence[Series], clock: TraceClock) -> TraceFile:
     """Survey one trace on the phases' clock; a damaged one as far as it is whole."""
+    columns = sorted({c for s in series for group in s.columns for c in group})
     try:
-        reader = TraceReader(path, columns=sorted({c for s in series for group in s.columns for c in group}))
+        reader = TraceReader(path, columns=columns)
     except InputError as error:  # a power cut at its very start leaves an empty file; the other traces still count
         return TraceFile(path, {}, [], damage=str(error), bytes_lost=path.stat().st_size, clock=clock)
+    lacking = set(columns) - {column.name for column in reader.info.columns}
+    if lacking:  # its meter came back as another one
+        return TraceFile(path, reader.metadata, [], damage=f"{path.name} lacks {', '.join(sorted(lacking))}", clock=clock)
     found = TraceFile(path, reader.metadata, [], clock=clock)
     last_seq: Optional[int] = None
 

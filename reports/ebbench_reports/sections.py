@@ -6,7 +6,7 @@ import json
 from html import escape
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
-from ebbench.quantity import MISSING_TEXT, Quantity, with_unit
+from ebbench.quantity import MISSING_TEXT, Quantity, format_quantity, with_unit
 from ebbench.records import worst
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
@@ -65,6 +65,13 @@ def _details_of(run: Run) -> str:
     parts = [
         ("Energy by phase", _phases(run)),
         ("Uncertainty budget of the total (standard uncertainties, k = 1)", _grid(_budget(run))),
+        ("Meters", _grid(_meters(run), ("Meter", "Kind", "Scope", "Counts", "Address", "Options", "Wiring"))),
+        (
+            "Other meters against the one that counts",
+            _grid(
+                _cross_checks(run), ("Meter", "Scope", "Must be", "Ratio (k = 2)", "Scatter", "Windows", "Compared", "")
+            ),
+        ),
         ("Recipe", _grid(_flat(record.recipe))),
         ("Board", _grid(_flat(record.board))),
         ("Environment", _grid(_flat(record.environment))),
@@ -92,6 +99,36 @@ def _budget(run: Run) -> List[Tuple[str, str]]:
         share = f" · {100 * component_j / account.total_j:.2g} %" if component_j is not None and account.total_j else ""
         rows.append((name, f"{format_si(component_j, 'J', 3)}{share}"))
     return rows
+
+
+def _meters(run: Run) -> Iterator[Tuple[str, ...]]:
+    """How each meter of the run was named and connected."""
+    for meter in run.record.meters:
+        options = ", ".join(f"{key} = {value}" for key, value in _flat(meter.get("options") or {}))
+        counts = "yes" if meter.get("reference") else "no"
+        kind = str(meter.get("type") or meter["name"])
+        yield (
+            meter["name"],
+            kind,
+            meter["scope"],
+            counts,
+            meter.get("address") or "",
+            options,
+            meter.get("wiring") or "",
+        )
+
+
+def _cross_checks(run: Run) -> Iterator[Tuple[str, ...]]:
+    """Each other meter: its ratio to the reference, how steady, over how much of the training."""
+    for check in run.record.energy.cross_checks:
+        ratio = (
+            MISSING_TEXT if check["ratio"] is None else format_quantity(Quantity(check["ratio"], check["uncertainty"]))
+        )
+        scatter = MISSING_TEXT if check["ratio_sd"] is None else f"{100 * check['ratio_sd']:.2g} %"
+        compared = format_duration(check["compared_s"])
+        windows = str(check["windows"]["n"])
+        must_be = check["expected"] or MISSING_TEXT
+        yield check["meter"], check["scope"], must_be, ratio, scatter, windows, compared, check["lost"] or ""
 
 
 def _grid(rows: Iterable[Sequence[Any]], head: Sequence[str] = ()) -> str:

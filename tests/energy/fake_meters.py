@@ -128,6 +128,16 @@ class Stopper(Constant):
         return (10_000, None)
 
 
+class Changing(Constant):
+    """Has another rail once the file that the option names exists."""
+
+    def open(self):
+        return info((Column("VDD_IN_w"),) if os.path.exists(self.options["other"]) else COLUMNS)
+
+    def read(self):
+        return (10.0,) if os.path.exists(self.options["other"]) else (10_000, None)
+
+
 class Ramp:
     """A streamed meter: a reading every 1/rate_hz on a grid of its own, power = seconds since it was opened."""
 

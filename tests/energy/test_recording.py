@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ebbench.energy.account import account
 from ebbench.energy.phases import intervals, read_events
 from ebbench.energy.recording import MAX_RESTARTS, Recording
 from ebbench.energy.trace import TraceReader, read_whole
@@ -133,9 +135,9 @@ def test_a_sampler_that_is_killed_is_started_again_and_the_hole_is_visible(rundi
     assert metadata["segment"] == 0
 
 
-def test_a_sampler_that_keeps_dying_ends_the_run_and_stop_still_says_all(rundir, tmp_path):
+def test_a_reference_that_keeps_dying_ends_the_run_and_stop_still_says_all(rundir, tmp_path):
     die = tmp_path / "die"
-    recording = record(rundir, wanted("a"), wanted("b", "Stopper", die=str(die)))
+    recording = record(rundir, wanted("b", "Stopper", die=str(die)), wanted("a"))
     die.touch()
 
     def raises():
@@ -150,6 +152,47 @@ def test_a_sampler_that_keeps_dying_ends_the_run_and_stop_still_says_all(rundir,
     assert summaries["a"]["readings"] > 0
     assert summaries["b"]["died"]
     assert read_events(rundir.phases)[-1]["status"] == "failed"
+
+
+def lost(rundir):
+    return [e["values"] for e in read_events(rundir.phases) if e["event"] == "mark" and e["name"] == "meter-lost"]
+
+
+def test_a_meter_that_is_not_the_reference_and_keeps_dying_does_not_end_the_run(rundir, tmp_path):
+    die = tmp_path / "die"
+    recording = record(rundir, wanted("a"), wanted("b", "Stopper", die=str(die)))
+    die.touch()
+
+    def is_lost():
+        recording.check()
+        return lost(rundir)
+
+    (mark,) = eventually(is_lost)
+    assert mark["meter"] == "b" and "died" in mark["reason"]
+    assert recording.restarts <= MAX_RESTARTS
+    recording.check()  # and from now on nobody asks for it
+    summaries = recording.stop("success")
+    assert summaries["a"]["readings"] > 0 and summaries["b"] == {"died": True, "error": mark["reason"]}
+    assert read_whole(rundir.trace("b", 0)).time_ns.size > 0
+    assert read_events(rundir.phases)[-1]["status"] == "success"
+
+
+def test_a_meter_that_comes_back_as_another_is_lost_and_its_first_trace_still_counts(rundir, tmp_path):
+    other = tmp_path / "other"
+    recording = record(rundir, wanted("a"), wanted("b", "Changing", other=str(other)))
+    other.touch()
+    os.kill(recording._seats[1].sampler.pid, signal.SIGKILL)
+
+    def is_lost():
+        recording.check()
+        return lost(rundir)
+
+    (mark,) = eventually(is_lost)
+    assert "other columns" in mark["reason"]
+    recording.stop("success")
+    infos = [dataclasses.replace(info, name=name) for name, info in zip("ab", recording.infos)]
+    found = account(rundir, 1.0, infos)
+    assert found.cross_checks[0]["lost"] == mark["reason"] and found.reference["meter"] == "a"
 
 
 FULL = """

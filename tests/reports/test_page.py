@@ -153,6 +153,29 @@ def test_a_malicious_run_is_only_text(tmp_path):
             assert "<img" not in text
 
 
+def test_the_other_meters_and_how_they_are_wired_are_shown_as_text(tmp_path):
+    other = {
+        "meter": "socket", "rail": "P", "scope": "wall", "reference_scope": "module", "expected": ">= 1", "ratio": 1.312,
+        "uncertainty": 0.021, "uncertainty_known": True, "wrong_by": 0.0, "ratio_sd": 0.034, "readings_sd": 0.01,
+        "windows": {"n": 12, "mean": 1.31, "min": 1.29, "max": 1.34}, "compared_s": 3600.0, "lost": EVIL,
+    }  # fmt: skip
+    unread = {**other, "meter": "mute", "ratio": None, "uncertainty": None, "ratio_sd": None, "lost": None}
+    meter = {
+        "name": "socket",
+        "type": "shelly",
+        "scope": "wall",
+        "address": EVIL,
+        "options": {"range": EVIL},
+        "wiring": EVIL,
+    }
+    meters = [*record().meters, {**meter, "simulated": False, "reference": False}]
+    write_run(tmp_path / "a", record(meters=meters, energy=account(cross_checks=[other, unread])))
+    (page,) = HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["html"]})
+    outline = Outline(page.read_text())
+    assert "img" not in outline.tags and outline.text.count("onerror=alert") >= 4
+    assert "1.312 ± 0.021" in outline.text and "3.4 %" in outline.text and "shelly" in outline.text
+
+
 def test_rendering_twice_gives_the_same_bytes(tmp_path):
     write_run(tmp_path / "runs", early_bird(), traced=True)
     formats = {"formats": ["md", "html", "svg", "png", "pdf"]}
