@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import gc
+import multiprocessing
+import shutil
 import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,3 +23,37 @@ def fake_board(tmp_path, monkeypatch):
         return FakeBoard(tmp_path, kind)
 
     return build
+
+
+@pytest.fixture
+def jtop_board(monkeypatch):
+    """A board of a kind, its service not yet started; the sensors' root points to it."""
+    pytest.importorskip(
+        "jtop", reason="jetson-stats is not installed: the jtop meter is NOT tested; pip install 'jetson-stats>=7.2'"
+    )
+    from jtop_board import JtopBoard
+
+    from ebbench_devices import jtop_connection
+
+    start_method = multiprocessing.get_start_method(allow_none=True)
+    root = Path(tempfile.mkdtemp(prefix="jt"))
+    monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(root))
+    monkeypatch.setattr(jtop_connection, "SILENCE_S", 1.0)
+    monkeypatch.setattr(jtop_connection, "CONNECT_S", 2.0)
+    made = []
+
+    def build(kind, *options, start=True):
+        made.append(JtopBoard(root, kind))
+        if start:
+            made[0].start(*options)
+        return made[0]
+
+    yield build
+    for each in made:
+        each.kill()
+    for thread in threading.enumerate():  # what jetson-stats leaves open is collected here, and not in another test
+        if thread.name.startswith("jtop-close"):
+            thread.join(10.0)
+    gc.collect()
+    shutil.rmtree(root)
+    multiprocessing.set_start_method(start_method, force=True)

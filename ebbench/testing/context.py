@@ -1,4 +1,4 @@
-"""For the tests of pipelines, built in or from outside: a `RunContext` in memory that writes down all and can die at any call."""
+"""A `RunContext` in memory, for the tests of pipelines: it writes down all and can die at any call."""
 
 from __future__ import annotations
 

@@ -1,0 +1,59 @@
+"""What a piece of code does to the rest of the world while it runs: contacts, files, programs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from typing import Any, Iterator, List, Optional, Tuple
+
+#: what the open block has done so far; None where nobody looks
+_seen: Optional[List[str]] = None
+_is_hooked = False
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[List[str]]:
+    """The list of what the block does, filled while it runs: addresses contacted, files written, programs started.
+
+    Seen is what Python itself does, by its audit events (PEP 578); not what a library does in C.
+    """
+    global _seen, _is_hooked
+    if not _is_hooked:  # a hook can never be taken away again
+        sys.addaudithook(_hook)
+        _is_hooked = True
+    _seen = []
+    try:
+        yield _seen
+    finally:
+        _seen = None
+
+
+def _hook(event: str, arguments: Tuple[Any, ...]) -> None:
+    if _seen is None:
+        return
+    seen = _deed(event, arguments)
+    if seen is not None:
+        _seen.append(seen)
+
+
+def _deed(event: str, arguments: Tuple[Any, ...]) -> Optional[str]:
+    if event in ("socket.connect", "socket.sendto", "socket.bind"):
+        here = arguments[0].family == socket.AF_UNIX  # a service of this machine
+        return None if here else f"contacts {arguments[1]!r}"
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        return f"asks for the address of {arguments[0]!r}"
+    if event in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec"):
+        return f"starts {arguments[0]!r}"
+    if event in ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.chmod"):
+        return f"{event.partition('.')[2]}s {arguments[0]!r}"
+    if event == "open" and _is_writing(*arguments):
+        return f"writes {arguments[0]!r}"
+    return None
+
+
+def _is_writing(path: Any, mode: Optional[str], flags: int) -> bool:
+    """Whether a file is opened to be changed; Python's own cache of compiled modules does not count."""
+    writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) or any(c in (mode or "") for c in "wax+")
+    return writes and "__pycache__" not in str(path) and str(path) != os.devnull
