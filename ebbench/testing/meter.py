@@ -59,7 +59,7 @@ def check_meter(case: MeterCase) -> MeterInfo:
         try:
             faults += rule(case, infos)
         except Exception as error:  # noqa: BLE001 - whatever a meter raises is a finding, and the other rules still count
-            faults.append(f"{rule.__name__.strip('_')}: {type(error).__name__}: {error}")
+            faults.append(f"{rule.__name__.strip('_')} raises {type(error).__name__}: {error}")
     if faults:
         raise AssertionError("\n".join(f"{case.factory}: {fault}" for fault in dict.fromkeys(faults)))
     return infos[0]

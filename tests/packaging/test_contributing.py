@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ebbench.config import Recipe
-from ebbench.errors import MeterError
+from ebbench.errors import ConfigError, MeterError
 from ebbench.plugins import BOARDS, METERS, PIPELINES, REPORTS
 from ebbench.protocols import MeterRequest
 from ebbench.rundir import write_json
@@ -74,11 +74,24 @@ def test_the_meter_reads_what_the_file_says(example, tmp_path):
     meter.close()
 
 
+def test_the_meter_goes_through_the_conformance_suite_as_it_is_printed(text, example, tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python meter\n(.*?)```", text, re.DOTALL)
+    (test,) = re.findall(r"```python\n(from ebbench.protocols import MeterRequest.*?)```", text, re.DOTALL)
+    (tmp_path / "my_lab").mkdir()
+    (tmp_path / "my_lab" / "supply.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names: dict = {}
+    exec(compile(test, "CONTRIBUTING.md, its test", "exec"), names)
+    names["test_it_does_what_every_meter_must"](tmp_path)
+
+
 def test_the_meter_says_how_to_name_it_and_what_is_not_there(example, tmp_path):
     meter_class = example("meter")["Supply"]
     assert "supply:/path" in meter_class.probe(MeterRequest()).reason
     with pytest.raises(MeterError, match="is the supply connected"):
-        meter_class(MeterRequest(address=str(tmp_path / "absent"))).open()
+        meter_class(MeterRequest(str(tmp_path / "absent"), {"scope": "wall"})).open()
+    with pytest.raises(ConfigError, match="say what it measures"):
+        meter_class(MeterRequest(str(tmp_path)))
 
 
 def test_the_board_counts_nothing_twice(example):
