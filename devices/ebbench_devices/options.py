@@ -20,9 +20,9 @@ class Options:
     def __init__(self, meter: str, request: MeterRequest, known: Iterable[str]) -> None:
         self._meter, self._given = meter, request.options
         names = list(known)
-        for key in self._given:
-            if key not in names:
-                raise ConfigError(f"{meter}: unknown option {key!r}; {nearest(key, names)}")
+        faults = [f"unknown option {key!r}; {nearest(key, names)}" for key in self._given if key not in names]
+        if faults:
+            raise ConfigError(f"{meter}: {'; '.join(faults)}")
 
     def text(self, key: str, default: Optional[str] = None) -> Optional[str]:
         """The option as it was written; a number of a bench file as text."""

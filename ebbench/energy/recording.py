@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -133,6 +134,7 @@ class Recording:
         seat.sampler.kill()
         seat.lost = reason
         self.phases.mark(LOST, meter=seat.wanted[0], reason=reason)
+        logging.getLogger("ebbench").warning("ebbench: going on without the meter %s: %s", seat.wanted[0], reason)
 
     def stop(self, status: str, reason: Optional[str] = None) -> Dict[str, Dict[str, Any]]:
         """Stamp the end, take a last reading of every meter after it, end the samplers; their summaries by meter.
