@@ -227,7 +227,7 @@ def _steady_ratio(other: Mapping[str, Any], _: float) -> Check:
 
 def _compared(other: Mapping[str, Any], duration_s: float) -> Check:
     """The part of the training that the other meter lacks."""
-    lacking = 1 - other["compared_s"] / duration_s if duration_s > 0 else None
+    lacking = max(1 - other["compared_s"] / duration_s, 0.0) if duration_s > 0 else None
     why = other["lost"] or "it or the reference has no readings for a while; see the gaps in the record"
     return _graded(
         "other meters read throughout", lacking, COMPARED, math.inf, f"{other['meter']}: {why}", "no training phase"

@@ -76,7 +76,7 @@ def cross_check(
     compared = [at for at in windows if whole[at].all() and (other.total(at)[0] or 0.0) > 0]
     at = np.concatenate([*compared, np.zeros(0, np.int64)])
     ratio, uncertainty, is_known = _ratio(one, other, at)
-    expected = expected_ratio(info.scope, reference_info.scope)
+    expected = expected_ratio(info.scope, reference_info.scope) if info.total and reference_info.total else None
     return {
         "meter": info.name,
         "rail": one.series.name,

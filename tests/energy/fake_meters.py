@@ -128,6 +128,13 @@ class Stopper(Constant):
         return (10_000, None)
 
 
+class Echo(Constant):
+    """Shows its options in its identity."""
+
+    def open(self):
+        return info(identity=dict(self.options))
+
+
 class Changing(Constant):
     """Has another rail once the file that the option names exists."""
 

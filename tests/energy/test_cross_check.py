@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -95,6 +96,13 @@ def test_meters_of_one_scope_must_agree(run):
     _, found = run((meter(scope="module"), {"scale": [1.3]}))
     assert found.trace["cross_meter_ratio"] == pytest.approx(1.3, rel=0.01)
     assert verdicts(found)["meters agree"].verdict == FAIL and verdicts(found)[ORDER].verdict == NOT_CHECKED
+
+
+def test_a_meter_that_does_not_know_its_total_is_compared_and_not_judged(run):
+    _, found = run((dataclasses.replace(meter(), total=()), {"scale": [0.1]}))
+    (other,) = found.cross_checks
+    assert other["ratio"] == pytest.approx(0.1, rel=0.01) and other["expected"] is other["wrong_by"] is None
+    assert verdicts(found)[ORDER].verdict == NOT_CHECKED
 
 
 def test_scopes_of_which_neither_contains_the_other_say_nothing():

@@ -400,3 +400,8 @@ def test_a_streamed_meter_says_why_a_part_of_its_readings_is_missing(start):
 @pytest.mark.parametrize("rate_hz", [None, 20.0])
 def test_a_meter_is_told_the_rate_that_was_asked_for(start, rate_hz):
     assert start("Partial", rate_hz).info.identity == {"asked": rate_hz}
+
+
+def test_options_reach_the_meter_with_their_types(start):
+    options = {"baud": 9600, "rails": [{"name": "A", "scale": 0.5}, {"name": "B"}], "loop": True, "unit": "mW"}
+    assert start("Echo", options=options).info.identity == options
