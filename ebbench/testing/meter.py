@@ -102,7 +102,7 @@ def _availability_faults(there: Any) -> Iterator[str]:
     yield from _line_faults("probe's reason", there.reason)
     if there.available and not there.present:
         yield "probe says that it can be used and is not there"
-    if there.scope not in SCOPES:
+    if there.scope not in SCOPES and (there.available or there.scope != "unknown"):
         yield f"probe's scope {there.scope!r} is none of {', '.join(SCOPES)}"
 
 

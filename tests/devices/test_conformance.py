@@ -5,6 +5,8 @@ To add a meter, write a function that returns its `MeterCase` and register it wi
 
 from __future__ import annotations
 
+import functools
+import socket
 import sys
 
 import pytest
@@ -22,20 +24,7 @@ METERS = plugins.registered(plugins.METERS)
 CASES = {}
 #: meters without a case yet: this list only gets shorter
 NOT_YET = frozenset(
-    (
-        "rapl",
-        "scpi",
-        "ptdaemon",
-        "shelly",
-        "tasmota",
-        "wattsup",
-        "joulescope",
-        "tegrastats",
-        "csv",
-        "serial",
-        "tcp",
-        "line",
-    )
+    ("rapl", "shelly", "tasmota", "wattsup", "joulescope", "tegrastats", "csv", "serial", "tcp", "line")
 )
 
 
@@ -126,3 +115,48 @@ def jtop(request, tmp_path):
     board = request.getfixturevalue("jtop_board")("tx2")
     facts = dict(plugins.choose_board().facts)
     return MeterCase(METERS["jtop"], MeterRequest(board=facts), "jtop", disturb=board.kill, rate_hz=10.0)
+
+
+def entered(request, context):
+    """The context, open until the test ends."""
+    found = context.__enter__()
+    request.addfinalizer(functools.partial(context.__exit__, None, None, None))
+    return found
+
+
+def free_port():
+    """A port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@case("scpi")
+def scpi(request, tmp_path):
+    pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed: the scpi meter is NOT tested")
+    from scpi_instrument import Supply, TcpInstrument
+
+    wire = entered(request, TcpInstrument(Supply()))
+    options = {"scope": "devkit", "timeout_s": 0.5}
+    return MeterCase(
+        METERS["scpi"],
+        MeterRequest(wire.resource, options),
+        "scpi",
+        broken=MeterRequest(f"TCPIP::127.0.0.1::{free_port()}::SOCKET", options),
+        disturb=functools.partial(setattr, wire.instrument, "fault", "nan"),
+    )
+
+
+@case("ptdaemon")
+def ptdaemon(request, tmp_path):
+    from ptdaemon_server import PtdaemonServer
+
+    server = entered(request, PtdaemonServer())
+    options = {"scope": "wall", "voltage_range_v": 15, "current_range_a": 5, "timeout_s": 0.5}
+    return MeterCase(
+        METERS["ptdaemon"],
+        MeterRequest(f"127.0.0.1:{server.port}", options),
+        "ptdaemon",
+        broken=MeterRequest(f"127.0.0.1:{free_port()}", options),
+        disturb=functools.partial(setattr, server, "fault", "nan"),
+        rate_hz=20.0,
+    )
