@@ -49,7 +49,9 @@ def look_through(path: Path, series: Sequence[Series], clock: TraceClock) -> Tra
         return TraceFile(path, {}, [], damage=str(error), bytes_lost=path.stat().st_size, clock=clock)
     lacking = set(columns) - {column.name for column in reader.info.columns}
     if lacking:  # its meter came back as another one
-        return TraceFile(path, reader.metadata, [], damage=f"{path.name} lacks {', '.join(sorted(lacking))}", clock=clock)
+        return TraceFile(
+            path, reader.metadata, [], damage=f"{path.name} lacks {', '.join(sorted(lacking))}", clock=clock
+        )
     found = TraceFile(path, reader.metadata, [], clock=clock)
     last_seq: Optional[int] = None
 
