@@ -37,12 +37,11 @@ class Cells:
         self._sums = {name: np.zeros(m + 1, np.longdouble) for name in names}
         self._largest = np.zeros(m + 1)
 
-    def add(self, into: Cut, name: str, values: Floats) -> float:
-        """Add `values` to their cells; returns their sum."""
+    def add(self, into: Cut, name: str, values: Floats) -> None:
+        """Add `values` to their cells."""
         sums = np.add.reduceat(values, into.begins)
         sums[into.empty] = 0.0  # reduceat gives the value itself for an empty stretch
         self._sums[name][into.cells] += sums
-        return float(sums.sum())
 
     def add_largest(self, into: Cut, values: Floats) -> None:
         """Keep the largest of `values` per cell."""
@@ -55,6 +54,10 @@ class Cells:
         running = np.cumsum(self._sums[name])
         difference: Floats = (running[end] - running[start]).astype(np.float64)
         return difference
+
+    def total(self, name: str) -> float:
+        """The sum over all cells."""
+        return float(self._sums[name].sum())
 
     def largest_between(self, start: Ints, end: Ints) -> Floats:
         """The largest over the same cells, 0 where there are none; by a table of the maxima over powers of two."""

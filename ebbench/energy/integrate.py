@@ -11,9 +11,7 @@ not (`cells` says how).
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -33,8 +31,6 @@ from ebbench.units import NS_PER_S
 SLEEP_NS = 10_000_000
 #: gaps that are listed one by one; the rest is only counted
 LISTED_GAPS = 1000
-#: how many blocks the second thread may be behind, and from how many readings on a block is worth handing over
-_AHEAD, _WORTH_A_THREAD = 2, 16_384
 
 
 def segment_energy_j(before_w: Floats, after_w: Floats, interval_s: Floats) -> Floats:
@@ -68,10 +64,9 @@ def integrate(
     if np.any(ends_ns < starts_ns):
         at = int(np.argmax(ends_ns < starts_ns))
         raise InputError(f"interval {at + 1} ends {(starts_ns[at] - ends_ns[at]) / NS_PER_S:g} s before it starts")
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        running = [_Running(s, p, starts_ns, ends_ns, max_gap_s, time_bound_s, pool) for s, p in zip(series, paces)]
-        notes = _run(chunks, running)
-        return [run.result(starts_ns, ends_ns, notes) for run in running]
+    running = [_Running(s, p, starts_ns, ends_ns, max_gap_s, time_bound_s) for s, p in zip(series, paces)]
+    notes = _run(chunks, running)
+    return [run.result(starts_ns, ends_ns, notes) for run in running]
 
 
 def _run(chunks: Iterable[Chunk], running: Sequence[_Running]) -> List[Dict[str, Any]]:
@@ -121,7 +116,6 @@ class _Running:
         ends_ns: Ints,
         max_gap_s: Optional[float],
         time_bound_s: float,
-        pool: ThreadPoolExecutor,
     ) -> None:
         self.series, self.pace = series, pace
         self.max_gap_s = max_gap_s if max_gap_s is not None else pace.max_gap_s()
@@ -132,7 +126,7 @@ class _Running:
         self._shifts = shifts(starts_ns, ends_ns, time_bound_s)
         edges = np.concatenate((starts_ns, ends_ns)) + series.shift_ns
         moved = np.concatenate((self._shifts.starts_ns, self._shifts.ends_ns)) + series.shift_ns
-        self._edges = np.unique(np.concatenate([edges, moved.ravel()] + [edges + p for p in self._probes_ns]))
+        self._edges = _rising(np.concatenate([edges, moved.ravel()] + [edges + p for p in self._probes_ns]))
         m = self._edges.size
         self._placed = 0
         self._cells = Cells(("energy",), m)
@@ -142,9 +136,7 @@ class _Running:
         self._partial_j, self._interval_s, self._place = np.zeros(m), np.zeros(m), np.zeros(m)
         self._before_w, self._step_w, self._inside = np.zeros(m), np.zeros(m), np.zeros(m, bool)
         self._covered_ns, self._readings = np.zeros(m, np.int64), np.zeros(m, np.int64)
-        self._buffers = [(np.zeros(BLOCK + 2, np.int64), np.zeros(BLOCK + 2)) for _ in range(_AHEAD + 2)]
-        self._pool = pool
-        self._pending: Deque[Future[None]] = deque()
+        self._times_ns, self._values = np.zeros(BLOCK + 2, np.int64), np.zeros(BLOCK + 2)
         self._last: Optional[Tuple[int, float]] = None
         self._first_ns = 0
         self._last_w = 0.0
@@ -187,8 +179,7 @@ class _Running:
         n = time_ns.size
         if n:
             # copied behind the last reading into arrays that stay: allocating them anew costs more than all the sums
-            times, values = self._buffers[0]
-            self._buffers.append(self._buffers.pop(0))
+            times, values = self._times_ns, self._values
             times[0], values[0] = self._last
             times[1 : n + 1], values[1 : n + 1] = time_ns, value
             self._last = int(time_ns[-1]), float(value[-1])
@@ -217,7 +208,7 @@ class _Running:
         if self.series.is_counter:
             energy_j, rise_w = self._of_counter(rise, interval_s, codes)
         else:
-            self._spread_later(block)
+            self._spread.add(block)
             energy_j, rise_w = segment_energy_j(value[:-1], value[1:], interval_s), rise
         if broken is not None:
             energy_j[broken] = 0.0
@@ -230,19 +221,6 @@ class _Running:
             self._gap_ns += int(step_ns[broken].sum())
         self._count += time_ns.size - 1
         self._placed = last
-
-    def _spread_later(self, block: Block) -> None:
-        """Leave a large block's sums for the uncertainty to the other thread; they are as much work as all the rest."""
-        if block.interval_s.size < _WORTH_A_THREAD:
-            self._wait(0)
-            self._spread.add(block)
-        else:
-            self._wait(_AHEAD - 1)
-            self._pending.append(self._pool.submit(self._spread.add, block))
-
-    def _wait(self, allowed: int) -> None:
-        while len(self._pending) > allowed:
-            self._pending.popleft().result()
 
     def _place_edges(self, block: Block, edges: Ints, rise_w: Floats) -> None:
         """Cut at the edges that fall between the readings of a block."""
@@ -291,7 +269,6 @@ class _Running:
         """The integrals over all intervals, once all chunks were taken."""
         if self._knots is not None:
             self._add(*self._knots.rest())
-        self._wait(0)
         self._close()
         start, end = self._placed_at(starts_ns), self._placed_at(ends_ns)
         energy_j, covered_s = self._energies(start, end)
@@ -318,10 +295,10 @@ class _Running:
             end=self._edges_at(end, ends_ns),
             low_w=self._low_w,
             high_w=self._high_w,
-            whole_jump_j2=spread.whole_jump_j2,
+            whole_jump_j2=spread.whole("jump"),
             whole_jump_j4=spread.whole_jump_j4,
-            whole_cross_j2=spread.whole_cross_j2,
-            whole_cross_2_j2=spread.whole_cross_2_j2,
+            whole_cross_j2=spread.whole("cross"),
+            whole_cross_2_j2=spread.whole("cross_2"),
             first_ns=self._first_ns if self._last else None,
             last_ns=self._last[0] if self._last else None,
             saturated=self._saturated,
@@ -369,6 +346,13 @@ class _Running:
         """The longest of the cells `start` + 1 .. `end` and of the interval that the end lies in."""
         inner = self._cells.largest_between(start, end)
         return np.maximum(inner, np.where(self._place[end] > 0, self._interval_s[end], 0.0))
+
+
+def _rising(times_ns: Ints) -> Ints:
+    """The different ones of `times_ns`, sorted; `numpy.unique` of version 2.4 takes five times as long."""
+    in_order = np.sort(times_ns)
+    rising: Ints = in_order[np.diff(in_order, prepend=in_order[:1] - 1) != 0]
+    return rising
 
 
 def _reason(gap: Gap, notes: Sequence[Dict[str, Any]]) -> str:

@@ -17,7 +17,7 @@ from ebbench.units import NS_PER_S
 MAX_GAP_S, MAX_GAP_INTERVALS = 1.0, 10.0
 #: intervals longer than this many medians are interpolated, but what may have happened in them counts as a gap
 LONG_INTERVALS = 1.5
-#: readings taken at once; their arrays stay in the second-level cache
+#: readings taken at once: their arrays stay in a processor's cache, and calls of numpy take little of the time
 BLOCK = 65_536
 #: the first rows are all surveyed, then so many at the beginning of each such stretch: the same however a trace is chunked
 SURVEY_ALL, SURVEY_ROWS, SURVEY_EVERY = 65_536, 64, 65_536

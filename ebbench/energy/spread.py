@@ -44,16 +44,17 @@ class Spread:
         self._edge_j2 = np.zeros((3, m))  # (h dP)^2 and both products of the interval that an edge lies in
         self._last_jumps_j = np.zeros(2)
         self._changed_ns: Optional[int] = None
-        self.whole_jump_j2 = self.whole_jump_j4 = self.whole_cross_j2 = self.whole_cross_2_j2 = 0.0
+        self.whole_jump_j4 = 0.0
 
     def add(self, block: Block) -> None:
         """Add one block of readings."""
         jump_j, (cross_j2, cross_2_j2) = (self._held_jumps_j if self._holds else self._jumps_j)(block)
         jump_j2 = np.square(jump_j)
-        self.whole_jump_j2 += self._cells.add(block.cut, "jump", jump_j2)
-        self.whole_jump_j4 += float(np.dot(jump_j2, jump_j2))
-        self.whole_cross_j2 += self._cells.add(block.cut, "cross", cross_j2)
-        self.whole_cross_2_j2 += self._cells.add(block.cut, "cross_2", cross_2_j2)
+        # not numpy.dot, which would wake a thread per core for it; they then spin
+        self.whole_jump_j4 += float(np.einsum("i,i", jump_j2, jump_j2))
+        self._cells.add(block.cut, "jump", jump_j2)
+        self._cells.add(block.cut, "cross", cross_j2)
+        self._cells.add(block.cut, "cross_2", cross_2_j2)
         self._cells.add(block.cut, "value", block.value[1:])
         self._cells.add(block.cut, "square", np.square(block.value[1:]))
         if self._counts_changes:
@@ -68,6 +69,10 @@ class Spread:
         total = self._cells.between(name, start, end)
         names = ("jump", "cross", "cross_2")
         return total - self._edge_j2[names.index(name), start] if name in names else total
+
+    def whole(self, name: str) -> float:
+        """A sum over the whole trace."""
+        return self._cells.total(name)
 
     def variance_w2(self, count: Ints, start: Ints, end: Ints) -> Floats:
         """Variance of the `count` readings between the edges `start` and `end`."""

@@ -45,17 +45,18 @@ def test_a_hundred_million_readings_over_a_hundred_thousand_nested_phases(capsys
         found = integrate(chunks, [series], survey(chunks, [series]), starts, ends)[0]
         taken_s.append(time.perf_counter() - wall_s)
         used_s.append(time.process_time() - cpu_s)
-    wall_s = time.perf_counter()
+    cpu_s = time.process_time()
     np.cumsum(power_w, out=power_w)
-    sum_s = time.perf_counter() - wall_s
+    sum_s = time.process_time() - cpu_s
     with capsys.disabled():
         print(
             f"\nintegrate {READINGS:.0e} readings over {starts.size} nested phases: {min(taken_s):.2f} s"
-            f" ({min(used_s):.2f} s of one core; limit {LIMIT_S} s); numpy.cumsum of the same readings {sum_s:.2f} s"
+            f" (limit {LIMIT_S} s on a quiet machine), CPU time {min(used_s):.2f} s; numpy.cumsum of the same {sum_s:.2f} s"
         )
     assert found.energy_j[0] == pytest.approx(5.5 * READINGS * 1e-3, rel=1e-3)
     assert found.energy_j[1:101].sum() == pytest.approx(found.energy_j[0], rel=1e-12)
-    assert min(used_s) < 20 * sum_s
+    assert min(used_s) < 6 * sum_s
+    assert min(used_s) < 1.1 * min(taken_s)  # no thread spins beside it
 
 
 ON_DISK = """
