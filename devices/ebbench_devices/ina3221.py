@@ -11,7 +11,7 @@ Two drivers, two layouts (L4T 32: NVIDIA's ``ina3221x``, iio; JetPack 5 and newe
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ebbench.clock import monotonic_ns
 from ebbench.environment import is_simulated_root
@@ -42,9 +42,7 @@ class Ina3221Meter:
             given = next(iter(request.options), None) or request.address or ""
             raise ConfigError(f"ina3221: unknown option or address {given!r}; it takes none, it finds its rails itself")
         self._board = request.board
-        self._channels: List[Channel] = []
-        self._files: List[Dict[str, FileReader]] = []
-        self._volts_mv: List[Optional[int]] = []
+        self._rails: List[_Rail] = []
         self._sweep = 0
         #: when each column of the last sweep was read, after its start (ns)
         self.offsets_ns: List[int] = []
@@ -90,25 +88,23 @@ class Ina3221Meter:
         left_out: Dict[str, str] = {}
         for channel in found:
             try:
-                self._files.append(_open_files(channel))
+                self._rails.append(_IioRail(channel) if channel.layout == IIO else _HwmonRail(channel))
             except MeterError as error:
                 if channel.name in total:
                     self.close()
                     raise
                 left_out[channel.name] = str(error)
-                continue
-            self._channels.append(channel)
-        if not self._channels:
+        if not self._rails:
             raise MeterError(f"no rail of the INA3221 can be read: {next(iter(left_out.values()))}")
-        self._volts_mv = [_try_int(files["voltage"]) for files in self._files]
         return self._info(total, left_out)
 
     def _info(self, total: Tuple[str, ...], left_out: Mapping[str, str]) -> MeterInfo:
-        layout = self._channels[0].layout
-        rails = tuple(self._rail(channel, mv) for channel, mv in zip(self._channels, self._volts_mv))
+        opened = [rail.channel for rail in self._rails]
+        layout = opened[0].layout
+        rails = tuple(_facts_of(rail.channel, rail.read_voltage_mv()) for rail in self._rails)
         power_scale = {IIO: 1e-3, HWMON: 1e-6}
         columns: List[Column] = []
-        for channel in self._channels:
+        for channel in opened:
             columns.append(Column(f"{channel.name}_w", power_scale[channel.layout], raw=True))
             columns += [Column(f"{channel.name}_{unit}", 1e-3, raw=True) for unit in ("v", "a")]
         identity = {
@@ -119,27 +115,11 @@ class Ina3221Meter:
             "total_from": "board" if "total" in (self._board or {}) else "name",
             "left_out": dict(left_out),
             "chips": {chip: settings(folder, kind) for chip, kind, folder in chips()},
-            "rails": {c.name: {"chip": c.chip, "channel": c.number, "shunt_ohm": c.shunt_ohm} for c in self._channels},
+            "rails": {c.name: {"chip": c.chip, "channel": c.number, "shunt_ohm": c.shunt_ohm} for c in opened},
         }
         scope = str((self._board or {}).get("scope", "module"))
         rate_hz = DEFAULT_RATE_HZ[layout]
         return MeterInfo("ina3221", scope, is_simulated_root(), rails, tuple(columns), total, rate_hz, None, identity)
-
-    def _rail(self, channel: Channel, volts_mv: Optional[int]) -> Rail:
-        """The rail's meaning; how the chip averages is taken from hwmon's files, and not known (instant) on iio."""
-        scope = channel.facts.get("scope", "module" if channel.name in MODULE_INPUTS else "rail")
-        chip = settings(channel.folder, channel.layout)
-        period_s = chip["update_interval"] * 1e-3 if chip.get("update_interval") else None
-        averages = (chip.get("samples") or 1) > 1 and period_s is not None
-        return Rail(
-            channel.name,
-            str(scope),
-            channel.facts.get("inside_of"),
-            kind=AVERAGE if averages else INSTANT,
-            update_period_s=period_s,
-            averaging_s=period_s if averages and period_s else 0.0,
-            **uncertainty(channel.shunt_ohm, volts_mv * 1e-3 if volts_mv else None),
-        )
 
     def read(self) -> Sequence[Optional[float]]:
         """Raw integers per rail: power (mW on iio, uW on hwmon), mV, mA. A rail that fails is None in this sweep.
@@ -151,31 +131,17 @@ class Ina3221Meter:
         start_ns = monotonic_ns()
         values: List[Optional[float]] = []
         offsets_ns: List[int] = []
-        for i, (channel, files) in enumerate(zip(self._channels, self._files)):
-            values += self._read_iio(files, slow) if channel.layout == IIO else self._read_hwmon(i, files, slow)
+        for rail in self._rails:
+            values += rail.read(slow)
             offsets_ns += [monotonic_ns() - start_ns] * 3
         self.offsets_ns = offsets_ns
         if all(value is None for value in values[::3]):
             raise MeterError(self._first_reason())
         return values
 
-    @staticmethod
-    def _read_iio(files: Mapping[str, FileReader], slow: bool) -> List[Optional[float]]:
-        power_mw = _try_int(files["power"])
-        return [power_mw, _try_int(files["voltage"]), _try_int(files["current"])] if slow else [power_mw, None, None]
-
-    def _read_hwmon(self, i: int, files: Mapping[str, FileReader], slow: bool) -> List[Optional[float]]:
-        read_mv = None
-        if slow or self._volts_mv[i] is None:  # after a failure it is tried at once
-            read_mv = self._volts_mv[i] = _try_int(files["voltage"])
-        current_ma = _try_int(files["current"])  # last, so that the rail's offset in the sweep is the current's
-        volts_mv = self._volts_mv[i]
-        power_uw = None if current_ma is None or volts_mv is None else current_ma * volts_mv
-        return [power_uw, read_mv, current_ma]
-
     def _first_reason(self) -> str:
         """Why the first rail cannot be read, in the words of its file."""
-        for file in self._files[0].values():
+        for file in self._rails[0].files:
             try:
                 file.read_int()
             except MeterError as error:
@@ -184,16 +150,72 @@ class Ina3221Meter:
 
     def close(self) -> None:
         """Close every file."""
-        for files in self._files:
-            for file in files.values():
+        for rail in self._rails:
+            for file in rail.files:
                 file.close()
-        self._files = []
-        self._channels = []
+        self._rails = []
 
 
-def _open_files(channel: Channel) -> Dict[str, FileReader]:
-    quantities = ("power", "voltage", "current") if channel.layout == IIO else ("current", "voltage")
-    return {quantity: FileReader(channel.file(quantity)) for quantity in quantities}
+class _IioRail:
+    """A rail of NVIDIA's driver, which has a power of its own."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.files = [FileReader(channel.file(quantity)) for quantity in ("power", "voltage", "current")]
+        self._power, self._voltage, self._current = self.files
+
+    def read(self, slow: bool) -> Sequence[Optional[int]]:
+        """Power (mW), and when it is `slow` volts (mV) and amperes (mA)."""
+        power_mw = _try_int(self._power)
+        return (power_mw, self.read_voltage_mv(), _try_int(self._current)) if slow else (power_mw, None, None)
+
+    def read_voltage_mv(self) -> Optional[int]:
+        """The bus voltage now."""
+        return _try_int(self._voltage)
+
+
+class _HwmonRail:
+    """A rail of the mainline driver: amperes, and volts that are kept in between."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.files = [FileReader(channel.file(quantity)) for quantity in ("current", "voltage")]
+        self._current, self._voltage = self.files
+        self._volts_mv: Optional[int] = None
+
+    def read(self, slow: bool) -> Sequence[Optional[int]]:
+        """Power (uW), volts (mV) when they are read, amperes (mA)."""
+        read_mv = None
+        if slow or self._volts_mv is None:  # after a failure it is tried at once
+            read_mv = self.read_voltage_mv()
+        current_ma = _try_int(self._current)  # last, so that the rail's offset in the sweep is the current's
+        power_uw = None if current_ma is None or self._volts_mv is None else current_ma * self._volts_mv
+        return power_uw, read_mv, current_ma
+
+    def read_voltage_mv(self) -> Optional[int]:
+        """The bus voltage now."""
+        self._volts_mv = _try_int(self._voltage)
+        return self._volts_mv
+
+
+_Rail = Union[_IioRail, _HwmonRail]
+
+
+def _facts_of(channel: Channel, volts_mv: Optional[int]) -> Rail:
+    """The rail's meaning; how the chip averages is taken from hwmon's files, and not known (instant) on iio."""
+    scope = channel.facts.get("scope", "module" if channel.name in MODULE_INPUTS else "rail")
+    chip = settings(channel.folder, channel.layout)
+    period_s = chip["update_interval"] * 1e-3 if chip.get("update_interval") else None
+    averages = (chip.get("samples") or 1) > 1 and period_s is not None
+    return Rail(
+        channel.name,
+        str(scope),
+        channel.facts.get("inside_of"),
+        kind=AVERAGE if averages else INSTANT,
+        update_period_s=period_s,
+        averaging_s=period_s if averages and period_s else 0.0,
+        **uncertainty(channel.shunt_ohm, volts_mv * 1e-3 if volts_mv else None),
+    )
 
 
 def _try_int(file: FileReader) -> Optional[int]:
