@@ -16,6 +16,8 @@ SHARE_THAT_COUNTS = 0.01
 NARROWEST = 0.01
 #: MLPerf Power asks for 60 samples of a measurement; fewer than 10 leave the energy to its neighbours
 ENOUGH_READINGS, TOO_FEW_READINGS = 60, 10
+#: a counter and the integral of the same meter's power
+COUNTER, COUNTER_FAIL = 0.02, 0.1
 #: the bound on a meter's clock, as a part of a phase
 CLOCK_SHARE = 0.005
 #: of the ratio of two meters: relative scatter over the training, the same scope and another (the share of what lies between
@@ -42,6 +44,7 @@ def check_run(
         _uncertainty(energy),
         _saturation(energy),
         _idle_drift(energy),
+        *_counter(energy),
         _cross_meter(energy),
         _clock(energy),
         *_other_meters(energy),
@@ -164,6 +167,15 @@ def _idle_drift(energy: EnergyAccount) -> Check:
         "idle power drift", max(powers) / min(powers) - 1, 0.05, 0.2,
         "idle power before and after differ: the board warmed up or something else runs; give --warmup or a longer --idle",
     )  # fmt: skip
+
+
+def _counter(energy: EnergyAccount) -> Iterable[Check]:
+    """A meter's energy counter against the integral of its own power, beyond what the readings' scatter explains."""
+    ratio = energy.trace.get("counter_ratio")
+    if ratio is not None:
+        beyond = max(abs(ratio - 1) - energy.trace["counter_ratio_uncertainty"], 0.0)
+        advice = f"integrated power is {ratio:.3g} times what the counter counted; sample faster, or use another meter"
+        yield _graded("counter agrees with power", beyond, COUNTER, COUNTER_FAIL, advice)
 
 
 def _cross_meter(energy: EnergyAccount) -> Check:

@@ -103,6 +103,18 @@ def test_a_fault_of_the_trace_is_found_by_its_check_alone(healthy, name, verdict
     assert {n for n in after if after[n] != before[n]} == {name}
 
 
+@pytest.mark.parametrize(
+    "ratio, uncertainty, verdict",
+    [(0.985, 0.0, PASS), (0.97, 0.0, WARN), (0.97, 0.02, PASS), (1.15, 0.02, FAIL), (1.0, 0.0, PASS)],
+)
+def test_a_counter_that_disagrees_with_its_power_is_found_beyond_what_scatter_explains(
+    healthy, ratio, uncertainty, verdict
+):
+    facts = {"counter_ratio": ratio, "counter_ratio_uncertainty": uncertainty}
+    assert verdicts(with_trace(healthy, **facts))["counter agrees with power"] == verdict
+    assert "counter agrees with power" not in verdicts(healthy)
+
+
 def test_a_phase_below_one_percent_of_the_energy_may_have_few_readings(healthy):
     assert verdicts(healthy)["readings per phase"] == PASS
     thin = dataclasses.replace(healthy, by_phase={**healthy.by_phase, "retrain": phase(400.0, 40.0, 8)})

@@ -16,7 +16,7 @@ import numpy as np
 
 from ebbench.energy.batches import Ints
 from ebbench.energy.clocks import clock_of
-from ebbench.energy.cross_check import cross_check, windows_of
+from ebbench.energy.cross_check import counter_check, cross_check, windows_of
 from ebbench.energy.measured import Measured, gaps_of, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
 from ebbench.energy.reasons import LOST, Hole, holes_between, together
@@ -45,7 +45,8 @@ def account(
     events = read_events(rundir.phases)
     meters = [_Meter.of(rundir, info, events) for info in infos]
     last_sign_ns = _last_signs(events, meters[0].traces)
-    timeline = _Timeline.of(events, last_sign_ns, _slowest_s(meters) if len(meters) > 1 else None)
+    is_compared = len(meters) > 1 or meters[0].check is not None
+    timeline = _Timeline.of(events, last_sign_ns, _slowest_s(meters) if is_compared else None)
     for meter in meters:
         meter.holes = holes_between(meter.traces, spans(events, last_sign_ns))
         meter.measured = measure(
@@ -110,7 +111,7 @@ class _Timeline:
 
     @classmethod
     def of(cls, events: Sequence[Event], last_sign_ns: Mapping[int, int], slowest_s: Optional[float]) -> _Timeline:
-        """`slowest_s`: seconds between readings of the slowest meter, None where there is no other to compare with."""
+        """`slowest_s`: seconds between readings of the slowest meter, None where there is nothing to compare."""
         phases = intervals(events, last_sign_ns)
         again = redone_intervals(events, last_sign_ns)
         rows: List[Tuple[int, int, str]] = [(p.start_ns, p.end_ns, p.boot_id) for p in phases]
@@ -328,6 +329,7 @@ def _facts(timeline: _Timeline, meters: Sequence[_Meter], cross_checks: Sequence
     longest = reference.total.longest_s[timeline.training]
     damages = [t.damage for t in reference.traces if t.damage]
     range_w = reference.total.series.rail.range_w
+    counter_ratio, counter_uncertainty = _counter(timeline, reference)
     return {
         "readings": sum(t.readings for t in traces),
         "rate_hz": 1 / float(np.median(medians)) if medians else None,
@@ -337,16 +339,17 @@ def _facts(timeline: _Timeline, meters: Sequence[_Meter], cross_checks: Sequence
         "bytes_lost": sum(t.bytes_lost for t in reference.traces),
         "saturated": sum(t.integrals[0].saturated for t in traces) if range_w is not None else None,
         "gaps": sum(t.integrals[0].gap_count for t in traces),
-        "counter_ratio": _counter_ratio(timeline, reference),
+        "counter_ratio": counter_ratio,
+        "counter_ratio_uncertainty": counter_uncertainty,
         "cross_meter_ratio": _cross_meter_ratio(cross_checks),
     }
 
 
-def _counter_ratio(timeline: _Timeline, meter: _Meter) -> Optional[float]:
-    """Integrated power over the energy counter of the same rails, where there are both."""
+def _counter(timeline: _Timeline, meter: _Meter) -> Tuple[Optional[float], Optional[float]]:
+    """Integrated power over the energy counter of the same rails, and its half width, where there are both."""
     if meter.check is None:
-        return None
-    return _ratio(meter.measured[meter.check].total(timeline.training)[0], meter.total.total(timeline.training)[0])
+        return None, None
+    return counter_check(meter.measured[meter.check], meter.total, timeline.windows)
 
 
 def _cross_checks(events: Sequence[Event], timeline: _Timeline, meters: Sequence[_Meter]) -> List[Dict[str, Any]]:
@@ -361,10 +364,6 @@ def _cross_meter_ratio(cross_checks: Sequence[Mapping[str, Any]]) -> Optional[fl
     """Total of the other meter of the same scope that differs most, over the reference's."""
     ratios = [c["ratio"] for c in cross_checks if c["expected"] == "1" and c["ratio"] is not None]
     return max(ratios, key=lambda r: abs(r - 1), default=None)
-
-
-def _ratio(one: Optional[float], other: Optional[float]) -> Optional[float]:
-    return one / other if one is not None and other else None
 
 
 def _down_s(events: Sequence[Event], last_sign_ns: Mapping[int, int]) -> float:

@@ -1,4 +1,4 @@
-"""Two meters of one run against each other: the ratio of what they show while it trains, and how steady it is.
+"""Two meters of one run against each other while it trains, or a meter's power against its own counter: ratio and steadiness.
 
 Both are integrated over the same windows of the training time, and only windows that both cover wholly are compared: a meter that
 failed for a while says nothing about the other in that while.
@@ -72,8 +72,7 @@ def cross_check(
     meter's readings ended before the run did.
     """
     (info, one), (reference_info, other) = meter, reference
-    whole = np.array([a == b == OK for a, b in zip(one.statuses, other.statuses)], bool)
-    compared = [at for at in windows if whole[at].all() and (other.total(at)[0] or 0.0) > 0]
+    compared = _covered_by_both(one, other, windows)
     at = np.concatenate([*compared, np.zeros(0, np.int64)])
     ratio, uncertainty, is_known = _ratio(one, other, at)
     expected = expected_ratio(info.scope, reference_info.scope) if info.total and reference_info.total else None
@@ -91,6 +90,21 @@ def cross_check(
         "compared_s": float(one.duration_s[at].sum()),
         "lost": lost,
     }
+
+
+def counter_check(
+    power: Measured, counter: Measured, windows: Sequence[Ints]
+) -> Tuple[Optional[float], Optional[float]]:
+    """Integrated power over the energy counter of the same rails, and its half width (k = 2) without what both have in common."""
+    at = np.concatenate([*_covered_by_both(power, counter, windows), np.zeros(0, np.int64)])
+    ratio, _, _ = _ratio(power, counter, at)
+    own = 2 * math.hypot(own_ratio(power, at), own_ratio(counter, at))
+    return ratio, None if ratio is None else ratio * own
+
+
+def _covered_by_both(one: Measured, other: Measured, windows: Sequence[Ints]) -> List[Ints]:
+    whole = np.array([a == b == OK for a, b in zip(one.statuses, other.statuses)], bool)
+    return [at for at in windows if whole[at].all() and (other.total(at)[0] or 0.0) > 0]
 
 
 def _ratio(one: Measured, other: Measured, at: Ints) -> Tuple[Optional[float], Optional[float], bool]:
@@ -127,11 +141,11 @@ def _steadiness(one: Measured, other: Measured, compared: Sequence[Ints]) -> Dic
 
 def _readings_sd(one: Measured, other: Measured, compared: Sequence[Ints]) -> float:
     """How much the windows' ratios scatter by what the meters do not have in common from window to window (relative, k = 1)."""
-    squares = [_own_ratio(one, at) ** 2 + _own_ratio(other, at) ** 2 for at in compared]
+    squares = [own_ratio(one, at) ** 2 + own_ratio(other, at) ** 2 for at in compared]
     return math.sqrt(sum(squares) / len(squares))
 
 
-def _own_ratio(measured: Measured, at: Ints) -> float:
+def own_ratio(measured: Measured, at: Ints) -> float:
     """The part of an energy's uncertainty that differs from one window to the next, over the energy."""
     energy_j, _, components_j = measured.total(at)
     own_j = math.sqrt(sum((c or 0.0) ** 2 for name, c in components_j.items() if name not in COMMON))

@@ -275,7 +275,8 @@ def test_two_meters_of_one_scope_are_compared(tmp_path):
     assert found.rails["other/VDD_IN"]["total_j"] == pytest.approx(55, rel=1e-2)
 
 
-def test_a_counter_is_checked_against_the_power_beside_it(tmp_path):
+def counter_and_power(tmp_path, counted_w, power_w, missing=slice(0)):
+    """The account of ten seconds under a meter with a counter and a power that is not read for a while."""
     rail = Rail("GPU", "gpu")
     info = MeterInfo("nvml", "gpu", False, (rail,), (Column("GPU_w"), Column("GPU_j", 1e-3, True)), ("GPU",), 20.0)
     bench = Bench(tmp_path, (info,))
@@ -283,16 +284,27 @@ def test_a_counter_is_checked_against_the_power_beside_it(tmp_path):
     bench.phase("retrain", 10.0)
     bench.log.stop("success")
     time_ns = np.arange(4 * S, 17 * S, S // 20)
-    counter = np.floor(time_ns / S * 10 / 1e-3)  # ten watts, in millijoules
+    counter = np.floor(time_ns / S * counted_w / 1e-3)  # in millijoules
+    power = np.full(time_ns.size, power_w)
+    power[missing] = np.nan
     writer = TraceWriter(bench.rundir.trace("nvml", 0), info, {})
-    writer.extend(
-        time_ns, np.zeros_like(time_ns), np.arange(time_ns.size), np.stack((np.full(time_ns.size, 9.5), counter), 1)
-    )
+    writer.extend(time_ns, np.zeros_like(time_ns), np.arange(time_ns.size), np.stack((power, counter), 1))
     writer.close()
-    found = account(bench.rundir)
+    return account(bench.rundir)
+
+
+def test_a_counter_is_checked_against_the_power_beside_it(tmp_path):
+    found = counter_and_power(tmp_path, 10.0, 9.5)
     assert found.total_j == pytest.approx(100, rel=1e-4) and found.kind == "measured"
     assert found.trace["counter_ratio"] == pytest.approx(0.95, rel=1e-3)
+    assert found.trace["counter_ratio_uncertainty"] < 1e-3
     assert found.components_j["gain"] is None and found.components_j["counter"] > 0
+
+
+def test_a_counter_is_checked_only_over_what_the_power_covers_too(tmp_path):
+    found = counter_and_power(tmp_path, 10.0, 10.0, missing=slice(60, 160))
+    assert found.total_j == pytest.approx(100, rel=1e-4)
+    assert found.trace["counter_ratio"] == pytest.approx(1.0, rel=1e-3)
 
 
 def test_another_boot_of_the_machine_has_another_clock(tmp_path):
