@@ -38,7 +38,7 @@ def diagnose() -> List[Finding]:
     findings = [python_finding(), torch_finding(_ask_torch), board_finding(board)]
     findings += meter_findings(plugins.survey(board)["meters"])
     findings += library_findings()
-    findings += [disk_finding(Path.cwd()), *power_findings(board)]
+    findings += [disk_finding(Path.cwd()), *power_findings()]
     return findings
 
 
@@ -141,7 +141,7 @@ def disk_finding(folder: Path) -> Finding:
     return _finding("disk", OK, found)
 
 
-def power_findings(board: Optional[Board]) -> Iterator[Finding]:
+def power_findings() -> Iterator[Finding]:
     """What changes speed and power under a run: battery, clocks, power mode."""
     supplies = environment.below_root("/sys/class/power_supply")
     for supply in sorted(supplies.glob("*")):
@@ -158,7 +158,7 @@ def power_findings(board: Optional[Board]) -> Iterator[Finding]:
         yield _finding("cpu clocks", OK if steady else WARN, found, "" if steady else mend)
     mode = environment.power_mode()
     if mode is not None:
-        name = (board.facts.get("power_modes", {}) if board else {}).get(mode)
+        name = environment.power_modes().get(mode)
         yield _finding("power mode", OK, f"{mode} ({name})" if name else mode)
 
 

@@ -53,7 +53,8 @@ def device_tree(root: Optional[Path] = None) -> Tuple[Optional[str], List[str]]:
         model, compatible = read_text(f"{folder}/model", root), read_text(f"{folder}/compatible", root)
         if model or compatible:
             return model, [part.strip() for part in (compatible or "").split("\0") if part.strip()]
-    return None, []
+    # the kernel keeps the model here too, where a container does not mask it
+    return read_text("/sys/devices/soc0/machine", root) or None, []
 
 
 def l4t_release(root: Optional[Path] = None) -> Optional[str]:
@@ -106,6 +107,12 @@ def power_mode(root: Optional[Path] = None) -> Optional[str]:
     status = read_text("/var/lib/nvpmodel/status", root)
     found = re.search(r"pmode:(\d+)", status or "")
     return str(int(found.group(1))) if found else read_text("/sys/firmware/acpi/platform_profile", root)
+
+
+def power_modes(root: Optional[Path] = None) -> Dict[str, str]:
+    """The modes of this machine's nvpmodel by number; empty where its ``/etc/nvpmodel.conf`` cannot be read."""
+    text = read_text("/etc/nvpmodel.conf", root) or ""
+    return {m.group(1): m.group(2) for m in re.finditer(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=([^\s>]+)", text, re.M)}
 
 
 def hottest_c(root: Optional[Path] = None) -> Optional[float]:

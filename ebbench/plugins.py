@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench.environment import below_root, device_tree, is_jetson
+from ebbench.environment import below_root, device_tree, is_jetson, l4t_release
 from ebbench.errors import ConfigError, EbbenchError, MeterError, closest, nearest
 from ebbench.meter_ref import OWN_KEYS, MeterRef, Named, refs_of, together_faults
 from ebbench.protocols import Availability, Board, MeterInfo, MeterRequest
@@ -191,17 +191,20 @@ def _auto(
             return name
         if there.present:
             blocked[name] = there.reason if there.reason.startswith(f"{name}: ") else f"{name}: {there.reason}"
+    nameless = ""
+    if board is None and is_jetson():
+        nameless = f". This Jetson (L4T {l4t_release() or 'unknown'}) does not say what board it is: give --board too"
     may_simulate = may_simulate and SIMULATED in known and all(name in MAY_STAY_CLOSED for name in blocked)
     if blocked and not may_simulate:
         raise MeterError(
-            f"a meter is here but cannot be read: {'; '.join(blocked.values())}; mend that, or name one with --meter"
+            f"a meter is here but cannot be read: {'; '.join(blocked.values())}; mend that, or name one with --meter{nameless}"
         )
     for reason in blocked.values():
         say(f"SIMULATED, although a real meter is here: {reason}")
     if may_simulate:
         return SIMULATED
     raise MeterError(
-        "no meter found on this machine; name one with --meter (`ebbench meters` lists them, sim simulates)"
+        "no meter found on this machine; name one with --meter (`ebbench meters` lists them, sim simulates)" + nameless
     )
 
 

@@ -80,7 +80,7 @@ def test_a_battery_and_moving_clocks_are_warned_of(root):
     write(root / "sys/class/power_supply/BAT0/type", "Battery\n")
     write(root / "sys/class/power_supply/BAT0/status", "Discharging\n")
     write(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "schedutil\n")
-    found = {f["name"]: f for f in doctor.power_findings(None)}
+    found = {f["name"]: f for f in doctor.power_findings()}
     assert found["battery"]["verdict"] == found["cpu clocks"]["verdict"] == "warn"
     assert found["cpu clocks"]["advice"].startswith("sudo ")
 

@@ -11,7 +11,8 @@ from ebbench.protocols import Board
 
 FOLDER = Path(__file__).parent / "boards"
 KEYS = (
-    "name", "title", "soc", "model", "compatible", "files", "scope", "total", "devkit_total", "power_modes", "rails",
+    "name", "title", "soc", "model", "compatible", "files", "scope", "total", "devkit_total",
+    "power_modes", "power_modes_of", "rails",
 )  # fmt: skip
 RAIL_KEYS = ("name", "scope", "inside_of", "sensor", "chip", "channel", "shunt_ohm", "note")
 

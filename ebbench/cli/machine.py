@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 import click
+
+if TYPE_CHECKING:
+    from ebbench.protocols import Board
 
 
 @click.group(invoke_without_command=True)
@@ -94,25 +97,64 @@ def _watts(value: Optional[float]) -> str:
 
 
 @click.command()
+@click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def boards(as_json: bool) -> None:
-    """List the known boards, and which one this is.
+def boards(name: Optional[str], as_json: bool) -> None:
+    """List the known boards, and which one this is; or show what is known of the board NAME (auto: this one).
 
     \b
     ebbench boards
+    ebbench boards agx-orin
     """
     from ebbench.cli.display import print_table
     from ebbench.plugins import boards as known_boards
     from ebbench.plugins import choose_board
 
     known, here = known_boards(), choose_board("auto")
+    shown = [_chosen(name)] if name else list(known.values())
     if as_json:
-        listed = [{"name": b.name, "title": b.title, **b.facts} for b in known.values()]
+        listed = [{"name": b.name, "title": b.title, **b.facts} for b in shown]
         click.echo(json.dumps({"boards": listed, "this": here.name if here else None}))
+        return
+    if name:
+        _print_board(shown[0].facts, is_here=here is not None and here.name == shown[0].name)
         return
     rows = [[b.name, b.title, " + ".join(b.facts.get("total", [])) or "–"] for b in known.values()]
     print_table(["board", "what it is", "total"], rows)
     click.echo(f"this machine: {here.title if here else 'none of them'}")
+
+
+def _chosen(name: str) -> Board:
+    from ebbench.errors import ConfigError
+    from ebbench.plugins import choose_board
+
+    board = choose_board(name)
+    if board is None:
+        raise ConfigError("this machine is none of the known boards; name one (`ebbench boards` lists them)")
+    return board
+
+
+def _print_board(facts: Mapping[str, Any], is_here: bool) -> None:
+    """One board: what it measures where, and its power modes; this machine's own list of modes where this is the board."""
+    from ebbench.cli.display import print_table
+    from ebbench.environment import power_mode, power_modes
+
+    click.echo(f"{facts['title']} ({facts['name']}){': this machine' if is_here else ''}")
+    click.echo(f"total: {' + '.join(facts['total']) or 'none: it has no power monitor'} (scope {facts['scope']})")
+    if facts.get("devkit_total"):
+        click.echo(f"dev kit: {' + '.join(facts['devkit_total'])}")
+    columns = ("name", "scope", "inside_of", "sensor", "chip", "channel", "shunt_ohm", "note")
+    rows = [[_cell(rail.get(column)) for column in columns] for rail in facts.get("rails", [])]
+    print_table(["rail", "scope", "inside of", "sensor", "chip", "channel", "shunt (ohm)", "note"], rows)
+    own = power_modes() if is_here else {}
+    modes, source = own or facts.get("power_modes", {}), "its nvpmodel.conf" if own else facts.get("power_modes_of")
+    if modes:
+        listed = ", ".join(f"{number} {name}" for number, name in modes.items())
+        click.echo(f"power modes ({source}): {listed}{f'; now {power_mode()}' if is_here else ''}")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 @click.command()

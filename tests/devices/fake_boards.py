@@ -24,6 +24,7 @@ class FakeKind:
 
 
 R32 = "# R32 (release), REVISION: 7.6, GCID: 1, BOARD: t186ref, EABI: aarch64, DATE: Tue Nov  5 07:46:14 UTC 2024\n"
+R35 = "# R35 (release), REVISION: 4.1, GCID: 1, BOARD: t186ref, EABI: aarch64, DATE: Tue Aug  1 19:57:35 UTC 2023\n"
 R36 = "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
 NC = "NC"
 KINDS = {
@@ -48,7 +49,16 @@ KINDS = {
         {
             "1-0040": ("VDD_IN", "VDD_GPU", "VDD_CPU"),
             "1-0042": ("VDD_MUX", "VDD_5V_IO_SYS", "VDD_3V3_SYS"),
+            "1-0043": ("VDD_3V3_IO", "VDD_1V8_IO", "VDD_M2_IN"),
         },
+        ("VDD_IN",),
+    ),
+    "tx2-nx": FakeKind(
+        "iio",
+        "NVIDIA Jetson TX2 NX Developer Kit",
+        ("nvidia,p3509-0000+p3636-0001", "nvidia,tegra186"),
+        R32,
+        {"0-0040": ("VDD_IN", "VDD_CPU_GPU", "VDD_SOC")},
         ("VDD_IN",),
     ),
     "nano": FakeKind(
@@ -67,6 +77,22 @@ KINDS = {
         {"1-0040": ("GPU", "CPU", "SOC"), "1-0041": ("CV", "VDDRQ", "SYS5V")},
         ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
     ),
+    "xavier-nx": FakeKind(
+        "hwmon",
+        "NVIDIA Jetson Xavier NX Developer Kit",
+        ("nvidia,p3509-0000+p3668-0000", "nvidia,p3668-0000", "nvidia,tegra194"),
+        R35,
+        {"7-0040": ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")},
+        ("VDD_IN",),
+    ),
+    "orin-nx": FakeKind(
+        "hwmon",
+        "NVIDIA Jetson Orin NX Engineering Reference Developer Kit",
+        ("nvidia,p3768-0000+p3767-0000", "nvidia,p3767-0000", "nvidia,tegra234"),
+        R36,
+        {"1-0040": ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC")},
+        ("VDD_IN",),
+    ),
     "orin-nano": FakeKind(
         "hwmon",
         "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit",
@@ -82,6 +108,7 @@ KINDS = {
         R36,
         {"1-0040": ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"), "1-0041": (NC, "VDDQ_VDD2_1V8AO", NC)},
         ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
+        shunt_uohm=2000,
     ),
 }
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
-from fake_boards import KINDS, write
+from click.testing import CliRunner
+from fake_boards import KINDS, R32, write
 
 from ebbench import plugins
-from ebbench.errors import ConfigError
+from ebbench.cli import cli
+from ebbench.errors import ConfigError, MeterError
 from ebbench_devices.boards import FOLDER, builtin_boards, load_board
 
 BOARDS = {board.name: board for board in builtin_boards()}
@@ -41,6 +45,11 @@ def test_a_board_knows_itself_by_its_device_tree(fake_board, kind):
         ("NVIDIA Jetson Xavier NX Developer Kit", (), "xavier-nx"),
         ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", (), "orin-nx"),
         (None, ("nvidia,p3509-0000+p3636-0001", "nvidia,tegra186"), "tx2-nx"),
+        (None, ("nvidia,p2771-0888+p3489-0888", "nvidia,tegra186"), "tx2"),
+        (None, ("nvidia,p2822-0000+p2888-0001", "nvidia,tegra194"), "agx-xavier"),
+        (None, ("nvidia,p3737-0000+p3701-0005", "nvidia,tegra234"), "agx-orin"),
+        (None, ("nvidia,p3768-0000+p3767-0004", "nvidia,tegra234"), "orin-nano"),
+        (None, ("nvidia,p4071-0000+p3834-0008", "nvidia,tegra264"), "thor"),
         (None, ("nvidia,p3509-0000+p3767-0001", "nvidia,tegra234"), "orin-nx"),
         ("NVIDIA Jetson Nano 2GB Developer Kit", ("nvidia,p3542-0000+p3448-0003",), "nano-2gb"),
         ("NVIDIA Jetson AGX Thor Developer Kit", (), "thor"),
@@ -61,6 +70,58 @@ def test_a_pc_is_known_by_the_gpus_driver_and_a_jetson_with_it_is_none(tmp_path,
     assert plugins.choose_board().name == "pc-nvidia"
     write(tmp_path / "etc/nv_tegra_release", "# R36 (release), REVISION: 4.3\n")
     assert plugins.choose_board() is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_driver_says_of_a_shunt_is_what_the_boards_file_says_where_it_says_something(kind):
+    """A factor of a thousand between two units would hide in a file that no driver contradicts."""
+    shunts = {rail["name"]: rail.get("shunt_ohm") for rail in BOARDS[kind].facts["rails"]}
+    assert all(ohm is None or 0.001 <= ohm <= 0.05 for ohm in shunts.values())
+    assert {"agx-orin": 0.002, "tx1": 0.02, "nano": None, "tx2-nx": None}.get(kind, 0.005) == shunts[
+        KINDS[kind].total[0]
+    ]
+
+
+@pytest.mark.parametrize("folder", ["sys/firmware/devicetree/base", "sys/devices/soc0"])
+def test_a_container_that_masks_the_device_tree_still_knows_its_board(fake_board, folder):
+    fake = fake_board("agx-orin")
+    shutil.rmtree(fake.root / "proc")
+    write(fake.root / folder / ("model" if "base" in folder else "machine"), fake.kind.model + "\n")
+    assert plugins.choose_board().name == "agx-orin"
+
+
+def test_a_jetson_of_which_only_l4t_is_seen_is_asked_for_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
+    write(tmp_path / "etc/nv_tegra_release", R32)
+    assert plugins.choose_board() is None
+    with pytest.raises(MeterError, match=r"L4T 32\.7\.6.*--board"):
+        plugins.choose_meters(["auto"], None)
+
+
+def shown(*arguments):
+    done = CliRunner().invoke(cli, ["boards", *arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_one_board_is_shown_with_its_rails_and_modes():
+    text = shown("agx-xavier")
+    assert "GPU + CPU + SOC + CV + VDDRQ + SYS5V" in text and "0.005" in text and "7 MODE_15W_DESKTOP" in text
+    assert "this machine" not in text
+    assert "no power monitor" in shown("nano-2gb")
+
+
+def test_the_modes_of_this_board_are_its_own_ones(fake_board):
+    fake = fake_board("orin-nano")
+    write(fake.root / "etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=25W >\nX Y 1\n# < POWER_MODEL ID=9 NAME=NO >\n")
+    write(fake.root / "var/lib/nvpmodel/status", "pmode:0001 fmode:quiet\n")
+    text = shown("auto")
+    assert "this machine" in text and "power modes (its nvpmodel.conf): 1 25W; now 1" in text
+
+
+def test_an_unknown_board_is_refused_with_the_nearest_name():
+    error = CliRunner().invoke(cli, ["boards", "agx-orim"]).exception
+    assert isinstance(error, ConfigError) and "agx-orin" in str(error)
 
 
 def test_a_board_file_with_a_fault_is_refused_with_all_faults(tmp_path):

@@ -186,7 +186,7 @@ def test_the_older_iio_folder_is_found_too(fake_board):
     for chip in fake.kind.chips:
         fake.folder(chip).rename(fake.folder(chip).parent / "iio_device")
     _, info = opened()
-    assert info.total == ("VDD_IN",) and len(info.rails) == 6
+    assert info.total == ("VDD_IN",) and len(info.rails) == 9
 
 
 def test_chips_are_found_through_the_device_folder_by_their_name(fake_board):
