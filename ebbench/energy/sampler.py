@@ -1,8 +1,4 @@
-"""Starts a meter's sampler in a process of its own, and listens to it.
-
-By exec of the interpreter on a tiny module, never through `multiprocessing`: spawn would run the user's ``__main__`` again, so
-that a script without a guard would die, and fork would carry torch, its threads and our locks along.
-"""
+"""Starts a meter's sampler in a process of its own (`process` says how), and listens to it."""
 
 from __future__ import annotations
 
@@ -18,22 +14,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ebbench import errors
+from ebbench.energy.process import start_process
 from ebbench.errors import DiskError, EbbenchError, MeterError
 from ebbench.protocols import MeterInfo, MeterRequest
 
-#: `-I` keeps the working directory out of sys.path; then the parent's takes its place
-_BOOT = (
-    "import json, sys; spec = json.loads(open(0, 'rb', 0, closefd=False).readline()); sys.path[:] = spec['sys_path'];"
-    " from ebbench.energy.sampler_main import main; main(spec)"
-)
-#: numpy would keep a buffer per core, Arrow an arena of its own; glibc would give zstd's workspace back after each column
-_SMALL = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-    "MALLOC_MMAP_THRESHOLD_": "33554432",
-    "MALLOC_TRIM_THRESHOLD_": "33554432",
-}
 #: how long opening a meter may take
 READY_S = 30.0
 
@@ -73,8 +57,6 @@ class Sampler:
         brought to the disk together with the trace.
         """
         spec = {
-            "parent": os.getpid(),
-            "sys_path": _search_path(),
             "factory": factory,
             "request": {**request.to_json(), "rate_hz": rate_hz},
             "trace": str(Path(trace).absolute()),
@@ -86,22 +68,12 @@ class Sampler:
         }
         log = tempfile.TemporaryFile()  # noqa: SIM115 - the process writes to it for as long as it lives
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _BOOT],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **_SMALL},
-                start_new_session=True,  # Ctrl-C at the terminal must not end it before it ignores it
-            )
+            process = start_process("ebbench.energy.sampler_main", spec, stdout=subprocess.PIPE, stderr=log)
         except OSError as error:
             log.close()
             raise MeterError(f"cannot start the sampler with {sys.executable}: {error.strerror}") from error
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
-        with contextlib.suppress(BrokenPipeError):  # then it has died, and `wait_ready` says why
-            process.stdin.write(json.dumps(spec).encode() + b"\n")
         return cls(process, log, factory, Path(trace))
 
     @property
@@ -225,9 +197,3 @@ class Sampler:
         self._log.seek(max(0, self._log.tell() - 4096))
         printed: List[str] = self._log.read().decode(errors="replace").strip().splitlines()
         return f"{how}: {printed[-1]}" if printed else how
-
-
-def _search_path() -> List[str]:
-    """Where this process finds modules, the working directory last: what lies there must not shadow a library."""
-    entries = [p for p in sys.path if isinstance(p, str)]
-    return [p for p in entries if p] + ([os.getcwd()] if "" in entries else [])
