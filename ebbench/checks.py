@@ -14,6 +14,8 @@ from ebbench.records import FAIL, NOT_CHECKED, OTHER_PHASES, PASS, WARN, Check, 
 SHARE_THAT_COUNTS = 0.01
 #: a layer that keeps less of its channels is a bottleneck: 1 of 512 stayed at chance (docs/examples), 7 did well (docs/results)
 NARROWEST = 0.01
+#: a run that was slowed down for more than this part of its time is another run
+THROTTLED_TOO_LONG = 0.05
 #: MLPerf Power asks for 60 samples of a measurement; fewer than 10 leave the energy to its neighbours
 ENOUGH_READINGS, TOO_FEW_READINGS = 60, 10
 #: a counter and the integral of the same meter's power
@@ -33,7 +35,7 @@ def check_run(
     overhead: Optional[Mapping[str, Any]] = None,
     facts: Optional[Mapping[str, Any]] = None,
 ) -> List[Check]:
-    """All checks of one run. `facts`: what the bench logged (throttled_s, power_mode_changed, clocks_changed), where it did."""
+    """All checks of one run. `facts`: what the bench logged of the board (`ebbench.board.state.facts`), where it did."""
     facts = facts or {}
     checks = [
         _coverage(energy),
@@ -255,13 +257,36 @@ def _redone(energy: EnergyAccount) -> Check:
 
 
 def _bench_facts(facts: Mapping[str, Any]) -> Iterable[Check]:
-    for name, key, advice in (
-        ("thermal throttling", "throttled_s", "the board slowed itself down; cool it, or choose a lower power mode"),
-        ("power mode unchanged", "power_mode_changed", "the power mode changed during the run; fix it and run again"),
-        ("clocks unchanged", "clocks_changed", "the clocks changed during the run; lock them (jetson_clocks)"),
-    ):
-        value = facts.get(key)
-        yield _graded(name, None if value is None else float(value), 0, 0, advice, "not logged by this bench")
+    for name, key, fail, advice in (
+        (
+            "thermal throttling", "throttled_s", THROTTLED_TOO_LONG * (facts.get("watched_s") or 0.0),
+            "the board slowed itself down (board_state in the record says what); cool it, or choose a lower power mode",
+        ),
+        ("power mode unchanged", "power_mode_changed", 0, "the power mode changed during the run; fix it and run again"),
+        (
+            "clocks unchanged", "clocks_changed", math.inf,
+            "the limits of the clocks changed during the run (settings_changed in the record); lock them: --lock-clocks",
+        ),
+    ):  # fmt: skip
+        yield _fact(facts, name, key, fail, advice)
+    if "foreign_processes" in facts:
+        names = ", ".join(f"{each['name']} ({each['pid']})" for each in facts.get("foreign_names") or [])
+        advice = f"other programs used the GPU, and their energy is in the total: {names}; stop them and run again"
+        yield _fact(facts, "GPU used by this run alone", "foreign_processes", math.inf, advice)
+    if "mig" in facts:
+        advice = (
+            "the GPU is split (MIG), and its power is that of all parts; turn MIG off, or leave the other parts idle"
+        )
+        yield _fact(facts, "GPU not split", "mig", math.inf, advice)
+    if "start_limit_c" in facts:
+        limit_c = facts["start_limit_c"]
+        advice = "the board was warmer at the start than --cooldown allows; let it cool and run again"
+        yield _graded("temperature at the start", facts.get("start_c"), limit_c, math.inf, advice, "not readable")
+
+
+def _fact(facts: Mapping[str, Any], name: str, key: str, fail: float, advice: str) -> Check:
+    value = facts.get(key)
+    return _graded(name, None if value is None else float(value), 0, fail, advice, "not logged by this bench")
 
 
 def _ticket(ticket: Mapping[str, Any]) -> Check:

@@ -19,6 +19,8 @@ from ebbench.clock import boot_id
 
 SYSFS_ROOT = "EBBENCH_SYSFS_ROOT"
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow")
+#: thermal zones that show no temperature: a TX2's PMIC-Die always says 100, and the fan's estimate is a mix of the others
+IGNORED_ZONES = ("PMIC-Die", "thermal-fan-est")
 #: the CPU flags that change how fast, and in which order, a network is summed up
 _FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "asimdhp", "sve", "bf16")
 
@@ -120,8 +122,7 @@ def hottest_c(root: Optional[Path] = None) -> Optional[float]:
     found = []
     for zone in sorted(below_root("/sys/class/thermal", root).glob("thermal_zone*")):
         kind, text = read_text("type", zone) or "", read_text("temp", zone) or ""
-        # a TX2's PMIC-Die always says 100, and the fan's estimate is a mix of the others
-        if re.fullmatch(r"-?\d+", text) and kind not in ("PMIC-Die", "thermal-fan-est"):
+        if re.fullmatch(r"-?\d+", text) and kind not in IGNORED_ZONES:
             found.append(int(text) * 1e-3)
     return max(found) if found else None
 

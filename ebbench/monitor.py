@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Iterator, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from ebbench import plugins
+from ebbench.board.state_log import StateLog
 from ebbench.config import Bench, load_bench, read_bench
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.recording import Recording
@@ -62,6 +63,8 @@ class EnergyMonitor:
         self._pid = os.getpid()
         self._watch: Optional[Watch] = None
         self._lock: Optional[IO[str]] = None
+        #: what is done to the board around the recording, and undone after it
+        self._around = contextlib.ExitStack()
         self._recording: Optional[Recording] = None
 
     def __enter__(self) -> EnergyMonitor:
@@ -74,6 +77,7 @@ class EnergyMonitor:
         try:
             self._start(board, meters)
         except BaseException:
+            self._around.close()
             self._lock.close()
             raise
         return self
@@ -93,6 +97,7 @@ class EnergyMonitor:
             "meters": [],
         }
         write_json(self.rundir.manifest, manifest)
+        self._around.enter_context(StateLog(self.rundir.board, plugins.registered(plugins.STATES), _device_uuid()))
         recording = Recording(self.rundir, wanted, synchronize=_synchronize)
         recording.open()
         try:
@@ -114,10 +119,12 @@ class EnergyMonitor:
         self._watch.end()
         try:
             self._recording.stop(*_ending(error))
+            self._around.close()
             self.record = seal(self.rundir)
         except DiskError as fault:
             raise DiskError(f"{fault}; then `ebbench integrate {self.rundir.path}` makes the record") from fault
         finally:
+            self._around.close()
             self._lock.close()
 
     @contextlib.contextmanager

@@ -19,6 +19,8 @@ BOARDS = "ebbench.boards"
 PIPELINES = "ebbench.pipelines"
 EXPERIMENTS = "ebbench.experiments"
 REPORTS = "ebbench.reports"
+STATES = "ebbench.states"
+CONTROLS = "ebbench.controls"
 
 #: the order in which `auto` looks for a real meter; names that are not registered are passed over
 AUTO_ORDER = ("ina3221", "jtop", "tegrastats", "nvml", "rapl")

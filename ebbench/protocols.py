@@ -203,6 +203,26 @@ class Board:
     facts: Mapping[str, Any]
 
 
+class StateSource(Protocol):
+    """Says what state the machine is in. Made and read only in the process of the state log, once a second.
+
+    Registered under the entry point group ``ebbench.states``; all of them are asked, and what they say is put together.
+    """
+
+    def __init__(self, device_uuid: Optional[str], run_pid: int) -> None:
+        """Find what there is to read. Raises where there is nothing. `run_pid`: the measured process; its children are too."""
+        ...
+
+    def read(self) -> Mapping[str, Any]:
+        """JSON values by these keys, each left out where it cannot be read:
+
+        ``power_mode`` (text); ``temperature_c``, ``clock_hz``, ``fan`` ({name: number}); ``settings`` ({name: text}: the limits
+        within which clocks move); ``throttled`` (names of what is slowed down now); ``throttle_counts`` ({name: events so far});
+        ``power_capped``, ``mig`` (bool); ``foreign_processes`` ([{"pid", "name"}] on the accelerator).
+        """
+        ...
+
+
 class RunContext(Protocol):
     """All that a pipeline may say and ask. Given to it by the session.
 

@@ -109,6 +109,8 @@ class RunRecord:
     environment: Dict[str, Any] = field(default_factory=dict)
     notes: List[str] = field(default_factory=list)
     reason: Optional[str] = None
+    #: the board during the run (`ebbench.board.state`): power mode, temperatures, clocks, throttling; None where not logged
+    board_state: Optional[Dict[str, Any]] = None
 
     def to_json(self) -> Dict[str, Any]:
         """As JSON values; a number that is not finite becomes null, never NaN."""

@@ -16,6 +16,7 @@ PHASES = "phases.jsonl"
 MASKS = "masks.npz"
 RECORD = "record.json"
 LOG = "log.txt"
+BOARD = "board.jsonl"
 CHECKPOINT = "checkpoint/state.npz"
 LOCK = ".lock"
 
@@ -31,6 +32,7 @@ class RunDir:
     masks = property(lambda self: self.path / MASKS)
     record = property(lambda self: self.path / RECORD)
     log = property(lambda self: self.path / LOG)
+    board = property(lambda self: self.path / BOARD)
     checkpoint = property(lambda self: self.path / CHECKPOINT)
 
     def trace(self, meter: str, number: int) -> Path:

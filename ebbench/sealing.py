@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ebbench.board.state import board_state, facts
 from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.amplify import AmplifiedDraw, MeasuredBlock, estimate
@@ -35,7 +36,13 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
     energy = account(rundir, max_gap_s=max_gap_s if max_gap_s is not None else bench.get("max_gap_s"))
     outcome = _last_mark(events, "outcome") or {}
     overhead = _overhead(energy, events, outcome)
-    checks = check_run(energy, ticket=outcome.get("ticket"), overhead=overhead, facts=_last_mark(events, "bench_facts"))
+    state = board_state(rundir.board)
+    checks = check_run(
+        energy,
+        ticket=outcome.get("ticket"),
+        overhead=overhead,
+        facts=_facts(state, manifest.get("bench") or {}, events),
+    )
     stop = next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
     return RunRecord(
         schema_version=SCHEMA_VERSION,
@@ -57,6 +64,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
         environment=manifest.get("environment") or {},
         notes=list(outcome.get("notes", [])),
         reason=stop.get("reason"),
+        board_state=state,
     )
 
 
@@ -94,6 +102,15 @@ def load_record(rundir: RunDir) -> RunRecord:
             f"or see what there is with `ebbench integrate {rundir.path}`"
         )
     return RunRecord.from_json(read_json(rundir.record))
+
+
+def _facts(state: Optional[Mapping[str, Any]], bench: Mapping[str, Any], events: List[Event]) -> Dict[str, Any]:
+    """What is known of the board during the run, for the checks."""
+    found: Dict[str, Any] = facts(state, _duration_s(events))
+    if bench.get("cooldown_c") is not None:
+        found["start_limit_c"] = bench["cooldown_c"]
+        found["start_c"] = (_last_mark(events, "start_temperature") or {}).get("celsius")
+    return {**found, **(_last_mark(events, "bench_facts") or {})}
 
 
 def _last_mark(events: List[Event], name: str) -> Optional[Dict[str, Any]]:

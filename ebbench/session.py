@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ebbench import plugins
+from ebbench.board.state_log import StateLog
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import amplify
@@ -75,7 +76,8 @@ def conduct(
         _write_manifest(rundir, recipe, bench, setup)
         if not _has_stopped(rundir):
             recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
-            _record(recording, rundir, recipe, bench, setup, pipeline, display)
+            with StateLog(rundir.board, plugins.registered(plugins.STATES), setup.device.uuid):
+                _record(recording, rundir, recipe, bench, setup, pipeline, display)
         return seal(rundir)
 
 

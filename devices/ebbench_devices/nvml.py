@@ -1,4 +1,4 @@
-"""An NVIDIA GPU through its driver's library (NVML): power of the GPU, and its energy counter. The only module that knows it.
+"""An NVIDIA GPU through its driver's library (NVML): power of the GPU, and its energy counter.
 
 Every call is tried before it is believed: on a Jetson the library opens and answers NOT_SUPPORTED to all that matters.
 What the power means depends on the GPU: where the driver offers the instantaneous power, that is read; else
@@ -7,12 +7,12 @@ What the power means depends on the GPU: where the driver offers the instantaneo
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from ebbench.environment import is_simulated_root, read_text
+from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
+from ebbench_devices.nvml_library import Absent, bare, load, text_of
 from ebbench_devices.options import Options
 
 OPTIONS = ("index", "uuid")
@@ -48,7 +48,7 @@ class NvmlMeter:
         try:
             info = meter.open()
             meter.read()
-        except _Absent as error:
+        except Absent as error:
             return Availability(False, False, str(error), "gpu", simulated)
         except MeterError as error:
             return Availability(False, True, str(error), "gpu", simulated)
@@ -59,7 +59,7 @@ class NvmlMeter:
 
     def open(self) -> MeterInfo:
         """Find the GPU and try its calls. Raises MeterError where there is none, or several and no choice."""
-        self._nvml = _load()
+        self._nvml = load()
         try:
             handle = self._choose()
             columns, kind, power_from = self._try_calls(handle)
@@ -82,12 +82,13 @@ class NvmlMeter:
         nvml = self._nvml
         handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
         if not handles:
-            raise _Absent("NVML finds no GPU")
-        uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-        names = ", ".join(f"{i} {_text(nvml.nvmlDeviceGetName(h))} {u}" for i, (h, u) in enumerate(zip(handles, uuids)))
+            raise Absent("NVML finds no GPU")
+        uuids = [text_of(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        names = ", ".join(
+            f"{i} {text_of(nvml.nvmlDeviceGetName(h))} {u}" for i, (h, u) in enumerate(zip(handles, uuids))
+        )
         if self._uuid is not None:
-            # torch leaves out the prefix
-            match = [h for h, u in zip(handles, uuids) if u.partition("-")[2] == self._uuid.replace("GPU-", "", 1)]
+            match = [h for h, u in zip(handles, uuids) if bare(u) == bare(self._uuid)]
             if not match:
                 raise MeterError(f"nvml: no GPU has the UUID {self._uuid}; these are here: {names}")
             return match[0]
@@ -118,8 +119,8 @@ class NvmlMeter:
             self._calls.append(lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
             columns.append(Column("GPU_j", 1e-3, raw=True))
         if not columns:
-            name = _text(nvml.nvmlDeviceGetName(handle))
-            raise _Absent(f"nvml: {name} supports neither power nor energy (a Jetson's GPU does not); use its ina3221")
+            name = text_of(nvml.nvmlDeviceGetName(handle))
+            raise Absent(f"nvml: {name} supports neither power nor energy (a Jetson's GPU does not); use its ina3221")
         return columns, kind, power_from
 
     def _works(self, call: Callable[[], int]) -> bool:
@@ -154,9 +155,9 @@ class NvmlMeter:
     def _identity(self, handle: Any) -> Dict[str, Any]:
         nvml = self._nvml
         return {
-            "gpu": _text(nvml.nvmlDeviceGetName(handle)),
-            "uuid": _text(nvml.nvmlDeviceGetUUID(handle)),
-            "driver": _text(nvml.nvmlSystemGetDriverVersion()),
+            "gpu": text_of(nvml.nvmlDeviceGetName(handle)),
+            "uuid": text_of(nvml.nvmlDeviceGetUUID(handle)),
+            "driver": text_of(nvml.nvmlSystemGetDriverVersion()),
             "compute_capability": list(self._capability(handle)),
         }
 
@@ -183,30 +184,3 @@ class NvmlMeter:
             except self._nvml.NVMLError:
                 pass  # it was not initialised, or the driver is gone: nothing is left to release
             self._nvml = None
-
-
-class _Absent(MeterError):
-    """There is no GPU here that could be read."""
-
-
-def _load() -> Any:
-    """The library, started. Raises _Absent where there is no NVIDIA driver or no Python package for it."""
-    try:
-        nvml = importlib.import_module("pynvml")
-    except ImportError as error:
-        raise _unusable("nvml: nvidia-ml-py is not installed; pip install 'ebbench[nvidia]'") from error
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        raise _unusable(f"nvml: {error}; check nvidia-smi") from error
-    return nvml
-
-
-def _unusable(text: str) -> MeterError:
-    """With a loaded driver there is a GPU, and its sensor only needs mending; without one there is none."""
-    return MeterError(text) if read_text("/proc/driver/nvidia/version") else _Absent(text)
-
-
-def _text(value: Any) -> str:
-    """Older versions of the package give bytes."""
-    return value.decode() if isinstance(value, bytes) else str(value)

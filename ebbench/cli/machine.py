@@ -100,7 +100,9 @@ def _watts(value: Optional[float]) -> str:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def boards(name: Optional[str], as_json: bool) -> None:
-    """List the known boards, and which one this is; or show what is known of the board NAME (auto: this one).
+    """List the known boards, or show one.
+
+    The last line says which one this is. NAME shows what is known of one board (auto: this one).
 
     \b
     ebbench boards
