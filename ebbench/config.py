@@ -132,6 +132,9 @@ class Bench:
     signature_s: Optional[float] = None
     #: longest interval between readings that is interpolated (None: max(1 s, 10 median intervals))
     max_gap_s: Optional[float] = None
+    #: for the run only, put back afterwards: a power mode by number or name (None: as it is), clocks at their greatest
+    power_mode: Optional[str] = None
+    lock_clocks: bool = False
 
     def __post_init__(self) -> None:
         faults = [

@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 import numpy as np
 
 from ebbench import environment, plugins
+from ebbench.board.restore import left_behind, sentence
 from ebbench.clock import monotonic_ns
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.series import series_of
@@ -156,6 +157,9 @@ def power_findings() -> Iterator[Finding]:
         steady = governor == "performance"
         found = f"governor {governor}" + ("" if steady else ": clocks, and so times and energies, vary more")
         yield _finding("cpu clocks", OK if steady else WARN, found, "" if steady else mend)
+    left = left_behind()
+    if left is not None:
+        yield _finding("board changed", WARN, sentence(left), "ebbench boards --restore")
     mode = environment.power_mode()
     if mode is not None:
         name = environment.power_modes().get(mode)

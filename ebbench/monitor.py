@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import dataclasses
 import datetime
+import logging
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Iterator, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from ebbench import plugins
+from ebbench.board.change import changed
 from ebbench.board.state_log import StateLog
 from ebbench.config import Bench, load_bench, read_bench
 from ebbench.energy.phases import PhaseLog
@@ -20,9 +22,13 @@ from ebbench.energy.recording import Recording
 from ebbench.energy.watch import Watch
 from ebbench.environment import describe, package_version
 from ebbench.errors import DeviceError, DiskError, UserError
+from ebbench.protocols import BoardChange
 from ebbench.records import RunRecord
 from ebbench.rundir import RunDir, write_json
 from ebbench.sealing import seal
+
+#: of a bench file, what matters where the phases are somebody else's
+_OF_MONITORS = ("meters", "board", "rate_hz", "max_gap_s", "power_mode", "lock_clocks")
 
 
 class EnergyMonitor:
@@ -42,6 +48,9 @@ class EnergyMonitor:
     ``evaluate``, ``checkpoint`` and ``amplify`` are kept out of the total, and so is what lies in no phase. Each thread (and each
     asyncio task) nests its own phases. Where torch has started CUDA in this process, every edge waits for the GPU. A sampler that
     dies is started again. `record` is there once the block has ended, even when it raised.
+
+    `power_mode` and `lock_clocks` change the board for the block; it is put back whatever ends the block
+    (`ebbench.board.guardian_main`).
     """
 
     def __init__(
@@ -53,9 +62,12 @@ class EnergyMonitor:
         board: Optional[str] = None,
         rate_hz: Optional[float] = None,
         max_gap_s: Optional[float] = None,
+        power_mode: Optional[str] = None,
+        lock_clocks: Optional[bool] = None,
     ) -> None:
         meters = (meter,) if isinstance(meter, str) else meter
-        given = {"meters": meters, "board": board, "rate_hz": rate_hz, "max_gap_s": max_gap_s}
+        given = {"meters": meters, "board": board, "rate_hz": rate_hz, "max_gap_s": max_gap_s,
+                 "power_mode": power_mode, "lock_clocks": lock_clocks}  # fmt: skip
         self.bench = _bench(bench, {key: value for key, value in given.items() if value is not None})
         self.rundir = RunDir(Path(out) if out is not None else _fresh_folder())
         self.record: Optional[RunRecord] = None
@@ -72,17 +84,18 @@ class EnergyMonitor:
             raise UserError(f"{self.rundir.path} holds a run already; choose another out folder")
         board = plugins.choose_board(self.bench.board)
         meters = plugins.choose_meters(self.bench.meters, board, _device_uuid(), may_simulate=False)
+        change = plugins.choose_control(self.bench.power_mode, self.bench.lock_clocks, _device_uuid())
         self.rundir.create()
         self._lock = self.rundir.lock()
         try:
-            self._start(board, meters)
+            self._start(board, meters, change)
         except BaseException:
             self._around.close()
             self._lock.close()
             raise
         return self
 
-    def _start(self, board: Any, meters: Sequence[Tuple[str, str, Any]]) -> None:
+    def _start(self, board: Any, meters: Sequence[Tuple[str, str, Any]], change: Optional[BoardChange]) -> None:
         phases = str(self.rundir.phases.resolve())
         wanted = [
             (name, factory, dataclasses.replace(r, phases=phases), self.bench.rate_hz) for name, factory, r in meters
@@ -97,6 +110,7 @@ class EnergyMonitor:
             "meters": [],
         }
         write_json(self.rundir.manifest, manifest)
+        self._around.enter_context(changed(change, self.rundir.board, logging.getLogger("ebbench").warning))
         self._around.enter_context(StateLog(self.rundir.board, plugins.registered(plugins.STATES), _device_uuid()))
         recording = Recording(self.rundir, wanted, synchronize=_synchronize)
         recording.open()
@@ -156,7 +170,7 @@ class EnergyMonitor:
 def _bench(path: Optional[Union[str, os.PathLike]], given: Mapping[str, Any]) -> Bench:
     """The bench of the file at `path` with what was `given` on top; the phases are the caller's, so nothing rests or repeats."""
     settings = read_bench(Path(path)) if path is not None else {}
-    of_monitors = {key: settings[key] for key in ("meters", "board", "rate_hz", "max_gap_s") if key in settings}
+    of_monitors = {key: settings[key] for key in _OF_MONITORS if key in settings}
     return load_bench({}, {**of_monitors, **given, "idle_s": 0.0, "amplify_s": 0.0}, "bench")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 from ebbench.environment import below_root, device_tree, is_jetson, l4t_release
 from ebbench.errors import ConfigError, EbbenchError, MeterError, closest, nearest
 from ebbench.meter_ref import OWN_KEYS, MeterRef, Named, refs_of, together_faults
-from ebbench.protocols import Availability, Board, MeterInfo, MeterRequest
+from ebbench.protocols import Availability, Board, BoardChange, MeterInfo, MeterRequest
 
 METERS = "ebbench.meters"
 BOARDS = "ebbench.boards"
@@ -22,6 +22,8 @@ REPORTS = "ebbench.reports"
 STATES = "ebbench.states"
 CONTROLS = "ebbench.controls"
 
+#: newer Jetsons have nvidia-smi too, but their clocks are nvpmodel's
+PREFERRED_CONTROL = "nvpmodel"
 #: the order in which `auto` looks for a real meter; names that are not registered are passed over
 AUTO_ORDER = ("ina3221", "jtop", "tegrastats", "nvml", "rapl")
 #: of these, what may be closed without stopping the quickstart: most PCs have one, and only root may read it
@@ -217,6 +219,23 @@ def probe(path: str, request: MeterRequest) -> Availability:
     except (ImportError, AttributeError, EbbenchError, OSError) as error:
         return Availability(False, False, f"{path} cannot be used: {error}", "unknown")
     return found
+
+
+def choose_control(power_mode: Optional[str], lock_clocks: bool, device_uuid: Optional[str]) -> Optional[BoardChange]:
+    """What is to be changed on this machine and by whom; None where nothing is asked for.
+
+    Raises ConfigError where this machine cannot do it; nothing is changed yet.
+    """
+    if power_mode is None and not lock_clocks:
+        return None
+    known = registered(CONTROLS)
+    for name in sorted(known, key=lambda name: (name != PREFERRED_CONTROL, name)):
+        control = resolve(known[name])
+        if control.probe():
+            control(device_uuid).check(power_mode, lock_clocks)
+            return BoardChange(name, known[name], power_mode, lock_clocks, device_uuid)
+    asked = "--power-mode" if power_mode is not None else "--lock-clocks"
+    raise ConfigError(f"{asked}: this machine has none of {', '.join(sorted(known))}; leave the option out")
 
 
 def survey(board: Optional[Board] = None, device_uuid: Optional[str] = None) -> Dict[str, Any]:

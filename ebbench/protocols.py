@@ -223,6 +223,48 @@ class StateSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class BoardChange:
+    """What is to be changed on the board for a run, and by which `BoardControl` (its name and ``package.module:Class``)."""
+
+    control: str
+    factory: str
+    power_mode: Optional[str] = None
+    lock_clocks: bool = False
+    device_uuid: Optional[str] = None
+
+
+class BoardControl(Protocol):
+    """Changes the power mode and the clocks of this machine, and puts them back.
+
+    Registered under the entry point group ``ebbench.controls``. Used in the guardian's process (`ebbench.board.guardian_main`),
+    which has no terminal: what needs root is done by ``sudo -n`` or not at all, and nothing waits for an answer.
+    """
+
+    def __init__(self, device_uuid: Optional[str]) -> None: ...
+
+    @classmethod
+    def probe(cls) -> bool:
+        """Whether this machine is of its kind."""
+        ...
+
+    def check(self, power_mode: Optional[str], lock_clocks: bool) -> None:
+        """Raise ConfigError for what this machine does not know or cannot do. Changes nothing and needs no root."""
+        ...
+
+    def store(self, power_mode: Optional[str], lock_clocks: bool, folder: Path) -> Dict[str, Any]:
+        """All that `restore` will need, as JSON values; files may be left in `folder`. Nothing is changed yet."""
+        ...
+
+    def apply(self, power_mode: Optional[str], lock_clocks: bool) -> Dict[str, Any]:
+        """Change what is asked for and say what was found afterwards. Raises DeviceError where it is not as asked."""
+        ...
+
+    def restore(self, before: Mapping[str, Any], same_boot: bool) -> Dict[str, Any]:
+        """Put back what `store` found, and say what is there now; may be called again. Raises DeviceError where it is not back."""
+        ...
+
+
 class RunContext(Protocol):
     """All that a pipeline may say and ask. Given to it by the session.
 

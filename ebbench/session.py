@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ebbench import plugins
+from ebbench.board.change import changed
 from ebbench.board.state_log import StateLog
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
@@ -24,7 +25,7 @@ from ebbench.energy.recording import Recording
 from ebbench.energy.signature import pattern
 from ebbench.environment import describe, hottest_c, package_version
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, ResultError, UserError
-from ebbench.protocols import Board, MeterRequest, Outcome
+from ebbench.protocols import Board, BoardChange, MeterRequest, Outcome
 from ebbench.records import RunRecord
 from ebbench.room import Room
 from ebbench.rundir import RunDir, read_json, write_json
@@ -43,6 +44,7 @@ class Setup:
     device: Device
     board: Optional[Board]
     meters: List[Tuple[str, str, MeterRequest]]
+    change: Optional[BoardChange] = None
 
 
 def conduct(
@@ -76,7 +78,9 @@ def conduct(
         _write_manifest(rundir, recipe, bench, setup)
         if not _has_stopped(rundir):
             recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
-            with StateLog(rundir.board, plugins.registered(plugins.STATES), setup.device.uuid):
+            with changed(setup.change, rundir.board, display.say), StateLog(
+                rundir.board, plugins.registered(plugins.STATES), setup.device.uuid
+            ):
                 _record(recording, rundir, recipe, bench, setup, pipeline, display)
         return seal(rundir)
 
@@ -86,7 +90,8 @@ def find_setup(bench: Bench, may_simulate: bool, say: Callable[[str], None]) -> 
     device = choose_device(bench.device)
     board = plugins.choose_board(bench.board)
     meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate, say)
-    return Setup(device, board, meters)
+    change = plugins.choose_control(bench.power_mode, bench.lock_clocks, device.uuid)
+    return Setup(device, board, meters, change)
 
 
 def _has_stopped(rundir: RunDir) -> bool:

@@ -98,8 +98,11 @@ def _watts(value: Optional[float]) -> str:
 
 @click.command()
 @click.argument("name", required=False)
+@click.option(
+    "--restore", "is_restore", is_flag=True, help="Put back what a run that was cut off changed on this board."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def boards(name: Optional[str], as_json: bool) -> None:
+def boards(name: Optional[str], is_restore: bool, as_json: bool) -> None:
     """List the known boards, or show one.
 
     The last line says which one this is. NAME shows what is known of one board (auto: this one).
@@ -107,11 +110,15 @@ def boards(name: Optional[str], as_json: bool) -> None:
     \b
     ebbench boards
     ebbench boards agx-orin
+    ebbench boards --restore
     """
     from ebbench.cli.display import print_table
     from ebbench.plugins import boards as known_boards
     from ebbench.plugins import choose_board
 
+    if is_restore:
+        _restore(as_json)
+        return
     known, here = known_boards(), choose_board("auto")
     shown = [_chosen(name)] if name else list(known.values())
     if as_json:
@@ -124,6 +131,19 @@ def boards(name: Optional[str], as_json: bool) -> None:
     rows = [[b.name, b.title, " + ".join(b.facts.get("total", [])) or "–"] for b in known.values()]
     print_table(["board", "what it is", "total"], rows)
     click.echo(f"this machine: {here.title if here else 'none of them'}")
+
+
+def _restore(as_json: bool) -> None:
+    from ebbench.board.restore import restore_now
+    from ebbench.plugins import CONTROLS, registered
+
+    found = restore_now(registered(CONTROLS))
+    if as_json:
+        click.echo(json.dumps({"restored": found}))
+    elif found is None:
+        click.echo("nothing to put back: no run left this board changed")
+    else:
+        click.echo("put back: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.items()))
 
 
 def _chosen(name: str) -> Board:

@@ -17,6 +17,8 @@ _STDERR = 2
 @click.option("--board", help="Board name, or auto (default).")
 @click.option("--rate", "rate_hz", type=float, help="Readings per second.")
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option("--power-mode", help="Power mode of the board meanwhile, by number or name; put back afterwards.")
+@click.option("--lock-clocks", is_flag=True, help="Clocks at their greatest meanwhile; put back afterwards.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (default: a new one under runs/).")
 @click.option(
     "--json",
@@ -31,6 +33,8 @@ def measure(
     board: Optional[str],
     rate_hz: Optional[float],
     max_gap_s: Optional[float],
+    power_mode: Optional[str],
+    lock_clocks: bool,
     out: Optional[Path],
     as_json: bool,
     command: Tuple[str, ...],
@@ -45,7 +49,10 @@ def measure(
     from ebbench.measure import measure as measure_command
     from ebbench.monitor import EnergyMonitor
 
-    monitor = EnergyMonitor(meters or None, out, bench=bench_file, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s)
+    monitor = EnergyMonitor(
+        meters or None, out, bench=bench_file, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s,
+        power_mode=power_mode, lock_clocks=lock_clocks or None,
+    )  # fmt: skip
     code = measure_command(command, monitor, stdout=_STDERR if as_json else None)
     assert monitor.record is not None, "the block has ended"
     if as_json:

@@ -49,6 +49,8 @@ import click
     "--cooldown", "cooldown_c", type=float, help="Wait until the board is at most this warm (degrees Celsius)."
 )
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option("--power-mode", help="Power mode of the board during the run, by number or name; put back afterwards.")
+@click.option("--lock-clocks", is_flag=True, help="Clocks at their greatest during the run; put back afterwards.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders go."
 )
@@ -86,7 +88,7 @@ _SINGLE = (
     "threads",
     "checkpoint_s",
 )
-_BENCH = ("board", "device", "rate_hz", "idle_s", "warmup_s", "cooldown_c", "max_gap_s")
+_BENCH = ("board", "device", "rate_hz", "idle_s", "warmup_s", "cooldown_c", "max_gap_s", "power_mode")
 
 
 def _recipe_options(options: Dict[str, Any]) -> Dict[str, List[Any]]:
@@ -112,6 +114,8 @@ def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[
     meters: Tuple[str, ...] = options["meters"]
     if meters:
         chosen["meters"] = list(meters)
+    if options["lock_clocks"]:
+        chosen["lock_clocks"] = True
     if options["amplify"] is not None:
         chosen["amplify_s"] = _seconds(options["amplify"], "--amplify")
     if options["signature"] is not None:
