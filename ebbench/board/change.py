@@ -54,6 +54,7 @@ class Guardian:
         #: why it is not put back; None where it is
         self.problem: Optional[str] = None
         self._change, self._run = change, str(Path(log).absolute().parent)
+        self._heard = b""
         spec = {**dataclasses.asdict(change), "log": str(Path(log).absolute()), "run": self._run}
         try:
             self._process = start_process(
@@ -95,11 +96,15 @@ class Guardian:
             self._process.stdin.write(b"end\n")
         try:
             answer = self._answer()
+            if "changed" in answer:  # we were interrupted before we heard of it
+                answer = self._answer()
         finally:
             self._close()
         if "restored" in answer:
             self._process.wait()
             self.problem = answer["error"]
+        elif "failed" in answer:  # nothing was changed, or it is back
+            self._process.wait()
         elif self._process.poll() is None:  # it waits for a program of the vendor, and goes on without us
             self.problem = f"its guardian (process {self.pid}) does not answer"
         else:
@@ -117,15 +122,16 @@ class Guardian:
     def _answer(self) -> Dict[str, Any]:
         """The guardian's next line; empty where it died, and then it is waited for, or where it took too long."""
         assert self._process.stdout is not None
-        deadline_s, heard = time.monotonic() + PATIENCE_S, b""
-        while not heard.endswith(b"\n") and time.monotonic() < deadline_s:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while b"\n" not in self._heard and time.monotonic() < deadline_s:
             if select.select([self._process.stdout], [], [], 1.0)[0]:
                 said = os.read(self._process.stdout.fileno(), 65_536)
                 if not said:
                     self._process.wait()
                     return {}
-                heard += said
-        return dict(json.loads(heard)) if heard.endswith(b"\n") else {}
+                self._heard += said
+        line, newline, self._heard = self._heard.partition(b"\n")
+        return dict(json.loads(line)) if newline else {}
 
     def _close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):

@@ -231,6 +231,21 @@ def test_a_guardian_that_is_told_to_end_puts_the_board_back_first(jetson, tmp_pa
     assert guardian.problem is None
 
 
+def test_who_is_interrupted_while_the_board_is_being_changed_waits_until_it_is_back(jetson, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    guardian = Guardian(choose_control("0", True, None), tmp_path / "run/board.jsonl")
+    real_answer = guardian._answer
+
+    def interrupted():
+        monkeypatch.setattr(guardian, "_answer", real_answer)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(guardian, "_answer", interrupted)
+    with pytest.raises(KeyboardInterrupt), guardian:
+        raise AssertionError("never entered")
+    assert is_put_back(jetson) and guardian.problem is None
+
+
 def test_a_damaged_file_is_said_in_one_line(jetson):
     restore.folder().mkdir(parents=True)
     restore.file().write_text("{")
