@@ -135,6 +135,8 @@ class Bench:
     #: for the run only, put back afterwards: a power mode by number or name (None: as it is), clocks at their greatest
     power_mode: Optional[str] = None
     lock_clocks: bool = False
+    #: use what `ebbench calibrate` found out about the meters on this machine
+    calibration: bool = True
 
     def __post_init__(self) -> None:
         faults = [

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Iterator, Mapping, Optional, Sequence, Tuple, Type, Union
 
-from ebbench import plugins
+from ebbench import calibration_store, plugins
 from ebbench.board.change import changed
 from ebbench.board.state_log import StateLog
 from ebbench.config import Bench, load_bench, read_bench
@@ -28,7 +28,7 @@ from ebbench.rundir import RunDir, write_json
 from ebbench.sealing import seal
 
 #: of a bench file, what matters where the phases are somebody else's
-_OF_MONITORS = ("meters", "board", "rate_hz", "max_gap_s", "power_mode", "lock_clocks")
+_OF_MONITORS = ("meters", "board", "rate_hz", "max_gap_s", "power_mode", "lock_clocks", "calibration")
 
 
 class EnergyMonitor:
@@ -47,7 +47,8 @@ class EnergyMonitor:
     hold where they are not given here. Phase names are free; those called ``idle``, ``warmup``,
     ``evaluate``, ``checkpoint`` and ``amplify`` are kept out of the total, and so is what lies in no phase. Each thread (and each
     asyncio task) nests its own phases. Where torch has started CUDA in this process, every edge waits for the GPU. A sampler that
-    dies is started again. `record` is there once the block has ended, even when it raised.
+    dies is started again. What `ebbench calibrate` kept for a meter is used unless `calibration` is False. `record` is there once
+    the block has ended, even when it raised.
 
     `power_mode` and `lock_clocks` change the board for the block; it is put back whatever ends the block
     (`ebbench.board.guardian_main`).
@@ -64,10 +65,11 @@ class EnergyMonitor:
         max_gap_s: Optional[float] = None,
         power_mode: Optional[str] = None,
         lock_clocks: Optional[bool] = None,
+        calibration: Optional[bool] = None,
     ) -> None:
         meters = (meter,) if isinstance(meter, str) else meter
         given = {"meters": meters, "board": board, "rate_hz": rate_hz, "max_gap_s": max_gap_s,
-                 "power_mode": power_mode, "lock_clocks": lock_clocks}  # fmt: skip
+                 "power_mode": power_mode, "lock_clocks": lock_clocks, "calibration": calibration}  # fmt: skip
         self.bench = _bench(bench, {key: value for key, value in given.items() if value is not None})
         self.rundir = RunDir(Path(out) if out is not None else _fresh_folder())
         self.record: Optional[RunRecord] = None
@@ -116,6 +118,7 @@ class EnergyMonitor:
         recording.open()
         try:
             manifest["meters"] = plugins.described(recording.infos, meters, self.bench.meters)
+            calibration_store.add_to(manifest["meters"], recording.infos, meters, board, self.bench.calibration)
             write_json(self.rundir.manifest, manifest)
         except BaseException as error:
             with contextlib.suppress(DeviceError):  # the first fault is the one to hear of

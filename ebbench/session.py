@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ebbench import plugins
+from ebbench import calibration_store, plugins
 from ebbench.board.change import changed
 from ebbench.board.state_log import StateLog
 from ebbench.config import Bench, Recipe, run_id
@@ -133,6 +133,7 @@ def _describe_meters(rundir: RunDir, recording: Recording, bench: Bench, setup: 
     """Add to the manifest what the opened meters say about themselves; a resumed run must have the same rails."""
     manifest = read_json(rundir.manifest)
     infos = plugins.described(recording.infos, setup.meters, bench.meters)
+    calibration_store.add_to(infos, recording.infos, setup.meters, setup.board, bench.calibration)
     before = [(m["name"], [r["name"] for r in m["rails"]]) for m in manifest["meters"]]
     now = [(m["name"], [r["name"] for r in infos[i]["rails"]]) for i, m in enumerate(infos)]
     if before and before != now:

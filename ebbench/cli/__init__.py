@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Optional, Sequence
 import click
 
 from ebbench import __version__
+from ebbench.cli.calibrating import calibrate
 from ebbench.cli.machine import boards, doctor, meters
 from ebbench.cli.measuring import mark, measure
 from ebbench.cli.results import check, export, integrate, report
@@ -39,7 +40,21 @@ def cli() -> None:
     """
 
 
-for _command in (run, measure, mark, report, check, integrate, export, flops, experiments, meters, boards, doctor):
+for _command in (
+    run,
+    measure,
+    mark,
+    report,
+    check,
+    integrate,
+    export,
+    flops,
+    experiments,
+    meters,
+    boards,
+    doctor,
+    calibrate,
+):
     cli.add_command(_command)
 
 

@@ -19,6 +19,7 @@ _STDERR = 2
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
 @click.option("--power-mode", help="Power mode of the board meanwhile, by number or name; put back afterwards.")
 @click.option("--lock-clocks", is_flag=True, help="Clocks at their greatest meanwhile; put back afterwards.")
+@click.option("--no-calibration", is_flag=True, help="Take the meters as they describe themselves.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (default: a new one under runs/).")
 @click.option(
     "--json",
@@ -35,6 +36,7 @@ def measure(
     max_gap_s: Optional[float],
     power_mode: Optional[str],
     lock_clocks: bool,
+    no_calibration: bool,
     out: Optional[Path],
     as_json: bool,
     command: Tuple[str, ...],
@@ -52,6 +54,7 @@ def measure(
     monitor = EnergyMonitor(
         meters or None, out, bench=bench_file, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s,
         power_mode=power_mode, lock_clocks=lock_clocks or None,
+        calibration=False if no_calibration else None,
     )  # fmt: skip
     code = measure_command(command, monitor, stdout=_STDERR if as_json else None)
     assert monitor.record is not None, "the block has ended"

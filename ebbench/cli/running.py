@@ -48,6 +48,7 @@ import click
 @click.option(
     "--cooldown", "cooldown_c", type=float, help="Wait until the board is at most this warm (degrees Celsius)."
 )
+@click.option("--no-calibration", is_flag=True, help="Take the meters as they describe themselves.")
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
 @click.option("--power-mode", help="Power mode of the board during the run, by number or name; put back afterwards.")
 @click.option("--lock-clocks", is_flag=True, help="Clocks at their greatest during the run; put back afterwards.")
@@ -116,6 +117,8 @@ def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[
         chosen["meters"] = list(meters)
     if options["lock_clocks"]:
         chosen["lock_clocks"] = True
+    if options["no_calibration"]:
+        chosen["calibration"] = False
     if options["amplify"] is not None:
         chosen["amplify_s"] = _seconds(options["amplify"], "--amplify")
     if options["signature"] is not None:

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ebbench.energy.batches import Ints
+from ebbench.energy.calibration import calibrated
 from ebbench.energy.clocks import clock_of
 from ebbench.energy.cross_check import counter_check, cross_check, windows_of
 from ebbench.energy.measured import Measured, gaps_of, measure
@@ -61,8 +62,15 @@ def _infos(manifest: Mapping[str, Any]) -> List[MeterInfo]:
     meters = sorted(manifest.get("meters") or [], key=lambda m: not m.get("reference", False))
     if not meters:
         raise InputError("the manifest names no meter: the run ended before one was ready; run it again")
-    known = {f.name for f in dataclasses.fields(MeterInfo)}  # the manifest says more, of the bench
-    return [MeterInfo.from_json({k: v for k, v in m.items() if k in known}) for m in meters]
+    return [_info(meter) for meter in meters]
+
+
+def _info(meter: Mapping[str, Any]) -> MeterInfo:
+    """A meter of the manifest, which says more, of the bench: what it said of itself, as its calibration knows it better."""
+    known = {f.name for f in dataclasses.fields(MeterInfo)}
+    info = MeterInfo.from_json({k: v for k, v in meter.items() if k in known})
+    calibration = meter.get("calibration") or {}
+    return calibrated(info, calibration) if calibration.get("applied") else info
 
 
 @dataclass

@@ -19,7 +19,7 @@ from ebbench.energy.batches import Chunk, Floats, Ints
 from ebbench.energy.cells import Cells, cut
 from ebbench.energy.counter import JOINED, REASONS, Codes, Knots, joints
 from ebbench.energy.integrals import Bools, Edges, Gap, Integrals
-from ebbench.energy.pace import BLOCK, Pace, check_order, memory_s, valid_blocks
+from ebbench.energy.pace import BLOCK, Pace, check_order, memory_s, smear_s, valid_blocks
 from ebbench.energy.series import Series
 from ebbench.energy.shifts import changes_j, shifts
 from ebbench.energy.spread import Block, Spread
@@ -95,11 +95,11 @@ def probes_ns(series: Series, pace: Pace) -> Ints:
     A step of power at an edge reaches the readings (shifted by half the averaging time) from half the averaging time before
     it to as much after it, and up to one update period later. Empty for a sensor without memory.
     """
-    averaging_s, update_s = memory_s(series, pace)
-    if averaging_s + update_s == 0:
+    spread_s, update_s = smear_s(series, pace), memory_s(series, pace)[1]
+    if spread_s + update_s == 0:
         return np.zeros(0, np.int64)
-    inside = -averaging_s / 2 + (averaging_s + update_s) * np.arange(5) / 4
-    beyond = averaging_s * np.array([-1, -0.75, 0.75, 1]) + update_s * np.array([0, 0, 1, 1])
+    inside = -spread_s / 2 + (spread_s + update_s) * np.arange(5) / 4
+    beyond = spread_s * np.array([-1, -0.75, 0.75, 1]) + update_s * np.array([0, 0, 1, 1])
     return np.rint(np.concatenate((inside, beyond)) * NS_PER_S).astype(np.int64)
 
 

@@ -107,6 +107,11 @@ def memory_s(series: Series, pace: Pace) -> Tuple[float, float]:
     return (rail.averaging_s if rail.kind == AVERAGE else 0.0), stated_s if pace.is_staircase else 0.0
 
 
+def smear_s(series: Series, pace: Pace) -> float:
+    """How far (s) around its moment a step of the power may show: the averaging time, and twice what its delay is known to."""
+    return memory_s(series, pace)[0] + (0.0 if series.is_counter else 4 * series.rail.delay_u_s)
+
+
 class _Surveyor:
     """Collects intervals between readings, and between changes of the value."""
 

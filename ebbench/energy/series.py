@@ -39,7 +39,11 @@ class Series:
     def values(self, chunk: Chunk, rows: slice = slice(None)) -> Floats:
         """The series' value of each sweep (W, or J of a counter), float64 [n]; NaN where a part of it was not read."""
         parts = [_product([chunk.values[c][rows] for c in group]) for group in self.columns]
-        return parts[0] if len(parts) == 1 else np.add.reduce(parts)
+        value = parts[0] if len(parts) == 1 else np.add.reduce(parts)
+        gain, offset_w = self.rail.gain_correction, self.rail.offset_correction_w
+        if self.is_counter or (gain, offset_w) == (1.0, 0.0):
+            return value
+        return value * gain + offset_w
 
     def times_ns(self, chunk: Chunk) -> Ints:
         """When the series was read, int64 [n]: the sweep's time plus the mean offset of the series' columns in it."""
@@ -106,6 +110,7 @@ def _sum_of(rails: List[Rail], name: str) -> Rail:
         update_period_s=max(periods) if periods else None,
         averaging_s=max(r.averaging_s for r in rails),
         delay_s=sum(r.delay_s for r in rails) / len(rails),
+        delay_u_s=max(r.delay_u_s for r in rails),
     )
 
 

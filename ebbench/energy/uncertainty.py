@@ -25,7 +25,7 @@ import numpy as np
 
 from ebbench.energy.batches import Floats, Ints
 from ebbench.energy.integrals import Bools, Edges, Integrals
-from ebbench.energy.pace import memory_s
+from ebbench.energy.pace import memory_s, smear_s
 
 #: worst rate of CLOCK_MONOTONIC against true time (rectangular): what NTP may slew it by
 TIME_BASE = 500e-6
@@ -191,14 +191,16 @@ def _edges_j(integrals: Integrals) -> Tuple[Floats, Floats]:
 
 
 def _lag_j(integrals: Integrals) -> Tuple[Floats, Floats]:
-    """Standard uncertainty of a sensor that averages over a time a or keeps its value for a time T, and its signed part.
+    """Standard uncertainty of a sensor that averages over a time a, keeps its value for a time T or is late, and its signed part.
 
     A step D exactly at an edge is smeared evenly to both sides by a centred average: D a / 8 leaks out. Ripple faster than a
-    shows as what is left in the average. A register shows a step up to T late, on average T / 2.
+    shows as what is left in the average. A register shows a step up to T late, on average T / 2. A delay that is known to u
+    moves each step by as much.
     """
     averaging_s, update_s = memory_s(integrals.series, integrals.pace)
     zero = np.zeros_like(integrals.covered_s)
-    if averaging_s + update_s == 0:
+    delay_u_s = integrals.series.rail.delay_u_s
+    if smear_s(integrals.series, integrals.pace) + update_s == 0:
         return zero, zero
     sharper = np.maximum(1.0, averaging_s / np.maximum(integrals.duration_s, 1e-9))
     step_start_w, step_end_w = (_step_w(e) * sharper for e in (integrals.start, integrals.end))
@@ -207,7 +209,8 @@ def _lag_j(integrals: Integrals) -> Tuple[Floats, Floats]:
     ripple_j2 = (0.3 * averaging_s) ** 2 * (_ripple_w(integrals.start) ** 2 + _ripple_w(integrals.end) ** 2)
     late_w = integrals.end.around_w[:, 0] - integrals.start.around_w[:, 0]
     late_j2 = update_s**2 * (late_w**2 + 0.25 * _step_w(integrals.end) ** 2)
-    variance_j2 = np.maximum(leak_j**2, both_j2) / 3 + ripple_j2 + late_j2 / 3
+    moved_j2 = delay_u_s**2 * (step_start_w**2 + step_end_w**2)
+    variance_j2 = np.maximum(leak_j**2, both_j2) / 3 + ripple_j2 + late_j2 / 3 + moved_j2
     return np.sqrt(variance_j2), leak_j - update_s / 2 * late_w
 
 
