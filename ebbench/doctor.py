@@ -1,4 +1,4 @@
-"""What is missing on this machine to measure well, and the command that mends it; and a meter tried for some seconds."""
+"""What is missing on this machine to measure well, and the command that mends it."""
 
 from __future__ import annotations
 
@@ -7,44 +7,33 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
-import numpy as np
-
-from ebbench import environment, plugins
+from ebbench import environment, obstacles, plugins
 from ebbench.board.restore import left_behind, sentence
-from ebbench.clock import monotonic_ns
-from ebbench.energy.sampler import Sampler
-from ebbench.energy.series import series_of
-from ebbench.energy.trace import Chunk, read_whole
-from ebbench.errors import ConfigError, EbbenchError
-from ebbench.meter_ref import Named
-from ebbench.protocols import Board, MeterInfo
-from ebbench.units import NS_PER_S
+from ebbench.errors import EbbenchError
+from ebbench.meter_quality import assess
+from ebbench.obstacles import FAIL, OK, WARN, Finding
+from ebbench.obstacles import finding as _finding
+from ebbench.protocols import Board
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 #: free bytes below which a run is refused, and below which it is tight
 DISK_FAIL, DISK_WARN = 200 << 20, 2 << 30
-
-#: name, verdict (ok, warn, fail), what was found, and the command or deed that mends it ("" where nothing is to be done)
-Finding = Dict[str, str]
 
 
 def diagnose() -> List[Finding]:
     """All findings about this machine, in the order in which they matter."""
     board = plugins.choose_board()
     findings = [python_finding(), torch_finding(_ask_torch), board_finding(board)]
-    findings += meter_findings(plugins.survey(board)["meters"])
+    meters = plugins.survey(board)
+    findings += meter_findings(meters["meters"])
+    findings += quality_findings(meters["auto"], board)
     findings += library_findings()
-    findings += [disk_finding(Path.cwd()), *power_findings()]
+    findings += [disk_finding(Path.cwd()), *power_findings(), *obstacles.memory_findings()]
+    findings += obstacles.process_findings(own=[os.getpid()])
+    findings += obstacles.gpu_process_findings(obstacles.ask_nvidia_smi)
     return findings
-
-
-def _finding(name: str, verdict: str, found: str, advice: str = "") -> Finding:
-    return {"name": name, "verdict": verdict, "found": found, "advice": advice}
 
 
 def python_finding() -> Finding:
@@ -119,12 +108,31 @@ def meter_findings(rows: List[Dict[str, Any]]) -> Iterator[Finding]:
         yield _finding("meter", WARN, "none: energies can only be simulated on this machine", advice)
 
 
+def quality_findings(name: Optional[str], board: Optional[Board]) -> Iterator[Finding]:
+    """How good the meter `name` is that auto takes, tried for a moment, and what is known of it from a calibration."""
+    if name is None or name == plugins.SIMULATED:
+        return
+    try:
+        quality = assess(name, board)
+    except EbbenchError as error:
+        yield _finding(f"auto takes {name}", FAIL, "it cannot be sampled", str(error))
+        return
+    mend = "" if not quality.unknown else f"ebbench calibrate {name} --against a reference meter"
+    yield _finding(f"auto takes {name}", WARN if quality.unknown else OK, quality.text, mend)
+    if quality.calibration:
+        yield _finding("calibration", OK, quality.calibration)
+    else:
+        yield _finding("calibration", WARN, f"none of {name} on this machine", f"ebbench calibrate {name}")
+
+
 def library_findings() -> Iterator[Finding]:
-    """The vendors' libraries that this machine's sensors need."""
+    """Libraries that do not fit together, and the vendors' that this machine's sensors need."""
+    yield from obstacles.numpy_finding(environment.package_version("torch"), environment.package_version("numpy"))
     if environment.is_jetson():
         version = environment.package_version("jetson-stats")
         advice = "" if version else "pip install 'ebbench[jetson]' (the same version as the service: jtop --version)"
         yield _finding("jetson-stats", OK if version else WARN, version or "not installed; only jtop needs it", advice)
+        yield from obstacles.jtop_finding(version, obstacles.ask_jtop_service)
     if environment.read_text("/proc/driver/nvidia/version") is not None:
         version = environment.package_version("nvidia-ml-py")
         advice = "" if version else "pip install 'ebbench[nvidia]'"
@@ -144,13 +152,7 @@ def disk_finding(folder: Path) -> Finding:
 
 def power_findings() -> Iterator[Finding]:
     """What changes speed and power under a run: battery, clocks, power mode."""
-    supplies = environment.below_root("/sys/class/power_supply")
-    for supply in sorted(supplies.glob("*")):
-        state = environment.read_text("status", supply)
-        if environment.read_text("type", supply) == "Battery" and state == "Discharging":
-            yield _finding(
-                "battery", WARN, f"{supply.name} is discharging: clocks may be lowered", "plug in the supply"
-            )
+    yield from obstacles.battery_findings()
     governor = environment.cpu()["governor"]
     if governor is not None:
         mend = "sudo jetson_clocks" if environment.is_jetson() else "sudo cpupower frequency-set -g performance"
@@ -160,69 +162,8 @@ def power_findings() -> Iterator[Finding]:
     left = left_behind()
     if left is not None:
         yield _finding("board changed", WARN, sentence(left), "ebbench boards --restore")
+    yield from obstacles.gpu_clock_findings()
     mode = environment.power_mode()
     if mode is not None:
         name = environment.power_modes().get(mode)
         yield _finding("power mode", OK, f"{mode} ({name})" if name else mode)
-
-
-def sample(name: Named, seconds: float = 5.0, rate_hz: Optional[float] = None, board: str = "auto") -> Dict[str, Any]:
-    """Read the meter `name` (a URI, or a meter of a bench file) for `seconds` through the sampler, and say what it gave.
-
-    ``{meter, scope, simulated, seconds, rate_hz, missed, rails: {name: {mean_w, min_w, max_w, readings}}, total_w}``: powers in W,
-    `total_w` is the mean of the board's total and None where the meter has none.
-    """
-    if not 0 < seconds <= 3600 or (rate_hz is not None and not rate_hz > 0):
-        raise ConfigError(f"seconds = {seconds:g}, rate = {rate_hz}: sample between 0 and 3600 s, at a rate above 0")
-    ((_, factory, request),) = plugins.choose_meters([name], plugins.choose_board(board))
-    with tempfile.TemporaryDirectory(prefix="ebbench-") as folder:
-        trace = Path(folder) / "trace.arrows"
-        sampler = Sampler.start(factory, request, trace, rate_hz)
-        try:
-            info = sampler.wait_ready()
-            start_ns = monotonic_ns()
-            time.sleep(seconds)
-            summary = sampler.stop()
-        finally:
-            sampler.kill()
-        return summarise(info, read_whole(trace), start_ns, seconds, summary)
-
-
-def summarise(info: MeterInfo, chunk: Chunk, start_ns: int, seconds: float, summary: Dict[str, Any]) -> Dict[str, Any]:
-    """What `sample` returns, from the readings within `seconds` of `start_ns` and the sampler's last words."""
-    inside = (chunk.time_ns >= start_ns) & (chunk.time_ns < start_ns + seconds * NS_PER_S)
-    count = int(inside.sum())
-    missed = summary.get("missed")
-    if missed is None:  # a meter with a schedule of its own: what its rate would have given
-        missed = max(0, int(seconds * summary["asked_hz"]) - count)
-    rails = {}
-    for rail in info.rails:
-        try:
-            series = series_of(info, [rail.name])
-        except EbbenchError:  # a rail of volts alone has no power to show
-            continue
-        rails[rail.name] = _statistics(series.values(chunk)[inside], series.times_ns(chunk)[inside], series.is_counter)
-    means = [rails[name]["mean_w"] for name in info.total if name in rails]
-    complete = bool(means) and len(means) == len(info.total) and None not in means
-    return {
-        "meter": info.name,
-        "scope": info.scope,
-        "simulated": info.simulated,
-        "seconds": seconds,
-        "rate_hz": count / seconds,
-        "missed": missed,
-        "rails": rails,
-        "total_w": sum(means) if complete else None,
-    }
-
-
-def _statistics(values: np.ndarray, times_ns: np.ndarray, is_counter: bool) -> Dict[str, Any]:
-    """Mean, least and greatest power (W) of a rail's readings; of a counter (J) only the mean, from its two ends."""
-    read = np.isfinite(values)
-    values, times_ns = values[read], times_ns[read]
-    found: Dict[str, Any] = {"mean_w": None, "min_w": None, "max_w": None, "readings": len(values)}
-    if is_counter and len(values) > 1 and times_ns[-1] > times_ns[0]:
-        found["mean_w"] = float(values[-1] - values[0]) / (float(times_ns[-1] - times_ns[0]) / NS_PER_S)
-    elif not is_counter and len(values):
-        found.update(mean_w=float(values.mean()), min_w=float(values.min()), max_w=float(values.max()))
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from ebbench.quantity import Quantity, format_quantity, with_unit
 from ebbench.records import FAIL, PASS, SIMULATED, WARN, RunRecord
@@ -77,6 +79,23 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(_styled(cell) for cell in row))
     _stdout().print(table)
+
+
+def print_findings(findings: Sequence[Mapping[str, str]]) -> None:
+    """The doctor's findings, each with what mends it below it; folded to a terminal's width, else unbroken."""
+    console, margin = _stdout(), 5
+    width = max(20, min(console.width, 100)) if console.is_terminal else _UNBROKEN
+
+    def folded(text: str) -> List[str]:
+        return textwrap.wrap(text, width - margin, break_on_hyphens=False)
+
+    for found in findings:
+        first, *rest = folded(f"{found['name']}: {found['found']}")
+        console.print(Text(f"{found['verdict']:<{margin}}", style=_STYLES[found["verdict"]]) + Text(first))
+        for line in rest:
+            console.print(Text(" " * margin + line))
+        for line in folded(f"-> {found['advice']}") if found["advice"] else []:
+            console.print(Text(" " * margin + line, style="bold"))
 
 
 def print_runs(records: Sequence[RunRecord], out: Path) -> None:

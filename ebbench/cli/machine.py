@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 import click
 
+from ebbench.errors import EXIT_OK, EXIT_SHORT
+
 if TYPE_CHECKING:
     from ebbench.protocols import Board
 
@@ -56,28 +58,45 @@ def sample(
 ) -> None:
     """Read the meter NAME for a while and show what it gives. With --bench and no NAME: each meter of the bench in turn.
 
+    It is shown as the meter says it: no calibration is applied.
+
     \b
     ebbench meters sample sim --seconds 3
     ebbench meters sample --bench desk.toml
     """
     from ebbench.bench_meters import meters_of
-    from ebbench.doctor import sample as sample_meter
 
     if bench_file is None:
         if name is None:
             raise click.UsageError("name a meter, or give --bench FILE")
-        found = sample_meter(name, seconds, rate_hz, board or "auto")
-        click.echo(json.dumps(found, allow_nan=False)) if as_json else _print_sample(found)
+        found = _sample(name, seconds, rate_hz, board or "auto", as_json)
+        if as_json:
+            click.echo(json.dumps(found, allow_nan=False))
         return
     bench, refs = meters_of(bench_file, name)
     all_found = []
     for ref in refs:
-        found = sample_meter(ref, seconds, rate_hz or bench.rate_hz, board or bench.board)
+        found = _sample(ref, seconds, rate_hz or bench.rate_hz, board or bench.board, as_json, ref.called)
         all_found.append({**found, "meter": ref.called})
-        if not as_json:
-            _print_sample(all_found[-1])
     if as_json:
         click.echo(json.dumps(all_found[0] if name else {"meters": all_found}, allow_nan=False))
+
+
+def _sample(
+    name: Any, seconds: float, rate_hz: Optional[float], board: str, as_json: bool, called: Optional[str] = None
+) -> Dict[str, Any]:
+    """Sample one meter, and show it while that goes on and at the end unless it is to be JSON; what was found."""
+    from ebbench.cli.watching import Watch
+    from ebbench.sampling import sample as sample_meter
+
+    if as_json:
+        return sample_meter(name, seconds, rate_hz, board)
+    with Watch(seconds) as watch:
+        found = sample_meter(name, seconds, rate_hz, board, watch.look if watch.is_shown else None)
+    _print_sample({**found, "meter": called or found["meter"]})
+    for line in watch.whole():
+        click.echo(line)
+    return found
 
 
 def _print_sample(found: Dict[str, Any]) -> None:
@@ -183,20 +202,24 @@ def _cell(value: Any) -> str:
 @click.option(
     "--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of a bench: look at its meters."
 )
+@click.option("--strict", is_flag=True, help="Exit code 1 where something fails.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def doctor(bench_file: Optional[Path], as_json: bool) -> None:
-    """Say what is missing here to measure well. The last column says what mends it.
+def doctor(bench_file: Optional[Path], strict: bool, as_json: bool) -> int:
+    """Say what is missing here to measure well. Below each finding stands what mends it.
+
+    It says which meter `auto` takes, too, and how good that is: it is read for a moment.
 
     \b
     ebbench doctor
     ebbench doctor --bench desk.toml
     """
     from ebbench.bench_meters import bench_findings
-    from ebbench.cli.display import print_table
+    from ebbench.cli.display import print_findings
     from ebbench.doctor import diagnose
 
     findings = bench_findings(bench_file) if bench_file else diagnose()
     if as_json:
         click.echo(json.dumps({"findings": findings}))
-        return
-    print_table(["", "what", "found", "to do"], [[f["verdict"], f["name"], f["found"], f["advice"]] for f in findings])
+    else:
+        print_findings(findings)
+    return EXIT_SHORT if strict and any(f["verdict"] == "fail" for f in findings) else EXIT_OK

@@ -119,3 +119,12 @@ def test_a_mark_loads_nothing_heavy():
     code = "import sys; from ebbench.mark import mark_edge; print([n for n in ('numpy', 'pyarrow', 'torch') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_doctor_is_strict_only_where_it_is_told_to(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nv_tegra_release").write_text(
+        "# R32 (release), REVISION: 7.6, GCID: 1\n"
+    )  # a Jetson without a GPU
+    codes = [call("doctor", *flag, EBBENCH_SYSFS_ROOT=str(tmp_path))[0] for flag in ((), ("--strict",))]
+    assert codes == [0, 1]
