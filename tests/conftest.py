@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +16,6 @@ settings.load_profile("ebbench")
 # A shell's background job is started with SIGINT ignored, and so would be every program that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What somebody has calibrated on this machine is no part of a test.
+os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "ebbench-tests-have-no-configuration")
