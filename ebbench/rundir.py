@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -13,8 +14,10 @@ from ebbench.errors import DiskError, UserError
 
 MANIFEST = "manifest.json"
 PHASES = "phases.jsonl"
+LAPTOP_PHASES = "phases-laptop.jsonl"
 MASKS = "masks.npz"
 RECORD = "record.json"
+BOARD_MANIFEST = "manifest-board.json"
 LOG = "log.txt"
 BOARD = "board.jsonl"
 CHECKPOINT = "checkpoint/state.npz"
@@ -28,6 +31,7 @@ class RunDir:
         self.path = Path(path)
 
     manifest = property(lambda self: self.path / MANIFEST)
+    board_manifest = property(lambda self: self.path / BOARD_MANIFEST)
     phases = property(lambda self: self.path / PHASES)
     masks = property(lambda self: self.path / MASKS)
     record = property(lambda self: self.path / RECORD)
@@ -99,6 +103,12 @@ class RunDir:
         return handle
 
 
+class LaptopDir(RunDir):
+    """A run's folder for what a laptop records beside the board: its log lies beside the board's, its traces among the board's."""
+
+    phases = property(lambda self: self.path / LAPTOP_PHASES)
+
+
 def write_json(path: Path, document: Dict[str, Any]) -> None:
     """Replace `path` by `document`, whole or not at all; NaN and infinity are refused, missing is null."""
     text = json.dumps(document, indent=2, allow_nan=False, sort_keys=False) + "\n"
@@ -142,3 +152,12 @@ def read_json(path: Path) -> Dict[str, Any]:
     if not isinstance(document, dict):
         raise UserError(f"{path} holds {type(document).__name__}, not a JSON object; is it damaged?")
     return document
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as it is now."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for piece in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -7,7 +7,6 @@ that the same version makes the same record again (``ebbench integrate RUN``).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -20,7 +19,7 @@ from ebbench.energy.trace import compact
 from ebbench.errors import ConfigError, UserError
 from ebbench.overhead import mask_distance_overhead
 from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
-from ebbench.rundir import LOCK, RunDir, read_json, write_json
+from ebbench.rundir import LOCK, RunDir, read_json, sha256_of, write_json
 
 Event = Mapping[str, Any]
 
@@ -172,12 +171,4 @@ def _hashes(folder: Path) -> Dict[str, str]:
         for p in sorted(folder.rglob("*"))
         if p.is_file() and p.name != LOCK and not p.name.startswith(("record", "."))
     ]
-    return {str(p.relative_to(folder)): _sha256(p) for p in files}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for piece in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
+    return {str(p.relative_to(folder)): sha256_of(p) for p in files}

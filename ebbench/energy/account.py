@@ -45,7 +45,7 @@ def account(
         max_gap_s = (manifest.get("bench") or {}).get("max_gap_s")
     events = read_events(rundir.phases)
     meters = [_Meter.of(rundir, info, events) for info in infos]
-    last_sign_ns = _last_signs(events, meters[0].traces)
+    last_sign_ns = _last_signs(events, _traces_there(meters))
     is_compared = len(meters) > 1 or meters[0].check is not None
     timeline = _Timeline.of(events, last_sign_ns, _slowest_s(meters) if is_compared else None)
     for meter in meters:
@@ -155,6 +155,12 @@ def _slowest_s(meters: Sequence[_Meter]) -> float:
     return max(
         (t.paces[0].interval_s for m in meters for t in m.traces if t.paces and t.paces[0].readings > 1), default=0.0
     )
+
+
+def _traces_there(meters: Sequence[_Meter]) -> Sequence[TraceFile]:
+    """The traces of the first meter that was read by the machine that ran: another one's go on when that one dies."""
+    there = [m.traces for m in meters if not any(t.clock.is_linked for t in m.traces)]
+    return there[0] if there else []
 
 
 def _last_signs(events: Sequence[Event], traces: Sequence[TraceFile]) -> Dict[int, int]:

@@ -42,6 +42,31 @@ class ClockMap:
         mapped_ns: Ints = times_ns - self.offset_ns - gained_ns
         return mapped_ns
 
+    def inverse(self) -> ClockMap:
+        """Our times in the other clock's: the same line, read from its other side."""
+        first_ns, last_ns = self.to_monotonic_ns(np.array([self.first_ns, self.last_ns])).tolist()
+        rate = 1 - self.drift
+        return ClockMap(
+            at_ns=self.at_ns - self.offset_ns,
+            offset_ns=-self.offset_ns,
+            drift=-self.drift / rate,
+            bound_s=self.bound_s / rate + 1e-9,  # and what rounding to nanoseconds takes
+            first_ns=first_ns,
+            last_ns=last_ns,
+        )
+
+    def then(self, onto: ClockMap) -> ClockMap:
+        """Onto a third clock, where `onto` takes ours to it; the bounds add."""
+        at_ns = int(onto.to_monotonic_ns(self.to_monotonic_ns(np.array([self.at_ns])))[0])
+        return ClockMap(
+            at_ns=self.at_ns,
+            offset_ns=self.at_ns - at_ns,
+            drift=1 - (1 - self.drift) * (1 - onto.drift),
+            bound_s=self.bound_s * (1 - onto.drift) + onto.bound_s + 1e-9,
+            first_ns=self.first_ns,
+            last_ns=self.last_ns,
+        )
+
 
 class RoundTrips:
     """Readings of another clock, each between two of ours, and the line through them.

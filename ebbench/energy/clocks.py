@@ -1,8 +1,9 @@
 """How the times of a trace relate to the phases' clock: which map, from what, and how far it may be off.
 
 A meter that stamps with this machine's clock is taken as it is. One with a clock of its own is aligned when the run is sealed, from
-what the phase log holds: round trips (marks ``round-trips``), else signatures (marks ``signature``). The trace stays as it was
-written; the same raw files give the same map again.
+what the phase log holds: round trips (marks ``round-trips``), else signatures (marks ``signature``). A meter of the laptop beside
+the board is brought onto the board's clock by the round trips between the two (`links`). The trace stays as it was written; the
+same raw files give the same map again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy as np
 
 from ebbench.energy.alignment import MAX_DRIFT, ClockMap, RoundTrips, line_between
 from ebbench.energy.batches import Chunk, Floats, Ints
+from ebbench.energy.links import UNLINKED, link_of, log_beside
 from ebbench.energy.pace import valid_blocks
-from ebbench.energy.phases import Event
+from ebbench.energy.phases import Event, read_events
 from ebbench.energy.series import Series, series_of
 from ebbench.energy.signature import CHIPS, Fit, Looks, NotFound, Played, chip_s, fit, looks_of
 from ebbench.energy.trace import TraceReader
@@ -45,6 +47,13 @@ class TraceClock:
     map: Optional[ClockMap] = None
     peak_ratio: Optional[float] = None
     reason: Optional[str] = None
+    #: of a trace that another machine wrote: the boot of the phases' machine that `map` leads to, "unknown" where none does
+    boot_id: Optional[str] = None
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether another machine than that of the phases wrote the trace."""
+        return self.boot_id is not None
 
     def facts(self, meter: str, trace: str) -> Dict[str, Any]:
         """As the record has it. `offset_s`: how far the meter's clock is ahead at `at_ns`; None where it was not determined."""
@@ -89,6 +98,37 @@ def _looks_every_s(info: MeterInfo, rate_hz: Optional[float]) -> float:
 
 def clock_of(info: MeterInfo, total: Series, path: Path, events: Sequence[Event]) -> TraceClock:
     """The clock of one trace of a meter; `total` is the series that a signature is looked for in."""
+    log = log_beside(path)
+    if log is None:
+        return _clock_here(info, total, path, events)
+    own_events = read_events(log)
+    return _linked(_clock_here(info, total, path, own_events), path, own_events)
+
+
+def _linked(here: TraceClock, path: Path, events: Sequence[Event]) -> TraceClock:
+    """A trace of the laptop on the board's clock; `here`: how its times relate to the laptop's own."""
+    try:
+        ends_ns = _ends_ns(path)
+        link = link_of(_marks_of_boot(events, TraceReader(path).metadata.get("boot_id")), ends_ns)
+    except (InputError, MeterError) as error:
+        return TraceClock(STATED, UNKNOWN_BOUND_S, reason=str(error), boot_id=UNLINKED)
+    onto = link.map
+    beyond_s = _beyond_s(onto, ends_ns)
+    if here.map is not None:
+        onto = here.map.then(onto)
+    method = ROUND_TRIP if here.method == SAME else here.method
+    bound_s = here.bound_s + link.map.bound_s + beyond_s
+    return dataclasses.replace(here, method=method, bound_s=bound_s, map=onto, boot_id=link.boot_id)
+
+
+def _beyond_s(clock: ClockMap, ends_ns: Tuple[int, int]) -> float:
+    """What its bound grows by, for times beyond those it was found for."""
+    away_ns = max(clock.first_ns - ends_ns[0], ends_ns[1] - clock.last_ns, 0)
+    return (MAX_DRIFT + abs(clock.drift)) * away_ns / NS_PER_S
+
+
+def _clock_here(info: MeterInfo, total: Series, path: Path, events: Sequence[Event]) -> TraceClock:
+    """The clock of a trace against that of the machine that wrote it, and wrote `events`."""
     if not is_own(info):
         return TraceClock(STATED if info.time_bound_s > 0 else SAME, info.time_bound_s)
     stated = TraceClock(STATED, info.time_bound_s or UNKNOWN_BOUND_S)
@@ -143,9 +183,7 @@ def _by_round_trips(name: str, marks: Sequence[Event], ends_ns: Tuple[int, int],
         found = trips.clock_map()
     except MeterError as error:
         return dataclasses.replace(stated, reason=str(error))
-    away_ns = max(found.first_ns - ends_ns[0], ends_ns[1] - found.last_ns, 0)
-    beyond_s = (MAX_DRIFT + abs(found.drift)) * away_ns / NS_PER_S
-    return TraceClock(ROUND_TRIP, found.bound_s + beyond_s, found)
+    return TraceClock(ROUND_TRIP, found.bound_s + _beyond_s(found, ends_ns), found)
 
 
 def _is_of(name: str, mark: Event) -> bool:

@@ -41,12 +41,13 @@ def export_run(rundir: RunDir, out: Path, kind: str) -> List[Path]:
 
 def _export_trace(path: Path, target: Path, zero_ns: Any, events: List[Any]) -> Path:
     reader = TraceReader(path)
-    start_ns = zero_ns.get(reader.metadata["boot_id"], 0)
+    clock = clock_of_trace(path, events)
+    start_ns = zero_ns.get(clock.boot_id or reader.metadata["boot_id"], 0)
     names = [column.name for column in reader.info.columns]
     schema = pa.schema([("time_s", pa.float64()), ("seq", pa.int64())] + [(name, pa.float64()) for name in names])
     writer: Any = pa.csv.CSVWriter if target.suffix == ".csv" else pa.parquet.ParquetWriter
     with writer(str(target), schema) as sink:
-        for chunk in clock_of_trace(path, events).applied(reader):
+        for chunk in clock.applied(reader):
             sink.write_table(pa.Table.from_arrays(_columns(chunk, names, start_ns), schema=schema))
     return target
 

@@ -47,13 +47,13 @@ def start_process(
         pass_fds=pass_fds,
     )
     assert process.stdin is not None
-    line = json.dumps({**spec, "parent": os.getpid(), "sys_path": _search_path()}).encode() + b"\n"
+    line = json.dumps({**spec, "parent": os.getpid(), "sys_path": search_path()}).encode() + b"\n"
     with contextlib.suppress(BrokenPipeError):  # then it has died, which whoever waits for it finds
         process.stdin.write(line)
     return process
 
 
-def _search_path() -> List[str]:
+def search_path() -> List[str]:
     """Where this process finds modules, the working directory last: what lies there must not shadow a library."""
     entries = [p for p in sys.path if isinstance(p, str)]
     return [p for p in entries if p] + ([os.getcwd()] if "" in entries else [])

@@ -36,7 +36,8 @@ class _Seat:
 class Recording:
     """Samplers and phase log of one start of a run: `open`, then phases and looks at `check`, then `stop`.
 
-    In a folder that holds earlier starts it begins the next segment and the next trace file of each meter.
+    In a folder that holds earlier starts it begins the next segment and the next trace file of each meter. `header` goes into the
+    header of every trace.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Recording:
         *,
         clock: Clock = monotonic_ns,
         synchronize: Optional[Callable[[], None]] = None,
+        header: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self.infos: List[MeterInfo] = []
         #: the number of this start; known from `open` on
         self.segment = -1
         self._rundir, self._meters = rundir, meters
         self._clock, self._synchronize = clock, synchronize
+        self._header = dict(header or {})
         self._log: Optional[PhaseLog] = None
         self._seats: List[_Seat] = []
 
@@ -167,7 +170,11 @@ class Recording:
 
     def _start(self, wanted: Wanted, note: Optional[str] = None) -> Sampler:
         name, factory, request, rate_hz = wanted
-        metadata = {"name": name, "segment": self.phases.next_segment if self.segment < 0 else self.segment}
+        metadata = {
+            **self._header,
+            "name": name,
+            "segment": self.phases.next_segment if self.segment < 0 else self.segment,
+        }
         if note:
             metadata["note"] = note
         trace = self._rundir.next_trace(name)

@@ -36,8 +36,8 @@ class TraceFile:
 
     @property
     def boot_id(self) -> str:
-        """The boot whose clock its times are of."""
-        return str(self.metadata.get("boot_id", "unknown"))
+        """The boot whose clock its times are of, as they are integrated."""
+        return str(self.clock.boot_id or self.metadata.get("boot_id", "unknown"))
 
 
 def look_through(path: Path, series: Sequence[Series], clock: TraceClock) -> TraceFile:

@@ -142,7 +142,7 @@ def _fill(bins: _Bins, path: Path, rail: str, events: Sequence[Event], clockwork
     rate_hz = reader.metadata.get("rate_hz") or reader.info.default_rate_hz
     for chunk in clock.applied(reader):
         power_w = rail_power(chunk, rails)
-        time_s = clockwork.seconds(reader.metadata["boot_id"], chunk.time_ns)
+        time_s = clockwork.seconds(clock.boot_id or reader.metadata["boot_id"], chunk.time_ns)
         if power_w is not None and time_s is not None:
             bins.add(time_s, power_w, max(1.0, 10 / rate_hz))
 
