@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,12 @@ class Bench:
     lock_clocks: bool = False
     #: use what `ebbench calibrate` found out about the meters on this machine
     calibration: bool = True
+    #: the board to run on, as ssh names it (None: this machine); `meters` are then those of this machine, beside `board_meters`
+    on: Optional[str] = None
+    #: the command there, and the folder there that keeps what is run
+    on_command: str = "ebbench"
+    on_out: str = "ebbench-remote"
+    board_meters: Tuple[Named, ...] = ("auto",)
 
     def __post_init__(self) -> None:
         faults = [
@@ -157,13 +164,51 @@ class Bench:
             faults.append(str(error))
         if self.device not in ("auto", "cpu", "cuda") and not self.device.startswith("cuda:"):
             faults.append(f"device = {self.device!r}: {nearest(self.device, ('auto', 'cpu', 'cuda'))}")
+        faults += _remote_faults(self)
         if faults:
             raise ConfigError("; ".join(faults))
+
+    @property
+    def laptop_meters(self) -> Tuple[Named, ...]:
+        """The meters of this machine beside a board: those that were named; `auto` would find what this machine draws itself."""
+        return () if self.meters == ("auto",) else self.meters
+
+    def on_board(self) -> Bench:
+        """The bench as the board sees it."""
+        here = Bench()
+        return dataclasses.replace(
+            self, meters=self.board_meters, on=None, on_command=here.on_command, on_out=here.on_out,
+            board_meters=here.board_meters,
+        )  # fmt: skip
 
     def settings(self) -> Dict[str, Any]:
         """All fields as JSON values; a meter from a file as its table."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return json.loads(json.dumps(values, default=MeterRef.settings))
+
+
+def _remote_faults(bench: Bench) -> Iterable[str]:
+    """What is wrong with the settings of a run on another machine."""
+    if bench.on is None:
+        return
+    if not bench.on.isprintable() or bench.on.startswith("-") or not bench.on or " " in bench.on:
+        yield f"on = {bench.on!r} is no name of a machine; write user@board, or a name of ~/.ssh/config"
+    if not bench.board_meters:
+        yield "board_meters is empty; name at least one, or 'auto'"
+    try:
+        if any(ref.name == "auto" for ref in refs_of(bench.laptop_meters)):
+            yield "meters: auto is for the board (board_meters); name the meters of this machine"
+        else:
+            refs_of([*bench.laptop_meters, *bench.board_meters])
+    except ConfigError as error:
+        yield str(error)
+    for name in ("on_command", "on_out"):
+        if not getattr(bench, name).strip() or not getattr(bench, name).isprintable():
+            yield f"{name} = {getattr(bench, name)!r} is empty, or more than one line"
+    try:
+        shlex.split(bench.on_command)
+    except ValueError as error:
+        yield f"on_command = {bench.on_command!r}: {error}"
 
 
 @dataclass(frozen=True)
@@ -257,7 +302,7 @@ def read_bench(path: Path) -> Dict[str, Any]:
 
 
 def _bench_value(key: str, value: Any) -> Any:
-    return _meters(value) if key == "meters" else _coerce(key, value, Bench)
+    return _meters(value) if key in ("meters", "board_meters") else _coerce(key, value, Bench)
 
 
 def _meters(value: Any) -> Tuple[Named, ...]:

@@ -10,7 +10,8 @@ from ebbench.config import Experiment, Recipe, load_experiment
 from ebbench.context import Display
 from ebbench.errors import EXIT_OK, ConfigError, DeviceError, RunFailed, nearest
 from ebbench.records import RunRecord
-from ebbench.session import conduct
+from ebbench.remote.line import LineLost
+from ebbench.remote.session import conductor
 
 _BY_SEVERITY = (0, 1, 2, 3, 70)
 
@@ -35,21 +36,22 @@ def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Dis
     """
     records: List[RunRecord] = []
     code = EXIT_OK
-    for number, recipe in enumerate(experiment.recipes, 1):
-        display.say(f"run {number} of {len(experiment.recipes)}: {title(recipe)}")
-        try:
-            record = conduct(
-                recipe, experiment.bench, out, may_simulate=experiment.may_simulate, resume=resume, display=display
-            )
-        except DeviceError as error:
-            if len(experiment.recipes) == 1:
-                raise
-            display.say(str(error))
-            code = max(code, error.exit_code, key=_BY_SEVERITY.index)
-            continue
-        records.append(record)
-        if record.status != "success":
-            code = max(code, RunFailed.exit_code, key=_BY_SEVERITY.index)
+    with conductor(experiment.bench, display) as conduct:
+        for number, recipe in enumerate(experiment.recipes, 1):
+            display.say(f"run {number} of {len(experiment.recipes)}: {title(recipe)}")
+            try:
+                record = conduct(
+                    recipe, experiment.bench, out, may_simulate=experiment.may_simulate, resume=resume, display=display
+                )
+            except DeviceError as error:
+                if len(experiment.recipes) == 1 or isinstance(error, LineLost):
+                    raise
+                display.say(str(error))
+                code = max(code, error.exit_code, key=_BY_SEVERITY.index)
+                continue
+            records.append(record)
+            if record.status != "success":
+                code = max(code, RunFailed.exit_code, key=_BY_SEVERITY.index)
     return records, code
 
 

@@ -17,6 +17,7 @@ from ebbench import __version__
 from ebbench.cli.calibrating import calibrate
 from ebbench.cli.machine import boards, doctor, meters
 from ebbench.cli.measuring import mark, measure
+from ebbench.cli.remote import remote_agent
 from ebbench.cli.results import check, export, integrate, report
 from ebbench.cli.running import experiments, run
 from ebbench.cli.work import flops
@@ -56,6 +57,7 @@ for _command in (
     calibrate,
 ):
     cli.add_command(_command)
+cli.add_command(remote_agent)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> NoReturn:

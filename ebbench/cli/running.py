@@ -35,6 +35,12 @@ import click
 )
 @click.option("--board", help="Board name, or auto.")
 @click.option(
+    "--on", metavar="USER@BOARD", help="Run on another machine over ssh; --meter is then what is attached here."
+)
+@click.option("--on-command", help="The ebbench command there.  [default: ebbench]")
+@click.option("--on-out", help="Folder there that keeps what was run.  [default: ebbench-remote]")
+@click.option("--board-meter", "board_meters", multiple=True, help="With --on, a meter of the board.  [default: auto]")
+@click.option(
     "--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of the bench: its meters and settings."
 )
 @click.option("--device", help="cpu, cuda, cuda:N or auto.")
@@ -64,6 +70,7 @@ def run(experiment: str, bench_file: Optional[Path], out: Path, resume: bool, as
     ebbench run
     ebbench run quickstart --method eb-ff --prune-ratio 0.3 --prune-ratio 0.5
     ebbench run vgg16-cifar10 --dataset npz:cifar10.npz --epochs 16 --meter ina3221
+    ebbench run vgg16-cifar10 --on nvidia@tx2 --meter shelly:192.168.1.20   # a meter here, the board there
     """
     from ebbench.cli.display import Progress, print_runs
     from ebbench.experiments import conduct_all, find_experiment
@@ -90,6 +97,7 @@ _SINGLE = (
     "checkpoint_s",
 )
 _BENCH = ("board", "device", "rate_hz", "idle_s", "warmup_s", "cooldown_c", "max_gap_s", "power_mode")
+_REMOTE = ("on", "on_command", "on_out")
 
 
 def _recipe_options(options: Dict[str, Any]) -> Dict[str, List[Any]]:
@@ -111,7 +119,7 @@ def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[
     from ebbench.config import read_bench
 
     chosen: Dict[str, Any] = dict(read_bench(bench_file)) if bench_file else {}
-    chosen.update({name: options[name] for name in _BENCH if options[name] is not None})
+    chosen.update({name: options[name] for name in (*_BENCH, *_REMOTE) if options[name] is not None})
     meters: Tuple[str, ...] = options["meters"]
     if meters:
         chosen["meters"] = list(meters)
@@ -119,6 +127,8 @@ def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[
         chosen["lock_clocks"] = True
     if options["no_calibration"]:
         chosen["calibration"] = False
+    if options["board_meters"]:
+        chosen["board_meters"] = list(options["board_meters"])
     if options["amplify"] is not None:
         chosen["amplify_s"] = _seconds(options["amplify"], "--amplify")
     if options["signature"] is not None:
