@@ -20,7 +20,7 @@ from ebbench.config import Bench, Recipe, load_bench, run_id
 from ebbench.context import Display, Silent
 from ebbench.energy.links import HOST, LAPTOP
 from ebbench.environment import describe, package_version
-from ebbench.errors import EXIT_OK, EXIT_SHORT, ConfigError, DeviceError, EbbenchError, UserError
+from ebbench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SHORT, ConfigError, DeviceError, EbbenchError, UserError
 from ebbench.meter_ref import refs_of
 from ebbench.records import RunRecord
 from ebbench.remote.agent import TOLD_BYTES
@@ -228,6 +228,9 @@ class _Run:
                 f"the run on {self.board.on} died without a word (power cut? killed?); go on with --resume"
             )
         code = int(seen["exit_code"])
+        if code == EXIT_INTERRUPTED or code < 0:
+            how = "interrupted" if code == EXIT_INTERRUPTED else f"killed by signal {-code} (9: out of memory?)"
+            raise DeviceError(f"the run on {self.board.on} was {how} there; go on with --resume")
         if code not in (EXIT_OK, EXIT_SHORT):
             said = last_line[len("ebbench: ") :] if last_line.startswith("ebbench: ") else last_line
             raise error_of(code, f"{self.board.on}: {said or f'the run ended with exit code {code}'}")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import io
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbench.config import Bench, Recipe, load_experiment
-from ebbench.errors import ConfigError, DeviceError, UserError
+from ebbench.errors import ConfigError, DeviceError, EbbenchError, UserError
 from ebbench.meter_ref import MeterRef
 from ebbench.remote import agent, fetch
 from ebbench.remote.job import Job
 from ebbench.remote.line import plain
 from ebbench.remote.progress import Followed
-from ebbench.remote.session import _experiment, _merge_manifests
+from ebbench.remote.session import _experiment, _merge_manifests, _Run
 from ebbench.rundir import RunDir, read_json, write_json
 
 texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
@@ -146,3 +147,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(DeviceError, match="--on-out"):
         Job(tmp_path / "file", "job").start("", again=False)
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "seen, code, says",
+    [
+        ({"state": "died", "exit_code": None}, 3, "died without a word"),
+        ({"state": "ended", "exit_code": 130}, 3, "interrupted there; go on with --resume"),
+        ({"state": "ended", "exit_code": -9}, 3, "killed by signal 9"),
+        ({"state": "ended", "exit_code": 2}, 2, "board: data is not there"),
+        ({"state": "ended", "exit_code": 3}, 3, "board: data is not there"),
+        ({"state": "ended", "exit_code": 70}, 70, "board: data is not there"),
+    ],
+)
+def test_how_a_run_ended_there_is_how_it_ends_here(seen, code, says):
+    run = SimpleNamespace(board=SimpleNamespace(on="board"))
+    with pytest.raises(EbbenchError, match=says) as caught:
+        _Run._raise_its_error(run, seen, "ebbench: data is not there")
+    assert caught.value.exit_code == code
+    for good in (0, 1):  # a failed run has a record, which says so
+        _Run._raise_its_error(run, {"state": "ended", "exit_code": good}, "")
