@@ -6,27 +6,72 @@ import torch
 from torch import nn
 
 from ebbench.errors import ConfigError
-from ebbench.training.models import MODELS, build_model
+from ebbench.training.models import MODELS, build_model, empty_model
 
 
 def counted(model):
     return sum(p.numel() for p in model.parameters())
 
 
-def test_vgg16_has_the_parameters_of_the_papers_network():
-    assert counted(build_model("vgg16", 10)) == 14_724_042
-    assert counted(build_model("vgg16", 100)) == 14_770_212
+@pytest.mark.parametrize(
+    ("name", "classes", "parameters", "norms", "channels"),
+    [
+        ("vgg16", 10, 14_724_042, 13, 4_224),
+        ("vgg16", 100, 14_770_212, 13, 4_224),
+        ("preresnet101", 10, 1_054_106, 100, 7_408),
+        ("preresnet101", 100, 1_077_236, 100, 7_408),
+        ("resnet18", 1000, 11_689_512, 20, 4_800),
+        ("resnet50", 1000, 25_560_872, 53, 26_560),
+    ],
+)
+def test_parameters_and_prunable_channels_are_those_of_the_papers_networks(name, classes, parameters, norms, channels):
+    model = empty_model(name, classes)
+    assert counted(model) == parameters
+    assert len(model.prunable_norms()) == norms
+    assert sum(norm.num_features for norm in model.prunable_norms()) == channels
 
 
-def test_vgg16_has_4224_channels_in_13_batch_norms():
-    norms = build_model("vgg16", 10).prunable_norms()
-    assert [n.num_features for n in norms] == [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
-    assert sum(n.num_features for n in norms) == 4224
+def test_depth_is_in_the_name():
+    for name, depth in (("preresnet101", 101), ("resnet18", 18), ("resnet50", 50)):
+        layers = [m for m in empty_model(name, 10).modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+        shortcuts = [
+            n for n, m in empty_model(name, 10).named_modules() if "shortcut" in n and isinstance(m, nn.Conv2d)
+        ]
+        assert len(layers) - len(shortcuts) == depth
 
 
-def test_the_prunable_norms_are_all_batch_norms_in_module_order():
-    model = build_model("vgg16-small", 10)
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_the_prunable_norms_are_all_batch_norms_in_module_order(name):
+    model = empty_model(name, 10)
     assert model.prunable_norms() == [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [model.get_submodule(n) for n in model.norm_names()] == model.prunable_norms()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_axis_of_every_tensor_belongs_to_the_channels_that_say_so(name):
+    """Found without the network's own word: what the tensors' shapes are when all widths differ."""
+    entries = empty_model(name, 3).channels()
+    widths = [1000 + 7 * i for i in range(len(entries))]
+    for i, entry in enumerate(entries):
+        if entry.stream is not None:
+            widths[i] = widths[entries.index(entry.stream)] - 1 - i % 5
+    model = MODELS[name].build(name, 3, tuple(widths))  # on the meta device: no storage
+    entries = model.channels()
+    assert [entry.width for entry in entries] == widths
+    written = {n: e.width for e in entries for n in e.writers}
+    read = {n: e.width for e in entries for n in e.readers}
+    normed = {n: e.width for e in entries for n in e.norms}
+    selected = {e.select: e.width for e in entries if e.select}
+    for layer, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.out_channels == written.pop(layer)
+            assert module.in_channels == read.pop(layer, 3)
+        elif isinstance(module, nn.Linear):
+            assert module.in_features == read.pop(layer)
+        elif isinstance(module, nn.BatchNorm2d):
+            assert module.num_features == normed.pop(layer)
+    assert {n: len(b) for n, b in model.named_buffers() if n in selected} == selected
+    assert not (written or read or normed)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -49,6 +94,21 @@ def test_building_neither_uses_nor_changes_the_global_generator():
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     assert torch.equal(build_model("vgg16-small", 10, seed=3).features[0].weight, one.features[0].weight)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("preresnet101", 0.5), ("resnet18", 1.0), ("resnet50-small", 1.0)])
+def test_residual_networks_begin_as_the_papers_do(name, scale):
+    model = build_model(name, 10, seed=1)
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    conv = max(convolutions, key=lambda m: m.weight.numel())
+    fan_out = conv.out_channels * conv.kernel_size[0] ** 2
+    assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.02)
+    assert not any(m.bias.any() for m in convolutions if m.bias is not None)
+    for norm in model.prunable_norms():
+        assert (norm.weight == scale).all() and not norm.bias.any() and (norm.running_var == 1).all()
+    bound = 1 / math.sqrt(model.classifier.in_features)
+    for tensor in (model.classifier.weight, model.classifier.bias):
+        assert 0.5 * bound < tensor.abs().max().item() <= bound
 
 
 def test_initial_weights_have_the_papers_spread():
@@ -82,6 +142,13 @@ def test_an_unknown_model_names_the_nearest():
 def test_widths_that_do_not_fit_are_refused(widths):
     with pytest.raises(ConfigError, match="has 13 widths of 1 or more"):
         build_model("vgg16", 10, widths=widths)
+
+
+def test_more_of_a_stream_than_it_has_is_refused():
+    widths = list(MODELS["preresnet-small"].widths)
+    widths[5] += 1  # what the second block reads of the first stage's stream
+    with pytest.raises(ConfigError, match="width 6 takes 17 channels of a residual stream that has 16"):
+        build_model("preresnet-small", 10, widths=widths)
 
 
 def test_one_class_is_refused():

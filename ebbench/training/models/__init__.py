@@ -1,46 +1,72 @@
-"""The networks, by name. Each file holds its own topology, initial weights and slicing plan; `pruning.py` what is common.
+"""The networks, by name: each file holds one family's topology. `network.py` is what they have in common, `channels.py` how
+they say which tensors share their channels, `plan.py` what follows from that when channels go.
 
 What every network offers::
 
     model.name, model.widths, model.num_classes, model.input_shape      what `build_model` was told, and (channels, height, width)
     model.prunable_norms() -> List[nn.BatchNorm2d]                      in module order; together they have N channels
+    model.channels() -> List[Channels]                                  one entry for each width
     model.initialise(generator)                                         fresh weights, every one of them from the generator
-    model.slicing_plan(layer_masks) -> SlicingPlan                      what stays when the channels with False go
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import torch
-from torch import nn
 
 from ebbench.errors import ConfigError, nearest
-from ebbench.training.models.plan import SlicingPlan
+from ebbench.training.models.network import Network
+from ebbench.training.models.plan import KEEP, SELECT, SlicingPlan, slicing_plan
+from ebbench.training.models.preresnet import PreResNet, preresnet_widths
+from ebbench.training.models.resnet import BASIC, BOTTLENECK, ResNet, resnet_widths
 from ebbench.training.models.vgg import VGG
+from ebbench.training.models.vgg import WIDTHS as VGG16_WIDTHS
 
-__all__ = ["MODELS", "Architecture", "SlicingPlan", "build_model", "empty_model"]
+__all__ = [
+    "KEEP",
+    "MODELS",
+    "SELECT",
+    "Architecture",
+    "Network",
+    "SlicingPlan",
+    "build_model",
+    "empty_model",
+    "slicing_plan",
+]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One entry of the registry: the widths of the dense network, and the class that is built from
-    (name, num_classes, widths)."""
+    """One entry of the registry: the widths of the dense network, and what builds it from (name, num_classes, widths)."""
 
     widths: Tuple[int, ...]
-    build: Callable[[str, int, Tuple[int, ...]], nn.Module]
+    build: Callable[[str, int, Tuple[int, ...]], Network]
+
+
+def _resnet(depths: Sequence[int], kernels: Tuple[int, ...], planes: int = 64, **image: int) -> Architecture:
+    return Architecture(
+        resnet_widths(depths, kernels, planes), partial(ResNet, depths=depths, kernels=kernels, **image)
+    )
 
 
 MODELS: Dict[str, Architecture] = {
-    # Simonyan and Zisserman's configuration D with BatchNorm and one linear layer, as Liu et al. (2017) use it
-    "vgg16": Architecture((64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512), VGG),
-    # the same topology at an eighth of the widths: an epoch of 2,000 images takes about two seconds on one core
-    "vgg16-small": Architecture((8, 8, 16, 16, 32, 32, 32, 64, 64, 64, 64, 64, 64), VGG),
+    # with BatchNorm and one linear layer, as Liu et al. (2017) use it
+    "vgg16": Architecture(VGG16_WIDTHS, VGG),
+    "preresnet101": Architecture(preresnet_widths(blocks=11, planes=16), PreResNet),
+    "resnet18": _resnet((2, 2, 2, 2), BASIC),
+    "resnet50": _resnet((3, 4, 6, 3), BOTTLENECK),
+    # the same topologies at an eighth of the widths, less deep, for 32x32 images: an epoch of 2,000 takes seconds on one core
+    "vgg16-small": Architecture(tuple(width // 8 for width in VGG16_WIDTHS), VGG),
+    "preresnet-small": Architecture(preresnet_widths(blocks=2, planes=4), PreResNet),
+    "resnet18-small": _resnet((2, 2, 2, 2), BASIC, planes=8, side=32, stem_stride=1),
+    "resnet50-small": _resnet((2, 2, 2, 2), BOTTLENECK, planes=8, side=32, stem_stride=1),
 }
 
 
-def build_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = None, seed: int = 0) -> nn.Module:
+def build_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = None, seed: int = 0) -> Network:
     """The network `name` on the CPU, in training mode: the same seed gives the same weights.
 
     `widths` replaces the dense widths (a pruned network has the widths of its ticket). The weights come from a
@@ -51,7 +77,7 @@ def build_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = N
     return model
 
 
-def empty_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = None) -> nn.Module:
+def empty_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = None) -> Network:
     """The network `name` with storage but without values: for whoever fills in every parameter and buffer next."""
     architecture = _architecture(name)
     widths = architecture.widths if widths is None else tuple(int(w) for w in widths)
@@ -61,7 +87,13 @@ def empty_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = N
         raise ConfigError(
             f"model {name!r} has {len(architecture.widths)} widths of 1 or more; {len(widths)} were given: {list(widths)}"
         )
-    return architecture.build(name, num_classes, widths).to_empty(device="cpu")
+    model = architecture.build(name, num_classes, widths)
+    for number, entry in enumerate(model.channels(), start=1):
+        if entry.width > entry.whole.width:
+            raise ConfigError(
+                f"model {name!r}: width {number} takes {entry.width} channels of a residual stream that has {entry.whole.width}"
+            )
+    return model.to_empty(device="cpu")
 
 
 def _architecture(name: str) -> Architecture:
