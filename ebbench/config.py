@@ -42,6 +42,13 @@ class Recipe:
     weight_decay: float = 1e-4
     #: L1 penalty on every BatchNorm scale during search and retraining (Liu et al. 2017)
     l1: float = 1e-4
+    #: "per-layer": every channel is ranked for itself; "grouped": the BatchNorms of one residual stream share a mask
+    masks: str = "per-layer"
+    #: a BatchNorm that keeps less of a residual stream than the stream has: "keep" leaves the rest in place, at zero; "select"
+    #: takes out what it keeps, in front of it (pre-activation networks only)
+    residual: str = "keep"
+    #: let masked channels that could not be removed come back to life in retraining, as the public code does
+    regrow: bool = False
     draw: Draw = "early-bird"
     #: the ticket is drawn when the last `fifo_length` mask distances are all below `epsilon` (Algorithm 1)
     epsilon: float = 0.1
@@ -73,6 +80,14 @@ class Recipe:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
+_CHOICES = {
+    "pairs": ("paper", "reference"),
+    "retrain_epochs": ("remaining", "full"),
+    "masks": ("per-layer", "grouped"),
+    "residual": ("keep", "select"),
+}
+
+
 def _recipe_faults(recipe: Recipe) -> Iterable[str]:
     """Every fault of the values themselves, each with what would be right."""
     if not 0 < recipe.prune_ratio < 1:
@@ -96,10 +111,9 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
         yield f"checkpoint_s = {recipe.checkpoint_s} is outside (0, 600]: a checkpoint at least every ten minutes"
     if any(not 0 < m < 1 for m in recipe.milestones) or list(recipe.milestones) != sorted(recipe.milestones):
         yield f"milestones = {list(recipe.milestones)} must be rising fractions of the epochs, such as [0.5, 0.75]"
-    if recipe.pairs not in ("paper", "reference"):
-        yield f"pairs = {recipe.pairs!r}: {nearest(recipe.pairs, ('paper', 'reference'))}"
-    if recipe.retrain_epochs not in ("remaining", "full"):
-        yield f"retrain_epochs = {recipe.retrain_epochs!r}: {nearest(recipe.retrain_epochs, ('remaining', 'full'))}"
+    for name, choices in _CHOICES.items():
+        if getattr(recipe, name) not in choices:
+            yield f"{name} = {getattr(recipe, name)!r}: {nearest(getattr(recipe, name), choices)}"
     yield from _draw_faults(recipe)
 
 

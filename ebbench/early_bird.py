@@ -10,15 +10,16 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
 from ebbench.training.loop import Trainer, check_recipe
-from ebbench.training.masks import EarlyBirdQueue, draw_mask, gamma_of, layer_sizes_of, split
-from ebbench.training.pruning import prune, reinit
+from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
+from ebbench.training.models import Network
+from ebbench.training.pruning import plan_of, prune, reinit
+from ebbench.training.ranking import Ranking
 from ebbench.training.state import load_weights, weights_of
 from ebbench.training.tally import run_flops
 
@@ -45,7 +46,9 @@ class EarlyBirdInherit:
         if state.stage == "prune":
             with context.phase("prune"):
                 small = self._small_network(trainer.model, state.arrays["mask"])
-            trainer.open_stage("retrain", self._first_epoch(ticket["epoch"]), small)
+                live = plan_of(trainer.model, state.arrays["mask"], self.recipe.residual).live
+            held = None if self.recipe.regrow or live.all() else live
+            trainer.open_stage("retrain", self._first_epoch(ticket["epoch"]), small, held)
         trainer.total_epochs = self._epochs_in_all(ticket["epoch"])
         if state.epoch < self.recipe.epochs:
             with context.phase("retrain"):
@@ -54,8 +57,8 @@ class EarlyBirdInherit:
         trainer.evaluate()
         return _outcome(trainer)
 
-    def _small_network(self, model: nn.Module, mask: np.ndarray) -> nn.Module:
-        return prune(model, mask)
+    def _small_network(self, model: Network, mask: np.ndarray) -> Network:
+        return prune(model, mask, self.recipe.residual)
 
     def _first_epoch(self, ticket_epoch: int) -> int:
         """Where in the schedule retraining begins: milestones that the search has passed stay passed."""
@@ -68,8 +71,8 @@ class EarlyBirdInherit:
 class EarlyBirdReinit(EarlyBirdInherit):
     """``eb-reinit``: the pruned network starts anew, fresh weights and the whole schedule."""
 
-    def _small_network(self, model: nn.Module, mask: np.ndarray) -> nn.Module:
-        return reinit(model, mask, self.recipe.seed)
+    def _small_network(self, model: Network, mask: np.ndarray) -> Network:
+        return reinit(model, mask, self.recipe.seed, self.recipe.residual)
 
     def _first_epoch(self, ticket_epoch: int) -> int:
         return 0
@@ -81,10 +84,11 @@ class Check:
     `push()` is what the search does once per epoch, and what is repeated to measure its energy: nothing more, nothing less.
     """
 
-    def __init__(self, recipe: Recipe, model: nn.Module) -> None:
+    def __init__(self, recipe: Recipe, model: Network) -> None:
         self.model = model
         self.layer_sizes = layer_sizes_of(model)
         self._prune_ratio = recipe.prune_ratio
+        self._ranking = Ranking(model, recipe.masks)
         self._queue = EarlyBirdQueue(recipe.epsilon, recipe.fifo_length, recipe.pairs)
 
     def push(self) -> Tuple[np.ndarray, np.ndarray, Dict[str, Any]]:
@@ -102,7 +106,7 @@ class Check:
 
     def mask_of(self, gamma: np.ndarray) -> np.ndarray:
         """The mask, bool [N]."""
-        return draw_mask(gamma, self._prune_ratio, self.layer_sizes)
+        return self._ranking.draw(gamma, self._prune_ratio)
 
 
 def search(trainer: Trainer) -> None:
@@ -208,6 +212,11 @@ def _outcome(trainer: Trainer) -> Outcome:
     model = trainer.dense_model()
     dense, pruned = forward_cost(model), forward_cost(trainer.model)
     notes = trainer.notes()
+    masked = np.count_nonzero(~state.arrays.get("live", np.ones(1, dtype=bool)))
+    if masked:
+        notes.append(
+            f"{masked} masked channels of residual streams could not be removed exactly and stay, held at zero"
+        )
     if not ticket["found"]:
         notes.append(f"the mask had not settled by epoch {ticket['epoch']}: the ticket was drawn there")
     if ticket["searched_epochs"] > ticket["epoch"]:
@@ -224,7 +233,7 @@ def _outcome(trainer: Trainer) -> Outcome:
     )
 
 
-def _repeatable_check(trainer: Trainer, model: nn.Module) -> Callable[[], None]:
+def _repeatable_check(trainer: Trainer, model: Network) -> Callable[[], None]:
     """The check on the scales that the search's last epoch had, its queue as full as it was then; `model` is dense."""
     gammas = trainer.state.arrays["gamma"]
     with torch.no_grad():

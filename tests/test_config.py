@@ -79,9 +79,20 @@ def test_an_unknown_key_of_a_bench_names_the_place_and_the_nearest_known_one():
 
 def test_all_faults_of_a_recipe_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
-        Recipe(prune_ratio=1.5, epochs=0, epsilon=0, momentum=-1, pairs="papper", draw=(7,))
+        Recipe(
+            prune_ratio=1.5, epochs=0, epsilon=0, momentum=-1, pairs="papper", masks="group", residual="all", draw=(7,)
+        )
     message = str(caught.value)
-    for name in ("prune_ratio = 1.5", "epochs = 0", "epsilon = 0", "momentum = -1", "did you mean 'paper'", "1..0"):
+    for name in (
+        "prune_ratio = 1.5",
+        "epochs = 0",
+        "epsilon = 0",
+        "momentum = -1",
+        "did you mean 'paper'",
+        "masks = 'group'",
+        "residual = 'all'",
+        "1..0",
+    ):
         assert name in message
     assert "\n" not in message
 

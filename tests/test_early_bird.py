@@ -122,6 +122,23 @@ class TestResuming:
             outcome, context = run(varied, checkpoint=checkpoint)
             assert_same_end(outcome, context, whole, whole_context)
 
+    @pytest.mark.parametrize(
+        ("settings", "why"),
+        [
+            ({"model": "preresnet-small"}, "masked channels stay in the residual stream"),
+            ({"model": "preresnet-small", "residual": "select"}, "the indices are part of the network"),
+            ({"model": "resnet18-small"}, "masked channels are held through the residual sum"),
+            ({"model": "resnet50-small", "masks": "grouped"}, "the streams themselves are cut"),
+            ({"model": "resnet18-small", "regrow": True}, "nothing is held"),
+        ],
+    )
+    def test_residual_networks_survive_a_kill(self, recipe: Recipe, settings: Any, why: str) -> None:
+        varied = vary(recipe, epochs=3, draw=(1,), **settings)
+        whole, whole_context = run(varied)
+        for checkpoint in whole_context.checkpoints[2::5]:  # in the search, before pruning, in retraining
+            outcome, context = run(varied, checkpoint=checkpoint)
+            assert_same_end(outcome, context, whole, whole_context)
+
     def test_the_phase_that_was_open_is_opened_again(self, recipe: Recipe) -> None:
         _, whole = run(recipe)
         _, context = run(recipe, checkpoint=whole.checkpoints[STEPS + 1])  # in the first step of epoch 2
@@ -275,9 +292,9 @@ class TestRetraining:
         begun: List[np.ndarray] = []
         open_stage = Trainer.open_stage
 
-        def spied(trainer: Trainer, stage: str, epoch: int, model: torch.nn.Module) -> None:
+        def spied(trainer: Trainer, stage: str, epoch: int, model: torch.nn.Module, live: Any) -> None:
             begun.append(model.state_dict()["features.0.weight"].clone().numpy())
-            open_stage(trainer, stage, epoch, model)
+            open_stage(trainer, stage, epoch, model, live)
 
         monkeypatch.setattr(Trainer, "open_stage", spied)
         searched = run(recipe, pipeline, due=False)[1].checkpoints[0][0]
@@ -289,6 +306,44 @@ class TestRetraining:
         weak, strong = (run(vary(recipe, l1=l1, draw=(1,), learning_rate=0.01))[1].checkpoint[0] for l1 in (0.0, 1.0))
         names = [n for n in weak if n.startswith("model/features.1.weight")]
         assert all(np.abs(strong[n]).mean() < np.abs(weak[n]).mean() for n in names)
+
+
+class TestResidualNetworks:
+    def gamma_at_the_end(self, context: FakeContext) -> np.ndarray:
+        names = build_model("resnet18-small", 10).norm_names()
+        return np.concatenate([context.checkpoint[0][f"model/{name}.weight"] for name in names])
+
+    @pytest.mark.parametrize("pipeline", [EarlyBirdInherit, EarlyBirdReinit])
+    def test_what_is_masked_and_stays_is_zero_to_the_end(self, recipe: Recipe, pipeline: Any) -> None:
+        outcome, context = run(vary(recipe, model="resnet18-small", draw=(1,)), pipeline)
+        live = context.checkpoint[0]["method/live"]
+        assert np.array_equal(self.gamma_at_the_end(context) != 0, live) and not live.all()
+        assert any(note.startswith(f"{(~live).sum()} masked channels") for note in outcome.notes)
+
+    def test_regrowing_lets_it_come_back_to_life(self, recipe: Recipe) -> None:
+        _, held = run(vary(recipe, model="resnet18-small", draw=(1,)))
+        _, context = run(vary(recipe, model="resnet18-small", draw=(1,), regrow=True))
+        assert "method/live" not in context.checkpoint[0]
+        masked = ~held.checkpoint[0]["method/live"]
+        assert np.count_nonzero(self.gamma_at_the_end(context)[masked]) > masked.sum() / 2
+
+    def test_grouped_masks_leave_nothing_behind_in_a_resnet(self, recipe: Recipe) -> None:
+        grouped, context = run(vary(recipe, model="resnet50-small", draw=(1,), masks="grouped"))
+        assert "method/live" not in context.checkpoint[0]
+        per_layer, _ = run(vary(recipe, model="resnet50-small", draw=(1,)))
+        assert grouped.flops["forward_pruned"] < per_layer.flops["forward_pruned"]
+
+    def test_selecting_saves_arithmetic_in_a_preresnet(self, recipe: Recipe) -> None:
+        keep, select = (
+            run(vary(recipe, model="preresnet-small", draw=(1,), residual=residual))[0].flops["forward_pruned"]
+            for residual in ("keep", "select")
+        )
+        assert select < keep
+
+    def test_select_where_nothing_reads_a_stream_is_refused_before_any_training(self, recipe: Recipe) -> None:
+        for model in ("vgg16-small", "resnet18-small"):
+            with pytest.raises(ConfigError, match="no BatchNorm that reads a residual stream"):
+                EarlyBirdInherit(vary(recipe, model=model, residual="select")).check()
 
 
 class TestOutcome:

@@ -7,11 +7,11 @@ look at the losses every 50 steps.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError, RunFailed, UserError
@@ -21,8 +21,9 @@ from ebbench.training.accuracy import Accuracy, evaluate
 from ebbench.training.batches import augmented_batches, steps_per_epoch
 from ebbench.training.data import Dataset, load_dataset
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
-from ebbench.training.masks import layer_sizes_of
-from ebbench.training.models import build_model
+from ebbench.training.models import SELECT, Network, build_model
+from ebbench.training.pruning import HeldMask
+from ebbench.training.ranking import Ranking
 from ebbench.training.state import TrainState, pack, refuse_other_arithmetic, restore, unpack
 
 #: steps between two looks at the losses: seldom enough to leave an accelerator its queue
@@ -70,15 +71,17 @@ class Trainer:
         else:
             self._reopen(*stored)
 
-    def dense_model(self) -> nn.Module:
+    def dense_model(self) -> Network:
         """The network with its initial weights, on the CPU."""
         return build_model(self.recipe.model, self.dataset.num_classes, seed=self.recipe.seed)
 
-    def place(self, model: nn.Module) -> None:
-        """Train this network from now on, with a fresh optimiser."""
+    def place(self, model: Network) -> None:
+        """Train this network from now on, with a fresh optimiser and what is masked in it held."""
         layout = MEMORY_FORMATS[self.state.memory_format]
         self.model = model.to(self.context.device).to(memory_format=layout)
         self._gammas = [norm.weight for norm in self.model.prunable_norms()]
+        live = self.state.arrays.get("live")
+        self._held = None if live is None else HeldMask(self.model, live)
         self._optimizer = compat.sgd(
             self.model.parameters(),
             lr=self.recipe.learning_rate,
@@ -86,9 +89,15 @@ class Trainer:
             weight_decay=self.recipe.weight_decay,
         )
 
-    def open_stage(self, stage: str, epoch: int, model: nn.Module) -> None:
-        """Go on to the phase `stage` at that epoch of the schedule, with another network."""
+    def open_stage(self, stage: str, epoch: int, model: Network, live: Optional[np.ndarray] = None) -> None:
+        """Go on to the phase `stage` at that epoch of the schedule, with another network.
+
+        `live`: bool, a mask over its BatchNorms that is held from now on.
+        """
         self.state.stage, self.state.epoch, self.state.step = stage, epoch, 0
+        self.state.arrays.pop("live", None)
+        if live is not None:
+            self.state.arrays["live"] = live
         self.place(model)
 
     def train_until(self, epochs: int, l1: float) -> None:
@@ -184,6 +193,8 @@ class Trainer:
         loss.backward()
         add_l1(self._gammas, l1)
         self._optimizer.step()
+        if self._held is not None:
+            self._held.hold(self._optimizer)
         return loss.detach()
 
     def _look_at_losses(self) -> float:
@@ -201,7 +212,7 @@ class Trainer:
         trained = sum(count for name, count in self.state.images.items() if "evaluate" not in name)
         self.context.progress(trained / len(self._train), self.total_epochs)
 
-    def _choose_layout(self, model: nn.Module) -> str:
+    def _choose_layout(self, model: Network) -> str:
         """The memory layout for this whole run; see `layout.py` for why a repeatable run goes by a rule."""
         if self.recipe.deterministic:
             chosen = layout_by_rule(capability_of(self.context.device), torch.__version__, max(model.widths))
@@ -236,7 +247,7 @@ def check_recipe(recipe: Recipe) -> None:
     refuse_misfits(recipe, dataset, build_model(recipe.model, dataset.num_classes, seed=recipe.seed))
 
 
-def refuse_misfits(recipe: Recipe, dataset: Dataset, model: nn.Module) -> None:
+def refuse_misfits(recipe: Recipe, dataset: Dataset, model: Network) -> None:
     """Raise one UserError with everything in which data, network and recipe do not fit together."""
     faults = []
     labels = torch.cat([dataset.train.labels, dataset.test.labels])
@@ -250,15 +261,25 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset, model: nn.Module) -> None:
             f"model {recipe.model!r} takes images of {_by(model.input_shape)}, "
             f"dataset {dataset.name!r} has {_by(dataset.image_shape)}"
         )
-    layers = layer_sizes_of(model)
+    if recipe.method != "dense":
+        faults += _pruning_faults(recipe, model)
+    if faults:
+        raise ConfigError("; ".join(faults))
+
+
+def _pruning_faults(recipe: Recipe, model: Network) -> Iterator[str]:
+    layers = Ranking(model, recipe.masks).sizes
     pruned = int(sum(layers) * recipe.prune_ratio)
-    if recipe.method != "dense" and pruned > sum(layers) - len(layers):
-        faults.append(
+    if pruned > sum(layers) - len(layers):
+        yield (
             f"prune_ratio = {recipe.prune_ratio} prunes {pruned} of {sum(layers)} channels of {recipe.model!r}, but each of its "
             f"{len(layers)} layers keeps one; take at most {(sum(layers) - len(layers)) / sum(layers):.3f}"
         )
-    if faults:
-        raise ConfigError("; ".join(faults))
+    if recipe.residual == SELECT and all(entry.stream is None for entry in model.channels()):
+        yield (
+            f"residual = 'select': {recipe.model!r} has no BatchNorm that reads a residual stream, "
+            "as a pre-activation network has; take 'keep'"
+        )
 
 
 def _by(shape: Any) -> str:
