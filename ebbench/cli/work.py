@@ -15,8 +15,12 @@ import click
 @click.option("--prune-ratio", type=float, help="Fraction of the channels that are pruned.")
 @click.option("--epochs", type=int, help="Epochs of the whole training (default: the paper's).")
 @click.option("--ticket-epoch", type=int, help="Epochs trained before the ticket is drawn.")
+@click.option("--retrain-epochs", default="remaining", show_default=True, help="Of eb-*: remaining or full.")
 @click.option("--widths", help="uniform, a run folder, or a file with the kept channels of every layer.")
+@click.option("--masks", default="per-layer", show_default=True, help="With uniform widths: per-layer or grouped.")
+@click.option("--residual", help="keep or select, as in a recipe (default: that of the run, else keep).")
 @click.option("--pruned-forward", type=float, help="GFLOPs of one pruned forward pass, instead of --widths.")
+@click.option("--dense-forward", type=float, help="GFLOPs of one dense forward pass, instead of counting them.")
 @click.option("--convention", type=click.Choice(["exact", "paper"]), default="exact", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def flops(as_json: bool, widths: Optional[str], **options: Any) -> None:

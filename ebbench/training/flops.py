@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from torch import nn
 
-from ebbench.errors import ConfigError, InputError, nearest
+from ebbench.errors import ConfigError, nearest
 from ebbench.training import synthetic
 from ebbench.training.forward_cost import (
     EXACT,
@@ -23,15 +21,14 @@ from ebbench.training.forward_cost import (
     draw_cost,
     forward_cost,
 )
-from ebbench.training.mask_file import load_masks
-from ebbench.training.models import build_model
+from ebbench.training.models import Network, empty_model
 from ebbench.training.npz import read_npz
-from ebbench.training.pruning import plan_of
+from ebbench.training.ranking import PER_LAYER
+from ebbench.training.widths import Pruning
 
-__all__ = ["EXACT", "PAPER", "ForwardCost", "document", "draw_cost", "forward_cost", "training_flops", "uniform_widths"]
+__all__ = ["EXACT", "PAPER", "ForwardCost", "document", "draw_cost", "forward_cost", "training_flops"]
 
 DENSE, PRUNED = "dense", "pruned"
-DEFAULT_PRUNE_RATIO = 0.5
 #: six masks make the five distances of Algorithm 1, so no ticket is found before
 EARLIEST_TICKET = 6
 
@@ -44,8 +41,18 @@ SCHEDULES: Dict[str, Schedule] = {
     "snip": lambda epochs, ticket: [("train", epochs, DENSE)],
     "ns": lambda epochs, ticket: [("train", epochs, DENSE), ("finetune", epochs, PRUNED)],
     "thinet": lambda epochs, ticket: [("train", epochs, DENSE), ("finetune", epochs, PRUNED)],
-    "eb-ff": lambda epochs, ticket: [("search", ticket, DENSE), ("retrain", epochs - ticket, PRUNED)],
+    # its masks are soft: every step is a dense one
+    "sfp": lambda epochs, ticket: [("train", epochs, DENSE)],
     "eb-reinit": lambda epochs, ticket: [("search", ticket, DENSE), ("retrain", epochs, PRUNED)],
+    # an operation in 8 bits counts as one
+    **dict.fromkeys(
+        ("eb-ff", "eb-lf", "eb-ll"),
+        lambda epochs, ticket: [("search", ticket, DENSE), ("retrain", epochs - ticket, PRUNED)],
+    ),
+}
+#: what Table 3 charges where it is not what the method runs
+PAPER_SCHEDULES: Dict[str, Schedule] = {
+    "sfp": lambda epochs, ticket: [("train", epochs, DENSE), ("finetune", epochs, PRUNED)],
 }
 
 
@@ -62,6 +69,7 @@ class Size:
 SIZES: Mapping[str, Size] = {
     "cifar10": Size(50_000, 10_000, 10),
     "cifar100": Size(50_000, 10_000, 100),
+    "imagenet": Size(1_281_167, 50_000, 1000, epochs=90),
     "synthetic": Size(synthetic.TRAIN_IMAGES, synthetic.TEST_IMAGES, synthetic.CLASSES),
 }
 
@@ -79,35 +87,40 @@ def document(
     prune_ratio: Optional[float] = None,
     epochs: Optional[int] = None,
     ticket_epoch: Optional[int] = None,
+    retrain_epochs: str = "remaining",
     widths: Union[str, Sequence[int], None] = None,
+    masks: str = PER_LAYER,
+    residual: Optional[str] = None,
     pruned_forward: Optional[float] = None,
+    dense_forward: Optional[float] = None,
     convention: str = EXACT,
 ) -> Dict[str, Any]:
     """The JSON document of ``ebbench flops``. Raises ConfigError and InputError, one line each.
 
-    `widths`: "uniform", kept channels per layer, a run folder, or a file of either kind. `pruned_forward`: GFLOPs (1e9) of one
-    forward pass of the pruned network, in place of widths. In a phase, `images` are those of one epoch and `forward_flops`
-    is one image's. `total_flops` is training alone; `evaluation` stands beside it.
+    `widths`, `masks`, `residual`: see `Pruning`. `pruned_forward` and `dense_forward`: GFLOPs (1e9) of one forward pass, in place
+    of what is counted. In a phase, `images` are those of one epoch and `forward_flops` is one image's. `total_flops` is
+    training alone; `evaluation` stands beside it.
     """
     check_convention(convention)
-    size, schedule = _size_of(dataset), _schedule_of(method)
-    assumptions: List[str] = []
+    size, schedule = _size_of(dataset), _schedule_of(method, retrain_epochs, convention)
+    pruning = Pruning(prune_ratio, widths, masks, residual)
+    assumptions = pruning.assumptions
     epochs = size.epochs if epochs is None else epochs
     ticket = _ticket_epoch(method, ticket_epoch, epochs, assumptions)
-    network = build_model(model, size.classes)
+    network = empty_model(model, size.classes)
     dense = forward_cost(network)
     costs = {DENSE: _StepCost.counted(dense, convention)}
+    if dense_forward is not None:
+        costs[DENSE] = _given(dense_forward, "--dense-forward", convention, assumptions)
     plan = schedule(epochs, ticket)
     if any(which == PRUNED for _, _, which in plan):
-        costs[PRUNED] = _pruned_cost(
-            network, costs[DENSE], prune_ratio, widths, pruned_forward, convention, assumptions
-        )
+        costs[PRUNED] = _pruned_cost(network, costs[DENSE], pruning, pruned_forward, convention)
     phases = [_phase(name, length, size.train, costs[which]) for name, length, which in plan]
     return {
         "model": model,
         "dataset": dataset,
         "method": method,
-        "forward_flops": 2 * dense.macs if convention == EXACT else dense.counter_flops,
+        "forward_flops": _forward_flops(dense, dense_forward, convention),
         "forward_macs": dense.macs,
         "parameters": dense.parameters,
         "prunable_channels": sum(norm.num_features for norm in network.prunable_norms()),
@@ -120,10 +133,11 @@ def document(
     }
 
 
-def uniform_widths(widths: Sequence[int], prune_ratio: float) -> Tuple[int, ...]:
-    """int(C (1 - p)) channels of every layer, at least one: ThiNet's widths, which reproduce Table 2."""
-    # the ratio as it was typed: 1 - .9 in binary would lose a channel of ten
-    return tuple(max(1, int(round(width * (1 - prune_ratio), 9))) for width in widths)
+def _forward_flops(dense: ForwardCost, given: Optional[float], convention: str) -> int:
+    """One image's forward pass through the dense network; by the paper's counter not rounded."""
+    if given is not None:
+        return round(given * 1e9)
+    return 2 * dense.macs if convention == EXACT else dense.counter_flops
 
 
 @dataclass(frozen=True)
@@ -164,69 +178,30 @@ def _evaluation(plan: Sequence[Tuple[str, int, str]], costs: Mapping[str, _StepC
     }
 
 
+def _given(gflops: float, option: str, convention: str, assumptions: List[str]) -> _StepCost:
+    """The cost of a network of which no more than one forward pass is known."""
+    if not 0 < gflops < float("inf"):
+        raise ConfigError(f"{option} {gflops}: GFLOPs above 0 are needed")
+    if convention == EXACT:
+        assumptions.append(f"{option}: the layers are not known, a step is counted as 3 x forward")
+    forward = round(gflops * 1e9)
+    return _StepCost(forward, 3 * forward)
+
+
 def _pruned_cost(
-    network: nn.Module,
-    dense: _StepCost,
-    prune_ratio: Optional[float],
-    widths: Union[str, Sequence[int], None],
-    pruned_forward: Optional[float],
-    convention: str,
-    assumptions: List[str],
+    network: Network, dense: _StepCost, pruning: Pruning, pruned_forward: Optional[float], convention: str
 ) -> _StepCost:
-    if pruned_forward is not None:
-        if widths is not None:
-            raise ConfigError(
-                "--widths and --pruned-forward both say how large the pruned network is; give one of them"
-            )
-        if not 0 < pruned_forward * 1e9 <= dense.forward:
-            raise ConfigError(
-                f"--pruned-forward {pruned_forward}: GFLOPs above 0 are needed, and at most the dense {dense.forward / 1e9:.4g}"
-            )
-        if convention == EXACT:
-            assumptions.append("the pruned network's layers are not known: its step is counted as 3 x forward")
-        forward = round(pruned_forward * 1e9)
-        return _StepCost(forward, 3 * forward)
-    kept = _kept_widths(network, prune_ratio, widths, assumptions)
-    pruned = build_model(network.name, network.num_classes, kept)
-    return _StepCost.counted(forward_cost(pruned), convention, kept)
-
-
-def _kept_widths(
-    network: nn.Module, prune_ratio: Optional[float], widths: Union[str, Sequence[int], None], assumptions: List[str]
-) -> Tuple[int, ...]:
-    if widths is None or widths == "uniform":
-        ratio = DEFAULT_PRUNE_RATIO if prune_ratio is None else prune_ratio
-        if not 0 < ratio < 1:
-            raise ConfigError(f"--prune-ratio {ratio} is outside (0, 1); 0.5 prunes half of the channels")
-        if prune_ratio is None:
-            assumptions.append(f"prune ratio {ratio}, the default")
-        if widths is None:
-            assumptions.append("every layer loses the same fraction of its channels (--widths uniform)")
-        return uniform_widths(network.widths, ratio)
-    kept = _read_widths(Path(widths), network) if isinstance(widths, str) else tuple(widths)
-    if len(kept) != len(network.widths) or any(not 1 <= k <= w for k, w in zip(kept, network.widths)):
-        raise InputError(f"{widths}: widths {list(kept)} do not fit {network.name} with {list(network.widths)}")
-    return kept
-
-
-def _read_widths(path: Path, network: nn.Module) -> Tuple[int, ...]:
-    """Kept channels per layer: from the last mask of a run folder or a ``masks.npz``, or the numbers of a text file."""
-    path = path / "masks.npz" if path.is_dir() else path
-    if path.suffix == ".npz":
-        masks = load_masks(path).masks
-        if not len(masks):
-            raise InputError(f"{path} holds no mask; the run drew none")
-        return plan_of(network, masks[-1]).widths
-    try:
-        text = path.read_text(encoding="utf-8")
-        numbers = json.loads(text) if text.lstrip().startswith("[") else re.split(r"[\s,]+", text.strip())
-        return tuple(int(number) for number in numbers)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"--widths {path}: 'uniform', a run folder or a file is needed, and that is not there"
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a list of kept channels per layer, such as [32, 32, 64]: {error}") from error
+    if pruned_forward is None:
+        kept = pruning.widths_of(network)
+        return _StepCost.counted(forward_cost(empty_model(network.name, network.num_classes, kept)), convention, kept)
+    if pruning.widths is not None:
+        raise ConfigError("--widths and --pruned-forward both say how large the pruned network is; give one of them")
+    cost = _given(pruned_forward, "--pruned-forward", convention, pruning.assumptions)
+    if cost.forward > dense.forward:
+        raise ConfigError(
+            f"--pruned-forward {pruned_forward}: GFLOPs above 0 are needed, and at most the dense {dense.forward / 1e9:.4g}"
+        )
+    return cost
 
 
 def _ticket_epoch(method: str, ticket: Optional[int], epochs: int, assumptions: List[str]) -> int:
@@ -242,10 +217,14 @@ def _ticket_epoch(method: str, ticket: Optional[int], epochs: int, assumptions: 
     return ticket
 
 
-def _schedule_of(method: str) -> Schedule:
+def _schedule_of(method: str, retrain_epochs: str, convention: str) -> Schedule:
     if method not in SCHEDULES:
         raise ConfigError(f"unknown method {method!r}; {nearest(method, SCHEDULES)}")
-    return SCHEDULES[method]
+    if retrain_epochs not in ("remaining", "full"):
+        raise ConfigError(f"--retrain-epochs {retrain_epochs}: {nearest(retrain_epochs, ('remaining', 'full'))}")
+    if method.startswith("eb-") and retrain_epochs == "full":
+        return SCHEDULES["eb-reinit"]
+    return PAPER_SCHEDULES.get(method, SCHEDULES[method]) if convention == PAPER else SCHEDULES[method]
 
 
 def _size_of(dataset: str) -> Size:

@@ -18,11 +18,11 @@ import torch
 from ebbench.training.batches import augmented_batches
 from ebbench.training.compat import import_torchvision_datasets
 from ebbench.training.data import CIFAR_MEAN, CIFAR_STD, ImageSet
-from ebbench.training.flops import uniform_widths
 from ebbench.training.forward_cost import forward_cost
 from ebbench.training.masks import distance_matrix, draw_mask, gamma_of, hamming, layer_sizes_of
 from ebbench.training.models import MODELS, build_model
 from ebbench.training.pruning import plan_of
+from ebbench.training.widths import uniform_widths
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 
@@ -130,7 +130,7 @@ def ticket_widths():
     masks = {"random": draw_mask(random, 0.5, VGG16), "skewed": draw_mask(falling, 0.5, VGG16)}
     return {
         "dense": VGG16,
-        "uniform": uniform_widths(VGG16, 0.5),
+        "uniform": uniform_widths(build_model("vgg16", 10), 0.5),
         **{name: plan_of(model, mask).widths for name, mask in masks.items()},
     }
 

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from ebbench.errors import ConfigError, InputError
-from ebbench.training.flops import document, training_flops, uniform_widths
+from ebbench.training.flops import document, training_flops
+from ebbench.training.forward_cost import forward_cost
 from ebbench.training.mask_file import save_masks
-from ebbench.training.masks import draw_mask
+from ebbench.training.masks import draw_mask, layer_sizes_of
 from ebbench.training.models import MODELS, build_model
+from ebbench.training.pruning import plan_of
+from ebbench.training.widths import fewer, uniform_widths
 
 VGG16 = MODELS["vgg16"].widths
 
@@ -70,8 +73,72 @@ def test_what_was_not_said_is_listed_as_assumed():
 
 
 def test_uniform_widths_take_the_ratio_as_it_was_typed():
-    assert uniform_widths([10, 100, 1], 0.9) == (1, 10, 1)
-    assert uniform_widths([64, 512], 0.3) == (44, 358)
+    assert [fewer(width, 0.9) for width in (10, 100, 1)] == [1, 10, 1]
+    assert [fewer(width, 0.3) for width in (64, 512)] == [44, 358]
+
+
+def pruned_macs(model, **settings):
+    return document(model, "cifar10", "ns", prune_ratio=0.5, **settings)["pruned"]["forward_macs"]
+
+
+def test_what_a_uniform_mask_removes_depends_on_what_can_be_removed():
+    keep, select = (pruned_macs("preresnet101", residual=residual) for residual in ("keep", "select"))
+    dense = document("preresnet101", "cifar10", "dense")["forward_macs"]
+    assert (round(keep / dense, 3), round(select / dense, 3)) == (0.392, 0.334)
+    assert pruned_macs("vgg16", residual="select", masks="grouped") == pruned_macs("vgg16")
+    model = build_model("resnet50-small", 10)
+    per_layer, grouped = (uniform_widths(model, 0.5, masks) for masks in ("per-layer", "grouped"))
+    assert grouped == tuple(width // 2 for width in model.widths)
+    assert {width for width, entry in zip(per_layer, model.channels()) if len(entry.norms) > 1} == {32, 64, 128, 256}
+
+
+@pytest.mark.parametrize(("ratio", "gflops"), [(0.3, 4.047), (0.5, 2.122), (0.7, 0.786)])
+def test_resnet50_with_grouped_masks_is_as_small_as_the_public_codes(ratio, gflops):
+    found = document("resnet50", "imagenet", "ns", prune_ratio=ratio, masks="grouped", convention="paper")
+    cost = forward_cost(build_model("resnet50", 1000, found["pruned"]["widths"]))
+    assert cost.counter_flops / 1e9 == pytest.approx(gflops, abs=5e-4)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7])
+def test_resnet50_with_per_layer_masks_does_not_reach_the_70_percent_row_of_table_3(ratio):
+    """Table 3's eb-ff totals imply .68, .52 and .225 of the dense forward pass."""
+    dense = document("resnet50", "imagenet", "dense")["forward_macs"]
+    found = document("resnet50", "imagenet", "ns", prune_ratio=ratio)["pruned"]["forward_macs"] / dense
+    implied = {0.3: 5.57, 0.5: 4.239, 0.7: 1.845}[ratio] / 8.21
+    assert (found > implied) == (ratio == 0.7)
+
+
+@pytest.mark.parametrize(("method", "epochs"), [("eb-lf", 140), ("eb-ll", 140), ("eb-ff", 140), ("eb-reinit", 160)])
+def test_retraining_in_full_takes_all_epochs(method, epochs):
+    for retrain, expected in (("remaining", epochs), ("full", 160)):
+        found = document("vgg16-small", "synthetic", method, ticket_epoch=20, retrain_epochs=retrain)
+        assert found["phases"][1]["epochs"] == expected
+
+
+def test_soft_filter_pruning_is_charged_what_it_runs_and_by_the_paper_a_second_training():
+    exact = document("resnet18-small", "synthetic", "sfp")
+    assert [p["phase"] for p in exact["phases"]] == ["train"] and exact["pruned"] is None
+    paper = document("resnet18-small", "synthetic", "sfp", prune_ratio=0.3, convention="paper")
+    assert [p["phase"] for p in paper["phases"]] == ["train", "finetune"]
+
+
+def test_a_dense_forward_that_is_given_replaces_the_counted_one():
+    found = document("resnet50-small", "synthetic", "dense", epochs=1, dense_forward=7.72, convention="paper")
+    assert found["forward_flops"] == 7_720_000_000 and found["total_flops"] == 2000 * 3 * 7_720_000_000
+    assert "--dense-forward" in document("vgg16-small", "synthetic", "dense", dense_forward=1.0)["assumptions"][0]
+
+
+def test_the_masks_of_a_run_are_counted_as_its_recipe_prunes(tmp_path):
+    model = build_model("preresnet-small", 10)
+    sizes = layer_sizes_of(model)
+    mask = draw_mask(np.random.default_rng(1).random(sum(sizes), dtype=np.float32), 0.5, sizes)
+    save_masks(tmp_path / "masks.npz", mask[None], [1], np.zeros((1, sum(sizes))))
+    for residual in ("keep", "select"):
+        (tmp_path / "manifest.json").write_text(json.dumps({"recipe": {"residual": residual}}))
+        found = document("preresnet-small", "cifar10", "ns", widths=str(tmp_path))["pruned"]["widths"]
+        assert tuple(found) == plan_of(model, mask, residual).widths
+    asked = document("preresnet-small", "cifar10", "ns", widths=str(tmp_path), residual="keep")["pruned"]["widths"]
+    assert tuple(asked) == plan_of(model, mask, "keep").widths
 
 
 def test_widths_come_from_the_last_mask_of_a_run(tmp_path):
@@ -110,6 +177,10 @@ def test_images_of_an_archive_are_counted(tmp_path):
         ({"pruned_forward": -1.0}, "above 0"),
         ({"pruned_forward": 10.2}, r"at most the dense 0\.01018"),
         ({"pruned_forward": 0.3, "widths": "uniform"}, "give one of them"),
+        ({"dense_forward": float("nan")}, "--dense-forward nan: GFLOPs above 0"),
+        ({"masks": "groups"}, "did you mean 'grouped'"),
+        ({"residual": "selct"}, "did you mean 'select'"),
+        ({"retrain_epochs": "ful"}, "did you mean 'full'"),
     ],
 )
 def test_bad_settings_are_one_clear_line(settings, line):

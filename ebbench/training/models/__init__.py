@@ -18,7 +18,7 @@ from typing import Callable, Dict, Optional, Sequence, Tuple
 import torch
 
 from ebbench.errors import ConfigError, nearest
-from ebbench.training.models.network import Network
+from ebbench.training.models.network import Network, Select
 from ebbench.training.models.plan import KEEP, SELECT, SlicingPlan, slicing_plan
 from ebbench.training.models.preresnet import PreResNet, preresnet_widths
 from ebbench.training.models.resnet import BASIC, BOTTLENECK, ResNet, resnet_widths
@@ -78,7 +78,10 @@ def build_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = N
 
 
 def empty_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = None) -> Network:
-    """The network `name` with storage but without values: for whoever fills in every parameter and buffer next."""
+    """The network `name` with storage but without values: for whoever fills in every parameter and buffer next.
+
+    What reads a part of a residual stream reads its first channels.
+    """
     architecture = _architecture(name)
     widths = architecture.widths if widths is None else tuple(int(w) for w in widths)
     if num_classes < 2:
@@ -93,7 +96,11 @@ def empty_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = N
             raise ConfigError(
                 f"model {name!r}: width {number} takes {entry.width} channels of a residual stream that has {entry.whole.width}"
             )
-    return model.to_empty(device="cpu")
+    model.to_empty(device="cpu")
+    for layer in model.modules():
+        if isinstance(layer, Select):
+            layer.take_first()
+    return model
 
 
 def _architecture(name: str) -> Architecture:

@@ -22,6 +22,11 @@ class Select(nn.Module):
         indices = None if width == stream else torch.empty(width, dtype=torch.int64, device="meta")
         self.register_buffer("indices", indices)
 
+    def take_first(self) -> None:
+        """Be the first channels of the stream."""
+        if self.indices is not None:
+            self.indices.copy_(torch.arange(len(self.indices)))
+
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, stream, H, W] to [B, width, H, W]."""
         return x_BCHW if self.indices is None else x_BCHW.index_select(1, self.indices)
@@ -60,10 +65,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Fresh weights: convolutions N(0, 2 / (k^2 C_out)) with bias 0, gamma `norm_scale`, beta 0.
-
-        A part of a stream reads the first channels of it.
-        """
+        """Fresh weights: convolutions N(0, 2 / (k^2 C_out)) with bias 0, gamma `norm_scale`, beta 0."""
         with torch.no_grad():
             for layer in self.modules():
                 if isinstance(layer, nn.Conv2d):
@@ -77,8 +79,6 @@ class Network(nn.Module):
                     layer.bias.zero_()
                 elif isinstance(layer, nn.Linear):
                     self.initialise_linear(layer, generator)
-                elif isinstance(layer, Select) and layer.indices is not None:
-                    layer.indices.copy_(torch.arange(len(layer.indices)))
 
     def initialise_linear(self, layer: nn.Linear, generator: torch.Generator) -> None:
         """As torch does it: weights and biases uniform within 1 / sqrt(inputs)."""
