@@ -1,4 +1,4 @@
-"""One network in a process of its own: does a training step of VGG16 for each line on stdin, answers with its CPU seconds.
+"""One network in a process of its own: does a training step for each line on stdin, answers with its CPU seconds and its loss.
 
 Alone in its process, because oneDNN keeps only so many prepared operations, and two networks would push out each other's.
 """
@@ -9,26 +9,87 @@ import json
 import sys
 import time
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from ebbench.training import compat
+from ebbench.training.loop import add_l1
+from ebbench.training.masks import draw_mask, layer_sizes_of
 from ebbench.training.models import build_model
+from ebbench.training.pruning import HeldMask, plan_of, reinit
+
+L1 = 1e-4
+
+
+class Gather(nn.Module):
+    """A layer that takes the channels whose entry in a vector is not zero, looked up anew in every forward pass."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.indexes = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x_BCHW):
+        chosen = np.flatnonzero(self.indexes.detach().cpu().numpy())
+        return x_BCHW[:, torch.from_numpy(chosen)]
+
+
+def add_gather_layers(model):
+    for block in (block for stage in model.stages for block in stage):
+        block.norm1 = nn.Sequential(block.norm1, Gather(block.norm1.num_features))
+    model.norm = nn.Sequential(model.norm, Gather(model.norm.num_features))
+
+
+def add_l1_layer_by_layer(model):
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.grad.data.add_(L1 * torch.sign(module.weight.data))
+
+
+def pruned(model, order):
+    """A network of a random mask with fresh weights, and what holds the channels that cannot be removed."""
+    sizes = layer_sizes_of(model)
+    mask = draw_mask(np.random.default_rng(1).random(sum(sizes), dtype=np.float32), order["prune_ratio"], sizes)
+    live = plan_of(model, mask, order["residual"]).live
+    small = reinit(model, mask, 1, order["residual"])
+    return small, None if live.all() else HeldMask(small, live)
 
 
 def main() -> None:
     order = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     layout = getattr(torch, order["layout"])
-    model = build_model("vgg16", 10, order["widths"], seed=1).to(memory_format=layout)
+    model, held = build_model(order.get("model", "vgg16"), 10, order.get("widths"), seed=1), None
+    if "prune_ratio" in order:
+        model, held = pruned(model, order)
+    gammas = [norm.weight for norm in model.prunable_norms()]
+    is_peer = order.get("peer", False)
+    if is_peer:
+        add_gather_layers(model)
+    model = model.to(memory_format=layout)
+    torch.manual_seed(1)
     x_BCHW = torch.randn(order["batch"], 3, 32, 32).contiguous(memory_format=layout)
     y_B = torch.randint(0, 10, (order["batch"],))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    settings = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
+    optimizer = (
+        torch.optim.SGD(model.parameters(), **settings) if is_peer else compat.sgd(model.parameters(), **settings)
+    )
     for _ in sys.stdin:
         start_s = time.process_time()
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(x_BCHW), y_B).backward()
+        logits = model(x_BCHW)
+        loss = F.cross_entropy(logits, y_B)
+        loss.backward()
+        if is_peer:
+            add_l1_layer_by_layer(model)
+            logits.detach().topk(5)[1].eq(y_B[:, None]).sum().item()  # an accuracy of every step
+        else:
+            add_l1(gammas, L1)
         optimizer.step()
-        print(time.process_time() - start_s, flush=True)
+        if held is not None:
+            held.hold(optimizer)
+        print(time.process_time() - start_s, loss.item(), flush=True)
 
 
 if __name__ == "__main__":
