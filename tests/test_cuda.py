@@ -17,7 +17,7 @@ import ebbench
 from ebbench.records import PASS
 from ebbench.training.masks import draw_mask
 from ebbench.training.models import build_model
-from ebbench.training.pruning import HeldMask, prune
+from ebbench.training.pruning import HeldMask, plan_of, prune
 
 pytestmark = [
     pytest.mark.cuda,
@@ -70,20 +70,25 @@ def test_a_run_killed_on_the_gpu_ends_with_the_same_masks_and_weights(whole, tmp
     assert weights(only_run(tmp_path / "runs")) == weights(whole)
 
 
+@pytest.mark.parametrize(
+    ("name", "residual"),
+    [("vgg16-small", "keep"), ("preresnet-small", "keep"), ("preresnet-small", "select"), ("resnet18-small", "keep")],
+)
 @pytest.mark.parametrize("skewed", [False, True])
-def test_a_pruned_network_computes_on_the_gpu_what_the_masked_one_does(skewed):
-    masked = build_model("vgg16-small", 4, seed=3).double()
+def test_a_pruned_network_computes_on_the_gpu_what_the_masked_one_does(name, residual, skewed):
+    masked = build_model(name, 4, seed=3).double()
     rng = np.random.default_rng(5)
     sizes = [norm.num_features for norm in masked.prunable_norms()]
     scale = np.repeat(rng.random(len(sizes)) ** 3, sizes) if skewed else 1.0
     mask = draw_mask((scale * rng.random(sum(sizes))).astype(np.float32), 0.5, sizes)
-    small, masked = prune(masked, mask).cuda(), masked.cuda()
-    held = HeldMask(masked, mask)
+    live = plan_of(masked, mask, residual).live
+    small, masked = prune(masked, mask, residual).cuda(), masked.cuda()
+    held, held_small = HeldMask(masked, mask), HeldMask(small, live)
     held.hold()
     x = torch.randn(8, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).cuda()
     y = torch.arange(8).cuda() % 4
-    for network, hold in ((masked, held.hold), (small, lambda _: None)):
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3)
+    for network, hold in ((masked, held.hold), (small, held_small.hold)):
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.005, momentum=0.9, weight_decay=5e-3)
         for _ in range(10):
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(network(x), y).backward()
@@ -92,6 +97,38 @@ def test_a_pruned_network_computes_on_the_gpu_what_the_masked_one_does(skewed):
     for mode in (True, False):
         want, got = masked.train(mode)(x), small.train(mode)(x)
         assert ((got - want).abs().max() / want.abs().max()).item() < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("name", "residual", "layout"),
+    [
+        ("preresnet-small", "select", torch.contiguous_format),
+        ("preresnet-small", "select", torch.channels_last),
+        ("resnet50-small", "keep", torch.contiguous_format),
+        ("resnet50-small", "keep", torch.channels_last),
+    ],
+)
+def test_steps_of_residual_networks_repeat_themselves_bit_by_bit_on_the_gpu(name, residual, layout, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    x = torch.randn(32, 3, 32, 32, generator=torch.Generator().manual_seed(1)).cuda().contiguous(memory_format=layout)
+    y = torch.arange(32).cuda() % 4
+    ends = []
+    torch.use_deterministic_algorithms(True)
+    try:
+        for _ in range(2):
+            model = build_model(name, 4, seed=3)
+            sizes = [norm.num_features for norm in model.prunable_norms()]
+            mask = draw_mask(np.random.default_rng(5).random(sum(sizes), dtype=np.float32), 0.5, sizes)
+            small = prune(model, mask, residual).cuda().to(memory_format=layout)
+            optimizer = torch.optim.SGD(small.parameters(), lr=0.05, momentum=0.9)
+            for _ in range(5):
+                optimizer.zero_grad(set_to_none=True)
+                F.cross_entropy(small(x), y).backward()
+                optimizer.step()
+            ends.append([value.cpu() for value in small.state_dict().values()])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(*ends))
 
 
 def test_the_edges_of_a_phase_wait_for_the_gpu(tmp_path):
