@@ -31,11 +31,15 @@ _GRAVITY = (NOT_CHECKED, PASS, WARN, FAIL)
 def check_run(
     energy: EnergyAccount,
     *,
+    whole: Optional[EnergyAccount] = None,
     ticket: Optional[Mapping[str, Any]] = None,
     overhead: Optional[Mapping[str, Any]] = None,
     facts: Optional[Mapping[str, Any]] = None,
 ) -> List[Check]:
-    """All checks of one run. `facts`: what the bench logged of the board (`ebbench.board.state.facts`), where it did."""
+    """All checks of one run. `energy` is what was measured; `whole`, where epochs were measured for many, the whole schedule's.
+
+    `facts`: what the bench logged of the board (`ebbench.board.state.facts`), where it did.
+    """
     facts = facts or {}
     checks = [
         _coverage(energy),
@@ -43,7 +47,7 @@ def check_run(
         _trace_damage(energy),
         _readings(energy),
         _missed(energy),
-        _uncertainty(energy),
+        _uncertainty(whole or energy),
         _saturation(energy),
         _idle_drift(energy),
         *_counter(energy),
@@ -52,6 +56,7 @@ def check_run(
         *_other_meters(energy),
         _redone(energy),
         *_bench_facts(facts),
+        *_extrapolation((whole or energy).extrapolation),
     ]
     if ticket is not None:
         checks += [_ticket(ticket), _narrowest_layer(ticket)]
@@ -142,11 +147,13 @@ def _missed(energy: EnergyAccount) -> Check:
 def _uncertainty(energy: EnergyAccount) -> Check:
     ratio = energy.uncertainty_j / energy.total_j if energy.total_j and energy.uncertainty_j is not None else None
     top = [phase for path, phase in energy.by_phase.items() if "/" not in path and path not in OTHER_PHASES]
-    too_short = bool(top) and all(phase.unresolved for phase in top)  # its interval says so: wide is not wrong
-    return _graded(
-        "uncertainty of the total", ratio, 0.05, math.inf if too_short else 0.25,
-        "look at the largest component of the budget in the record; calibrate the meter or sample faster",
-    )  # fmt: skip
+    # the interval of phases too short, or of few epochs, says so: wide is not wrong
+    says_so = energy.extrapolation is not None or (bool(top) and all(phase.unresolved for phase in top))
+    largest = max(energy.components_j, key=lambda name: energy.components_j[name] or 0.0, default="")
+    advice = "look at the largest component of the budget in the record; calibrate the meter or sample faster"
+    if largest == "extrapolation":
+        advice = "the measured epochs scatter too much to stand for so many; give a larger --measure-epochs"
+    return _graded("uncertainty of the total", ratio, 0.05, math.inf if says_so else 0.25, advice)
 
 
 def _saturation(energy: EnergyAccount) -> Check:
@@ -289,7 +296,28 @@ def _fact(facts: Mapping[str, Any], name: str, key: str, fail: float, advice: st
     return _graded(name, None if value is None else float(value), 0, fail, advice, "not logged by this bench")
 
 
+def _extrapolation(extrapolation: Optional[Mapping[str, Any]]) -> Iterable[Check]:
+    """Whether the measured epochs were alike, and whether the early ones foretold the later ones."""
+    if extrapolation is None:
+        return
+    stages = [s for s in extrapolation["by_phase"].values() if s["drift_j"] is not None]
+    drifts = [abs(s["drift_j"]) / s["drift_uncertainty_j"] for s in stages if s["drift_uncertainty_j"]]
+    if extrapolation["refused"]:
+        yield Check("epochs steady", FAIL, None, 1.0, extrapolation["refused"])
+        return
+    advice = "the measured epochs drift a little, which is in the interval; give --warmup or a larger --measure-epochs"
+    yield _graded("epochs steady", max(drifts, default=0.0), 1.0, math.inf, advice)
+    widened = max((s["widened"] for s in stages), default=1.0)
+    advice = (
+        "the first of the measured epochs did not foretell the last, and the interval was widened; measure more epochs"
+    )
+    yield _graded("epochs foretold", widened, 1.0, math.inf, advice)
+
+
 def _ticket(ticket: Mapping[str, Any]) -> Check:
+    if ticket.get("assumed"):
+        advice = f"the ticket's epoch {ticket['epoch']} is assumed, its widths are those after {ticket['searched_epochs']} epochs"
+        return Check("ticket found", WARN, None, 1.0, advice)
     found = bool(ticket.get("found"))
     advice = "" if found else "the mask never settled and the ticket was drawn at the last epoch; give more --epochs"
     return Check("ticket found", PASS if found else WARN, float(found), 1.0, advice)

@@ -20,6 +20,9 @@ if sys.version_info >= (3, 11):
 else:  # the last Python of a TX2 is 3.8
     import tomli as tomllib
 
+#: epochs that `measure_epochs` takes at least
+FEWEST_MEASURED = 3
+
 Draw = Union[str, Tuple[int, ...]]  # "early-bird", "final", "best-accuracy", or the epochs at which to draw
 
 
@@ -57,6 +60,10 @@ class Recipe:
     pairs: str = "paper"
     #: epochs after the draw: "remaining" (epochs - t*) or "full"
     retrain_epochs: str = "remaining"
+    #: train and measure this many epochs of each phase, after one that settles, and extrapolate to the schedule (None: train all)
+    measure_epochs: Optional[int] = None
+    #: the epoch at which a search would have found its ticket: an assumption, where `measure_epochs` cuts the search short
+    ticket_epoch: Optional[int] = None
     #: keep only the first N images of the training and of the test part (None: all)
     train_images: Optional[int] = None
     test_images: Optional[int] = None
@@ -115,6 +122,24 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
         if getattr(recipe, name) not in choices:
             yield f"{name} = {getattr(recipe, name)!r}: {nearest(getattr(recipe, name), choices)}"
     yield from _draw_faults(recipe)
+    yield from _excerpt_faults(recipe)
+
+
+def _excerpt_faults(recipe: Recipe) -> Iterable[str]:
+    """What `measure_epochs` and `ticket_epoch` need of each other."""
+    measured, ticket = recipe.measure_epochs, recipe.ticket_epoch
+    if measured is not None and measured < FEWEST_MEASURED:
+        yield f"measure_epochs = {measured} is below {FEWEST_MEASURED}: fewer epochs cannot tell a drift from scatter"
+    if ticket is not None and not 1 <= ticket <= recipe.epochs:
+        yield f"ticket_epoch = {ticket} is outside 1..{recipe.epochs}"
+    if ticket is not None and measured is None:
+        yield f"ticket_epoch = {ticket} is an assumption of measure_epochs; to draw the ticket there, give draw = {ticket}"
+    is_open = recipe.method.startswith("eb-") and recipe.draw in ("early-bird", "best-accuracy")
+    if measured is not None and ticket is None and is_open and measured + 1 < recipe.epochs:
+        yield (
+            f"measure_epochs = {measured} ends the search of {recipe.method} before its ticket is found; state the epoch to assume "
+            "for it with ticket_epoch (--ticket-epoch)"
+        )
 
 
 def _draw_faults(recipe: Recipe) -> Iterable[str]:
@@ -278,6 +303,8 @@ def expand(axes: Mapping[str, Sequence[Any]]) -> List[Recipe]:
     for settings in combinations:
         if settings.get("method") == "dense" and len(axes.get("prune_ratio", ())) > 1:
             settings.pop("prune_ratio")
+        if not str(settings.get("method", "eb-")).startswith("eb-"):
+            settings.pop("ticket_epoch", None)  # no other method has one
     return list(dict.fromkeys(make_recipe(settings) for settings in combinations))
 
 

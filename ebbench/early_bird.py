@@ -14,6 +14,7 @@ import torch
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError
 from ebbench.protocols import Outcome, RunContext
+from ebbench.training import excerpt
 from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
 from ebbench.training.loop import Trainer, check_recipe
 from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
@@ -40,7 +41,7 @@ class EarlyBirdInherit:
         trainer = Trainer(self.recipe, context, "search")
         state = trainer.state
         if state.stage == "search":
-            trainer.total_epochs = self._epochs_in_all(self.recipe.epochs)
+            trainer.total_epochs = self._epochs_in_all(planned_search(self.recipe))
             search(trainer)
         ticket = state.facts["ticket"]
         if state.stage == "prune":
@@ -123,6 +124,7 @@ def search(trainer: Trainer) -> None:
             finder.close_epoch()
             if not finder.is_over():
                 trainer.checkpoint_if_due()
+        trainer.close_stage(finder.searched())
     finder.take_ticket()
     context.mark("ticket", **{name: state.facts["ticket"][name] for name in ("found", "epoch", "kept_channels")})
     trainer.checkpoint()
@@ -165,11 +167,28 @@ class _Finder:
         draw, epoch = self.recipe.draw, self.state.epoch
         if draw == "early-bird" and self.state.facts["settled"]:
             return True
-        return epoch >= (self.recipe.epochs if isinstance(draw, str) else max(draw))
+        return epoch >= self.trainer.last_epoch(planned_search(self.recipe))
+
+    def searched(self) -> int:
+        """The epochs of the search: those until the mask settled, or else those that were planned."""
+        settled = self.recipe.draw == "early-bird" and self.state.facts["settled"]
+        return self.state.epoch if settled else planned_search(self.recipe)
+
+    def is_assumed(self) -> bool:
+        """Whether the ticket is of an epoch that the search was not trained to, or that the recipe assumes."""
+        recipe, epoch = self.recipe, self.ticket_epoch()
+        by_recipe = recipe.draw == "early-bird" and recipe.ticket_epoch is not None and not self.state.facts["settled"]
+        return (
+            by_recipe
+            or (epoch or 0) > len(self.masks)
+            or (recipe.draw == "best-accuracy" and excerpt.is_cut(self.state))
+        )
 
     def ticket_epoch(self) -> Optional[int]:
         """The epoch of the ticket as far as is known now; None while there is none."""
         draw = self.recipe.draw
+        if draw == "best-accuracy" and excerpt.is_cut(self.state):
+            return self.recipe.ticket_epoch
         if draw == "best-accuracy":
             seen = [entry for entry in self.state.accuracy if entry["stage"] == "search"]
             return max(seen, key=lambda entry: entry["top1"])["epoch"] if seen else None  # the first of equals
@@ -181,14 +200,16 @@ class _Finder:
         """Fix the ticket and go back to its weights when later epochs were trained too."""
         epoch = self.ticket_epoch()
         assert epoch is not None, "every kind of draw has an epoch by the end of the search"
-        mask = self.masks[epoch - 1]
-        if epoch < self.state.epoch:
+        assumed = self.is_assumed()
+        mask = self.masks[-1 if assumed else epoch - 1]
+        if epoch < len(self.masks) and not assumed:
             load_weights(self.trainer.model, self._kept_weights())
         self.state.arrays = {"gamma": self.state.arrays["gamma"], "mask": mask}
         self.state.stage, self.state.epoch = "prune", epoch
         self.state.facts["ticket"] = {
-            "found": self.recipe.draw != "early-bird" or self.state.facts["settled"],
+            "found": None if assumed else self.recipe.draw != "early-bird" or self.state.facts["settled"],
             "epoch": epoch,
+            "assumed": assumed,
             "searched_epochs": len(self.masks),
             "draw": self.recipe.draw if isinstance(self.recipe.draw, str) else list(self.recipe.draw),
             "distances": self.state.facts["distances"],
@@ -217,7 +238,11 @@ def _outcome(trainer: Trainer) -> Outcome:
         notes.append(
             f"{masked} masked channels of residual streams could not be removed exactly and stay, held at zero"
         )
-    if not ticket["found"]:
+    if ticket["assumed"]:
+        notes.append(
+            f"the ticket of epoch {ticket['epoch']} is an assumption: its mask is the one after {ticket['searched_epochs']} epochs"
+        )
+    elif not ticket["found"]:
         notes.append(f"the mask had not settled by epoch {ticket['epoch']}: the ticket was drawn there")
     if ticket["searched_epochs"] > ticket["epoch"]:
         notes.append(
@@ -250,6 +275,13 @@ def _repeatable_check(trainer: Trainer, model: Network) -> Callable[[], None]:
 
 def _cost_of_a_check(channels: int, dense: ForwardCost) -> Dict[str, Any]:
     return draw_cost(channels, dense.parameters, dense.counter_flops)
+
+
+def planned_search(recipe: Recipe) -> int:
+    """How many epochs a search takes at most; where it is cut short, the epochs that it is assumed to take."""
+    if not isinstance(recipe.draw, str):
+        return max(recipe.draw)
+    return recipe.ticket_epoch if recipe.draw == "early-bird" and recipe.ticket_epoch else recipe.epochs
 
 
 def _refuse_draw(recipe: Recipe) -> None:

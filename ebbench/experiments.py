@@ -58,7 +58,10 @@ def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Dis
 def title(recipe: Recipe) -> str:
     """A recipe in a few words."""
     ratio = "" if recipe.method == "dense" else f", p = {recipe.prune_ratio:g}"
-    return f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs, seed {recipe.seed}"
+    cut = "" if recipe.measure_epochs is None else f" ({recipe.measure_epochs} of each phase measured)"
+    return (
+        f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs{cut}, seed {recipe.seed}"
+    )
 
 
 def list_experiments() -> List[Dict[str, Any]]:

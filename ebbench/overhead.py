@@ -47,6 +47,8 @@ def mask_distance_overhead(
 
 def _checked_epochs(energy: EnergyAccount) -> int:
     """How many epochs were checked: one that was done again after a kill is counted once, as its images are."""
+    if energy.extrapolation is not None:
+        return energy.by_phase[DRAW_PATH].count
     return len({p["path"] for p in energy.phases if p["path"].startswith("search/") and p["path"].endswith("/draw")})
 
 

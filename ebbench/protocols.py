@@ -334,6 +334,23 @@ class Outcome:
     notes: List[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A top-level phase that trains epoch after epoch: what the recipe schedules of it, and what was trained."""
+
+    path: str
+    epochs: int
+    trained: int
+    evaluations: int
+    #: epochs that are complete in the schedule when the stage begins
+    first: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether epochs are missing."""
+        return self.trained < self.epochs
+
+
 class Pipeline(Protocol):
     """Trains, and says what phase it is in. One class per method."""
 

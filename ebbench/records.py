@@ -73,6 +73,8 @@ class EnergyAccount:
     reason: Optional[str] = None
     #: each other meter against the reference, as `energy.cross_check.cross_check` gives it
     cross_checks: List[Dict[str, Any]] = field(default_factory=list)
+    #: how the totals were made from a few measured epochs, and what was measured (`energy.extrapolate`); None where all was
+    extrapolation: Optional[Dict[str, Any]] = None
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ from ebbench.board.state import board_state, facts
 from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.amplify import AmplifiedDraw, MeasuredBlock, estimate
+from ebbench.energy.extrapolate import extrapolate
 from ebbench.energy.phases import read_events
 from ebbench.energy.trace import compact
 from ebbench.errors import ConfigError, UserError
 from ebbench.overhead import mask_distance_overhead
+from ebbench.protocols import Stage
 from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
 from ebbench.rundir import LOCK, RunDir, read_json, sha256_of, write_json
 
@@ -32,21 +34,26 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
     manifest = read_json(rundir.manifest)
     events = read_events(rundir.phases)
     bench = manifest.get("bench") or {}
-    energy = account(rundir, max_gap_s=max_gap_s if max_gap_s is not None else bench.get("max_gap_s"))
+    measured = account(rundir, max_gap_s=max_gap_s if max_gap_s is not None else bench.get("max_gap_s"))
     outcome = _last_mark(events, "outcome") or {}
-    overhead = _overhead(energy, events, outcome)
     state = board_state(rundir.board)
+    stop = next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
+    energy = measured
+    if (manifest.get("recipe") or {}).get("measure_epochs") and stop.get("status") == "success":
+        energy = extrapolate(measured, _stages(events), _assumptions(outcome.get("ticket")))
+    refused = (energy.extrapolation or {}).get("refused")
+    overhead = _overhead(energy, events, outcome)
     checks = check_run(
-        energy,
+        measured,
+        whole=energy,
         ticket=outcome.get("ticket"),
         overhead=overhead,
-        facts=_facts(state, manifest.get("bench") or {}, events),
+        facts=_facts(state, bench, events),
     )
-    stop = next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         run_id=manifest["run_id"],
-        status=stop.get("status", "aborted"),
+        status="failed" if refused else stop.get("status", "aborted"),
         kind=energy.kind,
         recipe=manifest.get("recipe") or {},
         board=manifest.get("board") or {},
@@ -54,7 +61,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
         energy=energy,
         duration_s=_duration_s(events),
         flops=outcome.get("flops"),
-        accuracy=outcome.get("accuracy"),
+        accuracy=None if energy.extrapolation else outcome.get("accuracy"),
         ticket=outcome.get("ticket"),
         mask_distance_overhead=overhead,
         verdict=worst([check.verdict for check in checks]),
@@ -62,7 +69,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
         files=_hashes(rundir.path),
         environment=manifest.get("environment") or {},
         notes=list(outcome.get("notes", [])),
-        reason=stop.get("reason"),
+        reason=refused or stop.get("reason"),
         board_state=state,
     )
 
@@ -110,6 +117,25 @@ def _facts(state: Optional[Mapping[str, Any]], bench: Mapping[str, Any], events:
         found["start_limit_c"] = bench["cooldown_c"]
         found["start_c"] = (_last_mark(events, "start_temperature") or {}).get("celsius")
     return {**found, **(_last_mark(events, "bench_facts") or {})}
+
+
+def _stages(events: List[Event]) -> List[Stage]:
+    """What the run said of its stages; of one that was closed twice, after a kill, the last word."""
+    found = [Stage(**e["values"]) for e in events if e["event"] == "mark" and e["name"] == "stage"]
+    return list({stage.path: stage for stage in found}.values())
+
+
+def _assumptions(ticket: Optional[Mapping[str, Any]]) -> List[str]:
+    """What an extrapolation takes for granted beyond its epochs."""
+    if not (ticket or {}).get("assumed"):
+        return []
+    assert ticket is not None
+    distances = [d for d in ticket["distances"] if d is not None]
+    last = f"; it differed from the one before in {100 * distances[-1]:.2g} % of the channels" if distances else ""
+    return [
+        f"the ticket is drawn at epoch {ticket['epoch']} (ticket_epoch or draw of the recipe)",
+        f"the pruned network has the widths of the mask after {ticket['searched_epochs']} epochs of the search{last}",
+    ]
 
 
 def _last_mark(events: List[Event], name: str) -> Optional[Dict[str, Any]]:

@@ -260,3 +260,34 @@ def test_a_run_id_is_a_file_name_whatever_the_data_set():
 def test_settings_are_json():
     assert json.loads(json.dumps(Recipe(draw=(1, 2)).settings()))["draw"] == [1, 2]
     assert json.loads(json.dumps(Bench().settings()))["meters"] == ["auto"]
+
+
+def test_a_search_cut_short_needs_the_epoch_that_it_assumes():
+    with pytest.raises(ConfigError, match=r"state the epoch to assume.*--ticket-epoch"):
+        Recipe(method="eb-ff", measure_epochs=3)
+    for fine in (
+        {"method": "dense"},
+        {"method": "eb-ff", "ticket_epoch": 20},
+        {"method": "eb-ff", "draw": (20,)},
+        {"method": "eb-reinit", "draw": "final"},
+        {"method": "eb-ff", "epochs": 4},  # the search is not cut
+    ):
+        Recipe(measure_epochs=3, **fine)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"measure_epochs": 2, "ticket_epoch": 5}, "below 3: fewer epochs cannot tell a drift from scatter"),
+        ({"ticket_epoch": 5}, "give draw = 5"),
+        ({"measure_epochs": 3, "ticket_epoch": 161}, "outside 1..160"),
+    ],
+)
+def test_an_excerpt_that_cannot_be_is_refused(settings, why):
+    with pytest.raises(ConfigError, match=why):
+        Recipe(**settings)
+
+
+def test_methods_without_a_search_have_no_ticket_epoch():
+    recipes = expand({"method": ["dense", "eb-ff"], "measure_epochs": [3], "ticket_epoch": [20]})
+    assert [recipe.ticket_epoch for recipe in recipes] == [None, 20]

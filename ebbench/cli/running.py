@@ -23,6 +23,12 @@ import click
 @click.option("--learning-rate", type=float)
 @click.option("--seed", type=int, multiple=True, help="Repeat for replicates.")
 @click.option("--draw", help="When to draw the ticket: early-bird, final, best-accuracy, or epochs such as 3 or 3,5.")
+@click.option(
+    "--measure-epochs",
+    type=int,
+    help="Train and measure this many epochs of each phase (3 or more), and extrapolate to --epochs.",
+)
+@click.option("--ticket-epoch", type=int, help="With --measure-epochs: the epoch to assume for the ticket of a search.")
 @click.option("--train-images", type=int, help="Use the first N training images only.")
 @click.option("--test-images", type=int, help="Use the first N test images only.")
 @click.option("--threads", type=int, help="CPU threads of torch.")
@@ -71,6 +77,7 @@ def run(experiment: str, bench_file: Optional[Path], out: Path, resume: bool, as
     ebbench run quickstart --method eb-ff --prune-ratio 0.3 --prune-ratio 0.5
     ebbench run vgg16-cifar10 --dataset npz:cifar10.npz --epochs 16 --meter ina3221
     ebbench run vgg16-cifar10 --on nvidia@tx2 --meter shelly:192.168.1.20   # a meter here, the board there
+    ebbench run vgg16-cifar10 --measure-epochs 5 --ticket-epoch 20
     """
     from ebbench.cli.display import Progress, print_runs
     from ebbench.experiments import conduct_all, find_experiment
@@ -89,6 +96,8 @@ _AXES = ("method", "model", "dataset", "prune_ratio", "seed")
 _SINGLE = (
     "data_dir",
     "epochs",
+    "measure_epochs",
+    "ticket_epoch",
     "batch_size",
     "learning_rate",
     "train_images",

@@ -154,7 +154,7 @@ def _power(
     meter_w = sum(blocks[i].uncertainty_j for i in draws) / float(weight_s.sum())
     if len(draws) == 1:
         return mean_w, meter_w
-    scatter_w = _student(len(draws) - 1) * float(power_w.std(ddof=1)) / math.sqrt(len(draws))
+    scatter_w = student(len(draws) - 1) * float(power_w.std(ddof=1)) / math.sqrt(len(draws))
     return mean_w, math.hypot(scatter_w, meter_w)
 
 
@@ -174,7 +174,7 @@ def _regression(windows: Sequence[MeasuredBlock], duration_s: float) -> Optional
     gross = np.array([duration_s, 1.0])
     freedom = len(windows) - 2
     scatter_j = float(np.sqrt(np.sum((energy_j - design @ fitted) ** 2) / freedom))
-    scatter_j *= math.sqrt(float(gross @ inverse @ gross)) * _student(freedom)
+    scatter_j *= math.sqrt(float(gross @ inverse @ gross)) * student(freedom)
     meter_j = _meter_j(windows, gross @ solve)
     return float(gross @ fitted), math.hypot(scatter_j, meter_j)
 
@@ -186,6 +186,6 @@ def _meter_j(windows: Sequence[MeasuredBlock], weights: Floats) -> float:
     return min(common_j, sum(abs(float(weight)) * w.uncertainty_j for weight, w in zip(weights, windows)))
 
 
-def _student(freedom: int) -> float:
+def student(freedom: int) -> float:
     """Student's t for 95.45 %, of the next smaller number of degrees of freedom in the table."""
     return _STUDENT[max(n for n in _STUDENT if n <= freedom)]

@@ -7,6 +7,7 @@ look at the losses every 50 steps.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError, RunFailed, UserError
 from ebbench.protocols import RunContext
-from ebbench.training import compat
+from ebbench.training import compat, excerpt
 from ebbench.training.accuracy import Accuracy, evaluate
 from ebbench.training.batches import augmented_batches, steps_per_epoch
 from ebbench.training.data import Dataset, load_dataset
@@ -64,6 +65,7 @@ class Trainer:
         #: of all the work to come, for the progress; a method that trains longer says so
         self.total_epochs = recipe.epochs
         self._losses = torch.zeros(self.steps, device=context.device)
+        self._stretch = 1.0  # of the open stage: epochs scheduled for each that is trained
         stored = context.load_checkpoint()
         if stored is None:
             self.state = TrainState(stage, self._choose_layout(model))
@@ -102,10 +104,31 @@ class Trainer:
 
     def train_until(self, epochs: int, l1: float) -> None:
         """Train the open stage until `epochs` epochs of its schedule are complete; accuracies between, not after the last."""
-        while self.state.epoch < epochs:
+        while self.state.epoch < self.last_epoch(epochs):
             self.train_epoch(l1)
             self.evaluate_if_due(epochs)
             self.checkpoint_if_due()
+        self.close_stage(epochs, except_at=epochs)
+
+    def last_epoch(self, epochs: int) -> int:
+        """Where the training of the open stage ends: at `epochs`, or earlier where only some of its epochs are measured."""
+        if self.recipe.measure_epochs is None:
+            return epochs
+        first = excerpt.first_epoch(self.state)
+        last = min(epochs, first + excerpt.SETTLING + self.recipe.measure_epochs)
+        self._stretch = (epochs - first) / max(last - first, 1)
+        return last
+
+    def close_stage(self, epochs: int, except_at: Optional[int] = None) -> None:
+        """Where only some epochs of the open stage were trained, go on as after all `epochs` of its schedule; see `excerpt`."""
+        if self.recipe.measure_epochs is None:
+            return
+        stage = excerpt.stage_of(self.state, epochs, evaluate_every=self.recipe.evaluate_every, except_at=except_at)
+        if stage.is_cut and stage.evaluations and not excerpt.evaluated(self.state):
+            self.evaluate(f"{stage.path}/evaluate")
+        self._stretch = 1.0
+        excerpt.carry_on(self.state, stage, train_images=len(self._train), test_images=len(self._test))
+        self.context.mark(excerpt.MARK, **dataclasses.asdict(stage))
 
     def train_epoch(self, l1: float, at_end: Optional[Callable[[int], None]] = None) -> None:
         """Train the (rest of the) epoch that is open; `at_end(number)` is still part of it. Numbers count from 1."""
@@ -152,7 +175,9 @@ class Trainer:
         self.context.save_checkpoint(arrays, {**document, "data": self.dataset.fingerprint})
 
     def accuracy(self) -> Dict[str, Optional[float]]:
-        """The last accuracy, and the best one of the stage that it belongs to."""
+        """The last accuracy, and the best one of the stage that it belongs to; None where not all epochs were trained."""
+        if excerpt.is_cut(self.state):
+            return {"final": None, "best": None, "top5_final": None}
         last = self.state.accuracy[-1]
         return {"final": last["top1"], "best": self.state.best_top1(last["stage"]), "top5_final": last["top5"]}
 
@@ -209,7 +234,9 @@ class Trainer:
         return float(losses.double().mean())
 
     def _show_progress(self) -> None:
-        trained = sum(count for name, count in self.state.images.items() if "evaluate" not in name)
+        images = self.state.images
+        trained = sum(count for name, count in images.items() if "evaluate" not in name)
+        trained += (self._stretch - 1) * images.get(self.state.stage, 0)
         self.context.progress(trained / len(self._train), self.total_epochs)
 
     def _choose_layout(self, model: Network) -> str:

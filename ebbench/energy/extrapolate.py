@@ -1,0 +1,377 @@
+"""The energy of a whole schedule from a few measured epochs of each of its stages.
+
+A stage is a top-level phase that trains epoch after epoch (``search``, ``train``, ``retrain``, ``finetune``). Of one that was cut
+short, the first epoch stands for itself alone (caches fill, clocks rise), and the others for all that follow:
+
+    E(stage) = e_1 + (N - 1) mean(e_2 .. e_n) + N/n x (what lies between the epochs)
+
+N epochs scheduled, n trained; e_i without what is no training in it. Stages that were trained whole, and phases that happen once,
+stay as measured. The interval holds what epochs scatter (`steady`) and, in proportion to the energy, what is common to all
+readings of the meter: a gain that is 1 % off is 1 % off over a week too. It speaks of a schedule carried out under the same
+conditions; what follows from the assumptions of the recipe is stated beside it and not in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ebbench.energy.steady import FEWEST, Steady, steady
+from ebbench.energy.uncertainty import half_width_j
+from ebbench.protocols import Stage
+from ebbench.records import (
+    EXTRAPOLATED,
+    MISSING,
+    OK,
+    OTHER_PHASES,
+    SIMULATED,
+    TRAINING_PHASES,
+    EnergyAccount,
+    PhaseEnergy,
+)
+
+#: a drift that, going on as it began, changes a stage's energy by less than this is put into the interval; a larger one refused
+NEGLIGIBLE_DRIFT = 0.01
+#: components of the budget that are in proportion to the energy, and to the time; the others are in the scatter of the epochs
+_BY_ENERGY = ("gain", "time_base", "edges", "clock", "unresolved")
+_BY_TIME = ("offset", "resolution")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One stage that was cut: energy (J) and time (s) of its training, measured and of all its epochs."""
+
+    stage: Stage
+    measured_j: float
+    measured_s: float
+    first_j: float
+    between_j: float
+    energy: Steady
+    duration: Steady
+    energy_j: float
+    half_width_j: float
+    duration_s: float
+    duration_half_width_s: float
+
+    @property
+    def factor(self) -> float:
+        """Energy of the training of all epochs over that of the measured ones."""
+        return self.energy_j / self.measured_j if self.measured_j else 1.0
+
+
+class _Refused(Exception):
+    """Why nothing can be foretold."""
+
+
+def extrapolate(account: EnergyAccount, stages: Sequence[Stage], assumptions: Sequence[str] = ()) -> EnergyAccount:
+    """The account of the whole schedule; `account` itself where no stage was cut.
+
+    Where the measured epochs do not allow it (too few, or they drift) the total is missing with the reason. What was measured is
+    kept in ``extrapolation`` either way.
+    """
+    cut = [stage for stage in stages if stage.is_cut]
+    if not cut:
+        return account
+    try:
+        found = [_find(account, stage) for stage in cut]
+    except _Refused as refusal:
+        return _refused(account, stages, str(refusal), assumptions)
+    return _extrapolated(account, stages, found, assumptions)
+
+
+def _find(account: EnergyAccount, stage: Stage) -> _Found:
+    """The energy and the time of all epochs of one stage."""
+    epochs = _epochs(account, stage)
+    first_path = f"{stage.path}/epoch-{stage.first + 1}"
+    later = [values for path, values in epochs.items() if path != first_path]
+    if len(later) < FEWEST:
+        raise _Refused(
+            f"{len(later)} undisturbed epochs of {stage.path} after its first one were measured, and {FEWEST} are needed; "
+            "measure again with a larger --measure-epochs"
+        )
+    others = stage.epochs - 1
+    energy, duration = (steady([epoch[i] for epoch in later], others) for i in (0, 1))
+    drift = _drift(stage, energy)
+    measured_j, measured_s = _training(account, stage.path)
+    first_j, first_s = epochs.get(first_path, (energy.mean, duration.mean))
+    # all that was trained, the disturbed epochs too, less its epochs: what lies between them
+    between = [
+        max(whole - all_epochs, 0.0) for whole, all_epochs in zip((measured_j, measured_s), _all_epochs(account, stage))
+    ]
+    more = stage.epochs / stage.trained
+    between_j, between_s = between[0] * more, between[1] * more
+    half_width_j = math.hypot(others * energy.half_width, between_j - between[0]) + drift * others * energy.mean
+    return _Found(
+        stage=stage,
+        measured_j=measured_j,
+        measured_s=measured_s,
+        first_j=first_j,
+        between_j=between_j,
+        energy=energy,
+        duration=duration,
+        energy_j=first_j + others * energy.mean + between_j,
+        half_width_j=half_width_j,
+        duration_s=first_s + others * duration.mean + between_s,
+        duration_half_width_s=math.hypot(others * duration.half_width, between_s - between[1]),
+    )  # fmt: skip
+
+
+def _drift(stage: Stage, energy: Steady) -> float:
+    """The relative change of the mean epoch if a significant drift goes on; raises where that is not negligible."""
+    if not energy.drifts:
+        return 0.0
+    on = abs(energy.slope) * max(stage.epochs - 1 - energy.n, 0) / 2 / energy.mean if energy.mean > 0 else math.inf
+    if on > NEGLIGIBLE_DRIFT:
+        raise _Refused(
+            f"the epochs of {stage.path} drift by {100 * energy.slope / energy.mean:+.2g} % from one to the next "
+            f"(interval {100 * energy.slope_half_width / energy.mean:.2g} %): they stand for none that follow; "
+            "give --warmup or --cooldown, or a larger --measure-epochs"
+        )
+    return on
+
+
+def _epochs(account: EnergyAccount, stage: Stage) -> Dict[str, Tuple[float, float]]:
+    """Training energy (J) and time (s) of each epoch that was measured undisturbed, by path, in their order."""
+    instances: Dict[str, List[Mapping[str, Any]]] = {}
+    for phase in account.phases:
+        if _is_epoch(phase["path"], stage.path):
+            instances.setdefault(phase["path"], []).append(phase)
+    return {
+        path: _without_others(account, found[0])
+        for path, found in instances.items()
+        if len(found) == 1 and found[0]["status"] == OK and not found[0]["interrupted"] and not found[0]["failed"]
+    }
+
+
+def _all_epochs(account: EnergyAccount, stage: Stage) -> Tuple[float, float]:
+    """Training energy (J) and time (s) of all epochs of the stage, disturbed or not."""
+    parts = [_without_others(account, p) for p in account.phases if _is_epoch(p["path"], stage.path)]
+    return sum(energy_j for energy_j, _ in parts), sum(duration_s for _, duration_s in parts)
+
+
+def _is_epoch(path: str, stage: str) -> bool:
+    return path.startswith(f"{stage}/epoch-") and path.count("/") == 1
+
+
+def _without_others(account: EnergyAccount, phase: Mapping[str, Any]) -> Tuple[float, float]:
+    """Energy and time of one instance of a phase less the evaluations, checkpoints and the like inside it."""
+    energy_j, duration_s = phase["energy_j"] or 0.0, phase["duration_s"]
+    for inner in account.phases:
+        inside = inner["path"].startswith(phase["path"] + "/") and inner["segment"] == phase["segment"]
+        if inside and phase["start_ns"] <= inner["start_ns"] < phase["end_ns"] and _is_first_other(inner["path"]):
+            energy_j -= inner["energy_j"] or 0.0
+            duration_s -= inner["duration_s"]
+    return energy_j, duration_s
+
+
+def _is_first_other(path: str) -> bool:
+    """Whether the last name of the path is that of a phase that is no training, and no name before it is."""
+    *before, last = path.split("/")
+    return last in OTHER_PHASES and not any(name in OTHER_PHASES for name in before)
+
+
+def _training(account: EnergyAccount, path: str) -> Tuple[float, float]:
+    """Training energy (J) and time (s) of a top-level phase: without what is no training in it."""
+    whole = account.by_phase[path]
+    others = [p for inner, p in account.by_phase.items() if inner.startswith(path + "/") and _is_first_other(inner)]
+    return (
+        (whole.energy_j or 0.0) - sum(p.energy_j or 0.0 for p in others),
+        whole.duration_s - sum(p.duration_s for p in others),
+    )
+
+
+def _extrapolated(
+    account: EnergyAccount, stages: Sequence[Stage], found: Sequence[_Found], assumptions: Sequence[str]
+) -> EnergyAccount:
+    by_name = {one.stage.path: one for one in found}
+    once = [_training(account, path) for path in account.by_phase if path in TRAINING_PHASES and path not in by_name]
+    total_j = sum(one.energy_j for one in found) + sum(energy_j for energy_j, _ in once)
+    duration_s = sum(one.duration_s for one in found) + sum(time_s for _, time_s in once)
+    scatter_j = math.sqrt(sum(one.half_width_j**2 for one in found) + (account.redone_j or 0.0) ** 2)
+    components_j = _components_j(account, total_j, duration_s, scatter_j)
+    by_phase = _by_phase(account, by_name)
+    covered_s = duration_s * account.covered_s / account.duration_s if account.duration_s else 0.0
+    other_j = _other_j(account, by_phase)
+    net_j = None if account.idle_power_w is None else total_j - account.idle_power_w * covered_s
+    return dataclasses.replace(
+        account,
+        kind=_kind(account.kind),
+        total_j=total_j,
+        uncertainty_j=half_width_j(components_j),
+        redone_j=0.0,
+        other_j=other_j,
+        net_j=net_j,
+        duration_s=duration_s,
+        covered_s=covered_s,
+        by_phase=by_phase,
+        rails=_rails(account, by_name, by_phase, half_width_j(components_j) / total_j if total_j else 0.0),
+        components_j=components_j,
+        extrapolation=_document(
+            account, stages, by_name, assumptions, duration_s=duration_s,
+            duration_uncertainty_s=math.sqrt(sum(one.duration_half_width_s**2 for one in found)),
+        ),
+    )  # fmt: skip
+
+
+def _kind(kind: str) -> str:
+    """What is made from a simulated meter stays simulated, however it was made."""
+    return SIMULATED if kind == SIMULATED else EXTRAPOLATED
+
+
+def _components_j(
+    account: EnergyAccount, total_j: float, duration_s: float, scatter_j: float
+) -> Dict[str, Optional[float]]:
+    """The budget of the whole: the meter's part grows with energy or time, the rest of the measured part stays what it was."""
+    by_energy = total_j / account.total_j if account.total_j else 1.0
+    by_time = duration_s / account.duration_s if account.duration_s else 1.0
+    found: Dict[str, Optional[float]] = {}
+    for name, component_j in account.components_j.items():
+        factor = by_energy if name in _BY_ENERGY else by_time if name in _BY_TIME else 1.0
+        found[name] = None if component_j is None else component_j * factor
+    found["extrapolation"] = scatter_j / 2
+    return found
+
+
+def _by_phase(account: EnergyAccount, by_name: Mapping[str, _Found]) -> Dict[str, PhaseEnergy]:
+    """Every path of a cut stage as its whole schedule has it; a parent still includes its children."""
+    found = dict(account.by_phase)
+    for path, phase in account.by_phase.items():
+        one = by_name.get(path.split("/")[0])
+        if one is not None and path != one.stage.path:
+            found[path] = _scaled(phase, one, *_factors(path, phase, one))
+    for name, one in by_name.items():
+        others = [p for p in found if p.startswith(name + "/") and _is_first_other(p)]
+        energy_j = one.energy_j + sum(found[p].energy_j or 0.0 for p in others)
+        duration_s = one.duration_s + sum(found[p].duration_s for p in others)
+        phase = account.by_phase[name]
+        by_energy = energy_j / phase.energy_j if phase.energy_j else 1.0
+        by_time = duration_s / phase.duration_s if phase.duration_s else 1.0
+        found[name] = _scaled(phase, one, by_energy, by_time, 1.0)
+    return found
+
+
+def _factors(path: str, phase: PhaseEnergy, one: _Found) -> Tuple[float, float, float]:
+    """By how much energy, time and count of a path inside a cut stage grow."""
+    by_epochs = one.stage.epochs / one.stage.trained
+    if path == f"{one.stage.path}/epoch":
+        by_time = one.duration_s / one.measured_s if one.measured_s else 1.0
+        return one.factor, by_time, by_epochs
+    if path == f"{one.stage.path}/evaluate":
+        factor = one.stage.evaluations / phase.count
+        return factor, factor, factor
+    return by_epochs, by_epochs, by_epochs
+
+
+def _scaled(phase: PhaseEnergy, one: _Found, by_energy: float, by_time: float, by_count: float) -> PhaseEnergy:
+    """One entry of the whole schedule; its interval takes all that was uncertain as common to all epochs, and their scatter."""
+    energy_j = None if phase.energy_j is None else phase.energy_j * by_energy
+    uncertainty_j = phase.uncertainty_j
+    if energy_j is not None and uncertainty_j is not None:
+        scatter = one.half_width_j / one.energy_j if one.energy_j else 0.0
+        uncertainty_j = math.hypot(uncertainty_j * by_energy, scatter * energy_j)
+    return dataclasses.replace(
+        phase,
+        energy_j=energy_j,
+        uncertainty_j=uncertainty_j,
+        self_j=None if phase.self_j is None else phase.self_j * by_energy,
+        duration_s=phase.duration_s * by_time,
+        covered_s=phase.covered_s * by_time,
+        count=round(phase.count * by_count),
+        kind=_kind(phase.kind),
+    )
+
+
+def _other_j(account: EnergyAccount, by_phase: Mapping[str, PhaseEnergy]) -> Optional[float]:
+    """What is no training, in the whole schedule: as often as that has it."""
+    if account.other_j is None:
+        return None
+    inside = [path for path in by_phase if "/" in path and _is_first_other(path)]
+    return account.other_j + sum((by_phase[p].energy_j or 0.0) - (account.by_phase[p].energy_j or 0.0) for p in inside)
+
+
+def _rails(
+    account: EnergyAccount, by_name: Mapping[str, _Found], by_phase: Mapping[str, PhaseEnergy], scatter: float
+) -> Dict[str, Dict[str, Any]]:
+    """Every rail's energies, grown as the reference's grew in each phase; `scatter`: relative half width of the total."""
+    found = {}
+    for name, rail in account.rails.items():
+        grown = {}
+        for path, energy_j in rail["by_phase"].items():
+            before_j, after_j = account.by_phase[path].energy_j, by_phase[path].energy_j
+            grown[path] = energy_j * after_j / before_j if energy_j is not None and before_j and after_j else energy_j
+        total_j, uncertainty_j = rail["total_j"], rail["uncertainty_j"]
+        if total_j:
+            top = [path for path in grown if path in TRAINING_PHASES]
+            others = [p for p in grown if p.split("/")[0] in top and "/" in p and _is_first_other(p)]
+            whole_j = sum(grown[p] or 0.0 for p in top) - sum(grown[p] or 0.0 for p in others)
+            own = (uncertainty_j or 0.0) / total_j
+            total_j, uncertainty_j = whole_j, uncertainty_j and abs(whole_j) * math.hypot(own, scatter)
+        found[name] = {**rail, "total_j": total_j, "uncertainty_j": uncertainty_j, "by_phase": grown}
+    return found
+
+
+def _refused(account: EnergyAccount, stages: Sequence[Stage], reason: str, assumptions: Sequence[str]) -> EnergyAccount:
+    """No total: an energy of a few epochs must not be taken for that of the schedule."""
+    reason = f"not extrapolated: {reason}"
+    return dataclasses.replace(
+        account,
+        kind=_kind(account.kind),
+        total_j=None,
+        uncertainty_j=None,
+        net_j=None,
+        components_j={},
+        status=MISSING,
+        reason=reason,
+        extrapolation=_document(account, stages, {}, assumptions, refused=reason),
+    )
+
+
+def _document(
+    account: EnergyAccount,
+    stages: Sequence[Stage],
+    by_name: Mapping[str, _Found],
+    assumptions: Sequence[str],
+    *,
+    duration_s: Optional[float] = None,
+    duration_uncertainty_s: Optional[float] = None,
+    refused: Optional[str] = None,
+) -> Dict[str, Any]:
+    """``energy.extrapolation``: what was measured, how it was carried on, and what was assumed."""
+    return {
+        "by_phase": {stage.path: _stage_document(account, stage, by_name.get(stage.path)) for stage in stages},
+        "duration_s": duration_s,
+        "duration_uncertainty_s": duration_uncertainty_s,
+        "assumptions": list(assumptions),
+        "refused": refused,
+        "measured": {
+            name: getattr(account, name)
+            for name in ("kind", "total_j", "uncertainty_j", "redone_j", "other_j", "duration_s", "components_j")
+        },
+    }
+
+
+def _stage_document(account: EnergyAccount, stage: Stage, one: Optional[_Found]) -> Dict[str, Any]:
+    energy_j, duration_s = _training(account, stage.path) if stage.path in account.by_phase else (None, 0.0)
+    document: Dict[str, Any] = {
+        "kind": account.kind if one is None else _kind(account.kind),
+        "scheduled_epochs": stage.epochs,
+        "trained_epochs": stage.trained,
+        "measured_epochs": stage.trained if one is None else one.energy.n,
+        "evaluations": stage.evaluations,
+        "measured_j": energy_j,
+        "measured_s": duration_s,
+    }
+    names = (
+        "energy_j", "uncertainty_j", "duration_s", "duration_uncertainty_s", "epoch_j", "epoch_sd_j", "n_eff", "widened", "drift_j",
+        "drift_uncertainty_j", "first_epoch_j", "between_epochs_j", "epoch_s", "epoch_sd_s",
+    )  # fmt: skip
+    values: Tuple[Optional[float], ...] = (None,) * len(names)
+    if one is not None:
+        e, d = one.energy, one.duration
+        values = (
+            one.energy_j, one.half_width_j, one.duration_s, one.duration_half_width_s, e.mean, e.sd, e.n_eff, e.widened, e.slope,
+            e.slope_half_width, one.first_j, one.between_j, d.mean, d.sd,
+        )  # fmt: skip
+    return {**document, **dict(zip(names, values))}
