@@ -114,6 +114,12 @@ class RunRecord:
     #: the board during the run (`ebbench.board.state`): power mode, temperatures, clocks, throttling; None where not logged
     board_state: Optional[Dict[str, Any]] = None
 
+    @property
+    def kind_text(self) -> str:
+        """The kind in words: what was extrapolated from a simulated meter is both."""
+        is_both = self.kind == SIMULATED and self.energy.extrapolation is not None
+        return f"{SIMULATED}, {EXTRAPOLATED}" if is_both else self.kind
+
     def to_json(self) -> Dict[str, Any]:
         """As JSON values; a number that is not finite becomes null, never NaN."""
         document = _finite(dataclasses.asdict(self))

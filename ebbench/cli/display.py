@@ -102,7 +102,7 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
     """One line per run: energy with its interval, kind, accuracy, verdict; every finding below."""
     rows = [
         [
-            record.run_id, energy_text(record), record.kind, _percent(record.accuracy), record.verdict,
+            record.run_id, energy_text(record), record.kind_text, _percent(record.accuracy), record.verdict,
             record.status if record.reason is None else f"{record.status}: {record.reason}",
         ]
         for record in records
@@ -130,7 +130,7 @@ def print_measurement(record: RunRecord, path: Path) -> None:
     print_table(["phase", "energy (k = 2)", "duration", "count", "status"], rows)
     reference = record.energy.reference
     _stdout().print(
-        f"total {energy_text(record)} ({record.kind}; {reference.get('meter')} {reference.get('rail')}, "
+        f"total {energy_text(record)} ({record.kind_text}; {reference.get('meter')} {reference.get('rail')}, "
         f"scope {reference.get('scope')}); verdict {record.verdict}; {path}",
         markup=False,
     )
@@ -139,7 +139,7 @@ def print_measurement(record: RunRecord, path: Path) -> None:
 
 def print_checks(record: RunRecord) -> None:
     """All checks of one run."""
-    _stdout().print(f"{record.run_id}: {record.verdict} ({record.status}, {record.kind})", markup=False)
+    _stdout().print(f"{record.run_id}: {record.verdict} ({record.status}, {record.kind_text})", markup=False)
     rows = [[c.verdict, c.name, _number(c.value), _number(c.limit), c.advice] for c in record.checks]
     print_table(["", "check", "value", "limit", "advice"], rows)
     _print_cross_checks(record)

@@ -14,7 +14,17 @@ from ebbench_reports.collect import Run
 COMMON = ("gain", "offset", "time_base")
 
 #: settings of a recipe that a dense training does not depend on
-_NOT_DENSE = ("method", "prune_ratio", "draw", "epsilon", "fifo_length", "pairs", "retrain_epochs", "l1")
+_NOT_DENSE = (
+    "method",
+    "prune_ratio",
+    "draw",
+    "epsilon",
+    "fifo_length",
+    "pairs",
+    "retrain_epochs",
+    "l1",
+    "ticket_epoch",
+)
 #: settings that say where things are and how often they are saved, not what is trained
 _NOT_TRAINING = ("seed", "data_dir", "checkpoint_s")
 
@@ -101,7 +111,7 @@ def bench_key(run: Run) -> BenchKey:
     """With what this run was measured."""
     record, reference = run.record, run.record.energy.reference
     return BenchKey(
-        kind=record.kind,
+        kind=record.kind_text,
         board=str(record.board.get("title") or record.board.get("name") or ""),
         meter=str(reference.get("meter") or ""),
         rail=str(reference.get("rail") or ""),
@@ -227,7 +237,7 @@ def _differences(one: BenchKey, other: BenchKey) -> str:
 
 def _other_settings(one: Group, other: Group) -> str:
     """The settings, method and replicate apart, in which two recipes differ."""
-    names = sorted({*one.recipe, *other.recipe} - {*_NOT_DENSE, *_NOT_TRAINING})
+    names = sorted({*one.recipe, *other.recipe} - {*_NOT_DENSE, *_NOT_TRAINING, "measure_epochs"})
     return "; ".join(
         f"{n} differs ({one.recipe.get(n)} / {other.recipe.get(n)})"
         for n in names

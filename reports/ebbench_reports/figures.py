@@ -228,7 +228,8 @@ def _draw_limits(axes: Axes, runs: Sequence[Run]) -> None:
 
 
 def accuracy(runs: Sequence[Run], timelines: Mapping[int, Timeline]) -> Optional[Figure]:
-    """Test accuracy over the epochs trained, search and retraining one after the other."""
+    """Test accuracy over the epochs trained, search and retraining one after the other; of whole trainings."""
+    runs = [run for run in runs if run.record.energy.extrapolation is None]
     curves = [(run, accuracy_curve(timelines[run.number])) for run in runs if run.number in timelines]
     curves = [(run, curve) for run, curve in curves if curve[0]][:MAX_CURVES]
     if not curves:
@@ -312,6 +313,10 @@ def _finish(figure: Figure, title: str, runs: Sequence[Run]) -> Figure:
     kinds = {run.record.kind for run in runs}
     word = "" if SIMULATED not in kinds else "SIMULATED" if kinds == {SIMULATED} else "PARTLY SIMULATED"
     title = f"{word} · {title}" if word else title
+    carried_on = [run.record.energy.extrapolation is not None for run in runs]
+    title += (
+        " · extrapolated" if carried_on and all(carried_on) else " · partly extrapolated" if any(carried_on) else ""
+    )
     figure.set_label(title)
     figure.suptitle(title, x=0.008, ha="left", fontsize=10.5, fontweight="bold")
     mark = {
@@ -350,8 +355,10 @@ def labels(runs: Sequence[Run]) -> Dict[int, str]:
     names = [name for name in ("model", "dataset", "seed") if len({str(r.record.recipe.get(name)) for r in runs}) > 1]
     if len({run.record.recipe.get("model") for run in runs}) > 1 and "dataset" in names:
         names.remove("dataset")  # said by the model already, in all but the oddest reports
-    mixed = len({run.record.kind for run in runs}) > 1
-    return {run.number: f"{run.number}  {_label(run, names)}{f', {run.record.kind}' if mixed else ''}" for run in runs}
+    mixed = len({run.record.kind_text for run in runs}) > 1
+    return {
+        run.number: f"{run.number}  {_label(run, names)}{f', {run.record.kind_text}' if mixed else ''}" for run in runs
+    }
 
 
 def _label(run: Run, names: Sequence[str]) -> str:

@@ -65,6 +65,13 @@ def _details_of(run: Run) -> str:
     parts = [
         ("Energy by phase", _phases(run)),
         ("Uncertainty budget of the total (standard uncertainties, k = 1)", _grid(_budget(run))),
+        (
+            "Extrapolation (k = 2 or 95 %; the meter's part is in the total's budget)",
+            _grid(
+                _stages(run),
+                ("Phase", "Measured", "Scheduled", "One epoch", "Scatter", "Worth", "Drift per epoch", "All epochs"),
+            ),
+        ),
         ("Meters", _grid(_meters(run), ("Meter", "Kind", "Scope", "Counts", "Address", "Options", "Wiring"))),
         (
             "Other meters against the one that counts",
@@ -99,6 +106,26 @@ def _budget(run: Run) -> List[Tuple[str, str]]:
         share = f" · {100 * component_j / account.total_j:.2g} %" if component_j is not None and account.total_j else ""
         rows.append((name, f"{format_si(component_j, 'J', 3)}{share}"))
     return rows
+
+
+def _stages(run: Run) -> Iterator[Tuple[str, ...]]:
+    """How each phase of an extrapolated run was carried on from its measured epochs."""
+    for path, stage in (run.record.energy.extrapolation or {"by_phase": {}})["by_phase"].items():
+        measured = f"{stage['measured_epochs']} epochs"
+        if stage["energy_j"] is None:
+            yield path, measured, str(stage["scheduled_epochs"]), *[MISSING_TEXT] * 5
+            continue
+        drift = Quantity(stage["drift_j"], stage["drift_uncertainty_j"])
+        yield (
+            path,
+            measured,
+            str(stage["scheduled_epochs"]),
+            with_unit(Quantity(stage["epoch_j"]), "J"),
+            f"{100 * stage['epoch_sd_j'] / stage['epoch_j']:.2g} %" if stage["epoch_j"] else MISSING_TEXT,
+            f"{stage['n_eff']:.2g} epochs",
+            with_unit(drift, "J"),
+            with_unit(Quantity(stage["energy_j"], stage["uncertainty_j"]), "J"),
+        )
 
 
 def _meters(run: Run) -> Iterator[Tuple[str, ...]]:

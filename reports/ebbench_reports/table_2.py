@@ -10,7 +10,7 @@ from ebbench.units import format_si
 from ebbench_reports.collect import Collection, method_title
 from ebbench_reports.compare import Group, Saving, find_reference, pool, saving
 from ebbench_reports.markup import Cell, Column, Section, Table
-from ebbench_reports.tables import banner, findings_notes, left_out, scaled, write_csv
+from ebbench_reports.tables import banner, extrapolation_notes, findings_notes, left_out, scaled, write_csv
 
 _HOW = (
     "Energy is gross, of the training phases of the stated rail, without work that was done twice (total - redone). "
@@ -33,7 +33,7 @@ def table_2(collection: Collection) -> Table:
         columns=columns,
         sections=tuple(Section(title, tuple(found)) for title, found in sections.items()),
         banner=banner(collection.runs),
-        notes=(*findings_notes(collection.runs), *left_out(collection)),
+        notes=(*extrapolation_notes(collection.runs), *findings_notes(collection.runs), *left_out(collection)),
         sources=tuple((run.number, run.record.run_id) for run in collection.runs),
     )
 
@@ -54,7 +54,7 @@ def _rows(groups: Sequence[Group]) -> Tuple[Tuple[Column, ...], List[Dict[str, C
         row["energy"] = Cell(texts["energy"][i], _energy_notes(group))
         row["saving"] = Cell(texts["saving"][i], (reason,) if isinstance(reason, str) and not _is_dense(group) else ())
         row["method"] = Cell(name)
-        row["kind"] = Cell(group.bench.kind, badge=group.bench.kind)
+        row["kind"] = Cell(group.bench.kind, badge=group.bench.kind.split(",")[0])
         row["verdict"] = Cell(group.verdict, badge=group.verdict)
         row["runs"] = Cell("", runs=tuple(run.number for run in group.runs))
         rows.append(row)

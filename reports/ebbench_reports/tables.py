@@ -70,13 +70,33 @@ def left_out(collection: Collection) -> List[str]:
     notes = []
     for run in collection.runs:
         if run.record.status != "success":
-            spent = format_si(run.record.energy.total_j, "J")
+            extrapolation = run.record.energy.extrapolation
+            spent = format_si((extrapolation["measured"] if extrapolation else vars(run.record.energy))["total_j"], "J")
             reason = run.record.reason or "no reason recorded"
             notes.append(
                 f"Run {run.number} ({run.record.run_id}) {run.record.status} and is in no row: {reason}; {spent} spent."
             )
         notes += [f"Run {run.number}: {_sentence(note)}" for note in run.notes]
     return notes + [_sentence(unread.reason) for unread in collection.unread]
+
+
+def extrapolation_notes(runs: Sequence[Run]) -> List[str]:
+    """What each extrapolated energy was made from, and what it assumes; one sentence for runs of which the same is true."""
+    found: Dict[str, List[int]] = {}
+    for run in runs:
+        extrapolation = run.record.energy.extrapolation
+        if extrapolation is not None and extrapolation["refused"] is None:
+            stages = [
+                f"{stage['measured_epochs']} epochs of {stage['scheduled_epochs']} of {path}"
+                for path, stage in extrapolation["by_phase"].items()
+                if stage["energy_j"] is not None
+            ]
+            parts = [
+                f"extrapolated from {' and '.join(stages)}",
+                *(f"assumed: {a}" for a in extrapolation["assumptions"]),
+            ]
+            found.setdefault("; ".join(parts), []).append(run.number)
+    return [f"Run {ranges(numbers)}: {_sentence(text)}" for text, numbers in found.items()]
 
 
 def checks_table(runs: Sequence[Run]) -> Table:
@@ -116,7 +136,7 @@ def runs_table(runs: Sequence[Run]) -> Table:
             "energy": Cell(_energy_text(run)),
             "redone": Cell(format_si(run.record.energy.redone_j, "J")),
             "time": Cell(format_duration(run.record.duration_s)),
-            "kind": Cell(run.record.kind, badge=run.record.kind),
+            "kind": Cell(run.record.kind_text, badge=run.record.kind),
             "status": Cell(run.record.status, badge=run.record.status),
             "verdict": Cell(run.record.verdict, badge=run.record.verdict),
             "started": Cell(run.started or MISSING_TEXT),
@@ -149,9 +169,7 @@ def overhead_table(runs: Sequence[Run]) -> Optional[Table]:
         row["method"] = Cell(method_title(run.record.recipe.get("method")))
         row["p"] = Cell(str(run.record.recipe.get("prune_ratio", MISSING_TEXT)))
         row["draws"] = Cell(str(parts[i].get("draws", MISSING_TEXT)))
-        row["kind"] = Cell(
-            str(parts[i].get("kind") or run.record.kind), badge=str(parts[i].get("kind") or run.record.kind)
-        )
+        row["kind"] = Cell(run.record.kind_text, badge=run.record.kind)
         row["runs"] = Cell("", runs=(run.number,))
         rows.append(row)
     return Table(
