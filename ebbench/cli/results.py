@@ -14,7 +14,11 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=_PATH)
 @click.option(
-    "--table", "tables", type=click.IntRange(1, 4), multiple=True, help="Number of the paper's table (default: 2)."
+    "--table",
+    "tables",
+    type=click.IntRange(1, 4),
+    multiple=True,
+    help="Number of the paper's table; repeat for several (default: those with runs).",
 )
 @click.option("--figure", "figures", multiple=True, help="Name of a figure; repeat for several (default: all).")
 @click.option(
@@ -23,7 +27,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--out", type=_PATH, default=Path("report"), show_default=True, help="Where the report goes.")
 @click.option("--kind", default="html", show_default=True, help="Which report; others come from plug-ins.")
 @click.option("--strict", is_flag=True, help="Leave with 1 if a run failed or has a FAIL verdict.")
-@click.option("--compare-paper", is_flag=True, help="Show the published values beside ours.")
+@click.option(
+    "--compare-paper",
+    is_flag=True,
+    help="In each cell of the paper's tables: ours, the published value, and the difference.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The files written, as one JSON document on stdout.")
 def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: bool, **options: Any) -> int:
     """Render tables, figures and one HTML page. RUNS are run folders, or folders of them.

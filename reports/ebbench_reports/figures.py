@@ -30,9 +30,9 @@ PHASE_COLOURS = {
     "checkpoint": "#8c6d46", "amplify": "#f0e442", "epoch": "#93a1ad",
 }  # fmt: skip
 _HATCHES = {"search": "", "draw": "xxx", "prune": "...", "retrain": "///", "finetune": "\\\\\\", "train": ""}
-_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6570", "#882255")
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6570", "#882255")
 _DASHES = ("-", "--", "-.", ":")
-_MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*"
 
 _STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED,
@@ -43,7 +43,7 @@ _STYLE = {
     "legend.fontsize": 8.5, "lines.linewidth": 1.5, "hatch.linewidth": 0.5, "hatch.color": PAPER, "axes.linewidth": 0.8,
     "svg.fonttype": "path", "svg.hashsalt": "ebbench", "pdf.fonttype": 42,
 }  # fmt: skip
-_WIDTH_IN = 9.0
+WIDTH_IN = 9.0
 #: curves in one figure; beyond it nobody tells them apart
 MAX_CURVES = 8
 #: bars in one figure
@@ -63,8 +63,8 @@ def power(run: Run, timeline: Timeline) -> Optional[Figure]:
         return None
     scale, unit = _time_unit(timeline.duration_s)
     rows = 1 + min(2, max((b.depth for b in timeline.bands), default=0))
-    figure, (top, lane) = _subplots(
-        2, 1, sharex=True, figsize=(_WIDTH_IN, 3.3 + 0.22 * rows),
+    figure, (top, lane) = subplots(
+        2, 1, sharex=True, figsize=(WIDTH_IN, 3.3 + 0.22 * rows),
         gridspec_kw={"height_ratios": [2.6, 0.22 * rows], "hspace": 0.0},
     )  # fmt: skip
     _draw_power(top, timeline, scale)
@@ -74,7 +74,7 @@ def power(run: Run, timeline: Timeline) -> Optional[Figure]:
     top.set_ylabel(f"Power of {_plain(str(reference.get('rail') or 'the rail'), 24)} (W)")
     _legend_of_phases(top, timeline.bands)
     top.set_xlim(0, timeline.duration_s / scale)
-    return _finish(figure, f"Power over time, run {run.number}: {_label(run, ('model', 'seed'))}", [run])
+    return finish(figure, f"Power over time, run {run.number}: {_label(run, ('model', 'seed'))}", [run])
 
 
 def _draw_power(axes: Axes, timeline: Timeline, scale: float) -> None:
@@ -139,7 +139,7 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
     if not runs:
         return None
     factor, letter = prefix_for(run.record.energy.total_j for run in runs)
-    figure, axes = _subplots(figsize=(_WIDTH_IN, 1.3 + 0.42 * len(runs)))
+    figure, axes = subplots(figsize=(WIDTH_IN, 1.3 + 0.42 * len(runs)))
     seen: Dict[str, None] = {}
     for y, run in enumerate(runs):
         left = 0.0
@@ -164,7 +164,7 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
     axes.set_xlabel(f"Training energy ({letter}J){twice}; interval: k = 2")
     handles = [Patch(facecolor=_colour(n), hatch=_HATCHES.get(n, ""), edgecolor=PAPER, label=n) for n in seen]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=8, borderpad=0, handlelength=1.4)
-    return _finish(figure, "Energy by phase", runs)
+    return finish(figure, "Energy by phase", runs)
 
 
 def _draw_total(axes: Axes, y: int, run: Run, factor: float, letter: str) -> None:
@@ -194,26 +194,26 @@ def distances(runs: Sequence[Run]) -> Optional[Figure]:
     if not runs:
         return None
     names = labels(runs)
-    figure, axes = _subplots(figsize=(_WIDTH_IN, 3.4))
+    figure, axes = subplots(figsize=(WIDTH_IN, 3.4))
     for i, run in enumerate(runs):
         epochs, values = zip(*ticket_distances(run))
-        style_i = {"color": _LINES[i % 8], "linestyle": _DASHES[i // 2 % 4], "marker": _MARKERS[i % 8]}
+        style_i = {"color": LINES[i % 8], "linestyle": _DASHES[i // 2 % 4], "marker": MARKERS[i % 8]}
         axes.plot(epochs, values, markersize=3.5, label=names[run.number], **style_i)
         ticket = run.record.ticket or {}
         if ticket.get("found") and ticket.get("epoch") in epochs:
             at = values[epochs.index(ticket["epoch"])]
             axes.plot(
-                ticket["epoch"], at, "*", markersize=15, markerfacecolor=_LINES[i % 8], markeredgecolor=INK, zorder=5
+                ticket["epoch"], at, "*", markersize=15, markerfacecolor=LINES[i % 8], markeredgecolor=INK, zorder=5
             )
-            axes.axvline(ticket["epoch"], color=_LINES[i % 8], linewidth=0.8, linestyle=":")
+            axes.axvline(ticket["epoch"], color=LINES[i % 8], linewidth=0.8, linestyle=":")
     _draw_limits(axes, runs)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("Epoch of the search")
     axes.set_ylabel("Mask distance (fraction of channels)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.plot([], [], "*", markersize=11, color=MUTED, markeredgecolor=INK, label="ticket drawn")
-    _legend_beside(axes)
-    return _finish(figure, "Mask distance over the search", runs)
+    legend_beside(axes)
+    return finish(figure, "Mask distance over the search", runs)
 
 
 def _draw_limits(axes: Axes, runs: Sequence[Run]) -> None:
@@ -235,18 +235,18 @@ def accuracy(runs: Sequence[Run], timelines: Mapping[int, Timeline]) -> Optional
     if not curves:
         return None
     names = labels([run for run, _ in curves])
-    figure, axes = _subplots(figsize=(_WIDTH_IN, 3.4))
+    figure, axes = subplots(figsize=(WIDTH_IN, 3.4))
     for i, (run, (epochs, values, changes)) in enumerate(curves):
-        colour = _LINES[i % 8]
-        look = {"color": colour, "linestyle": _DASHES[i // 2 % 4], "marker": _MARKERS[i % 8], "markersize": 3.5}
+        colour = LINES[i % 8]
+        look = {"color": colour, "linestyle": _DASHES[i // 2 % 4], "marker": MARKERS[i % 8], "markersize": 3.5}
         axes.plot(epochs, [100 * v for v in values], label=names[run.number], **look)
         for change in changes:
             axes.axvline(change, color=colour, linewidth=0.8, linestyle=":")
     axes.set_xlabel("Epochs trained (dotted: a new phase begins)" if any(c[1][2] for c in curves) else "Epochs trained")
     axes.set_ylabel("Test accuracy (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _legend_beside(axes)
-    return _finish(figure, "Accuracy over epochs", [run for run, _ in curves])
+    legend_beside(axes)
+    return finish(figure, "Accuracy over epochs", [run for run, _ in curves])
 
 
 def tradeoff(groups: Sequence[Group]) -> Optional[Figure]:
@@ -258,10 +258,10 @@ def tradeoff(groups: Sequence[Group]) -> Optional[Figure]:
     shown = [members for members in panels.values() if len(members) > 1][:3]
     if not shown:
         return None
-    figure, all_axes = _subplots(1, len(shown), figsize=(_WIDTH_IN, 3.6), squeeze=False)
+    figure, all_axes = subplots(1, len(shown), figsize=(WIDTH_IN, 3.6), squeeze=False)
     for axes, members in zip(all_axes[0], shown):
         _draw_tradeoff(axes, members)
-    return _finish(figure, "Accuracy against energy", [run for members in shown for g in members for run in g.runs])
+    return finish(figure, "Accuracy against energy", [run for members in shown for g in members for run in g.runs])
 
 
 def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
@@ -275,14 +275,14 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
             name += f", p = {group.recipe.get('prune_ratio')}"
         axes.errorbar(
             energy_j.value, 100 * final.value, xerr=energy_j.half_width, yerr=final.half_width and 100 * final.half_width,
-            fmt=_MARKERS[i % 8], color=_LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,
+            fmt=MARKERS[i % 8], color=LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,
         )  # fmt: skip
     axes.set_xlim(left=0)
     axes.margins(0.12)
     axes.set_title(f"{groups[0].recipe.get('model')} on {groups[0].recipe.get('dataset')}", fontweight="normal")
     axes.set_xlabel(f"Training energy ({letter}J)")
     axes.set_ylabel("Final test accuracy (%)")
-    _legend_beside(axes)
+    legend_beside(axes)
 
 
 def render(figure: Figure, formats: Sequence[str]) -> Dict[str, bytes]:
@@ -296,19 +296,19 @@ def render(figure: Figure, formats: Sequence[str]) -> Dict[str, bytes]:
     return files
 
 
-def _subplots(rows: int = 1, columns: int = 1, *, figsize: Tuple[float, float], **options: Any) -> Tuple[Figure, Any]:
+def subplots(rows: int = 1, columns: int = 1, *, figsize: Tuple[float, float], **options: Any) -> Tuple[Figure, Any]:
     """A figure of its own, without pyplot: nothing of the process that we run in is changed."""
     figure = Figure(figsize=figsize, constrained_layout=True)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, **options)
 
 
-def _legend_beside(axes: Axes) -> None:
+def legend_beside(axes: Axes) -> None:
     """A legend where no curve can be: right of the axes."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=2.6)
 
 
-def _finish(figure: Figure, title: str, runs: Sequence[Run]) -> Figure:
+def finish(figure: Figure, title: str, runs: Sequence[Run]) -> Figure:
     """Title, and SIMULATED over everything that was."""
     kinds = {run.record.kind for run in runs}
     word = "" if SIMULATED not in kinds else "SIMULATED" if kinds == {SIMULATED} else "PARTLY SIMULATED"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
@@ -14,6 +14,7 @@ from ebbench.records import FAIL
 from ebbench_reports.collect import Collection, Run, collect, frame
 from ebbench_reports.compare import bench_key, pool
 from ebbench_reports.markup import Table, to_html, to_latex, to_markdown
+from ebbench_reports.paper_tables import has_runs, paper_table, paper_table_csv
 from ebbench_reports.sections import details, facts, unread_list
 from ebbench_reports.table_2 import table_2, table_2_csv
 from ebbench_reports.tables import banner, checks_table, overhead_csv, overhead_table, runs_table
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ebbench.report")
 
-TABLES = (2,)
-FIGURES = ("power", "energy", "distances", "accuracy", "tradeoff")
+TABLES = (1, 2, 3, 4)
+PAPER_FIGURES = ("figure-1", "figure-2", "figure-3", "figure-5")
+FIGURES = ("power", "energy", "distances", "accuracy", "tradeoff", *PAPER_FIGURES)
 TABLE_FORMATS = ("md", "csv", "tex")
 FIGURE_FORMATS = ("svg", "png", "pdf")
 FORMATS = (*TABLE_FORMATS, "html", *FIGURE_FORMATS)
+#: our table of all runs is `table-2`, and this where the paper's Table 2 is compared; the paper's form of it is the other
+RESULTS, GRID = "results", "table-2-grid"
 #: runs whose power is drawn; the phases and traces of the others are not opened
 MAX_TIMELINES = 8
 
@@ -39,6 +43,9 @@ class Wanted:
 
     figures: Tuple[str, ...] = FIGURES
     formats: Tuple[str, ...] = FORMATS
+    #: numbers of the paper's tables; empty: those for which there are runs
+    tables: Tuple[int, ...] = ()
+    compare_paper: bool = False
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> Wanted:
@@ -51,10 +58,8 @@ class Wanted:
                     raise ConfigError(f"unknown {what} {name!r}; {nearest(str(name), known)}")
         for table in options.get("tables") or ():
             if table not in TABLES:
-                raise ConfigError(f"table {table} cannot be rendered yet; use --table 2")
-        if options.get("compare_paper"):
-            raise ConfigError("--compare-paper cannot be rendered yet; leave it out")
-        return cls(figures, formats)
+                raise ConfigError(f"there is no table {table}; the paper has tables 1 to 4")
+        return cls(figures, formats, tuple(options.get("tables") or ()), bool(options.get("compare_paper")))
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,8 @@ class HtmlReport:
 
 
 def _write(collection: Collection, out: Path, wanted: Wanted) -> List[Path]:
-    tables = [table_2(collection), overhead_table(collection.runs)]
-    shown = [table for table in tables if table is not None]
+    overhead = overhead_table(collection.runs)
+    shown = [*_tables(collection, wanted), *([overhead] if overhead is not None else [])]
     written = list(_write_tables(collection, shown, out, wanted.formats))
     plots: List[Plot] = []
     if {"html", *FIGURE_FORMATS} & set(wanted.formats):
@@ -110,14 +115,33 @@ def _write(collection: Collection, out: Path, wanted: Wanted) -> List[Path]:
     return written
 
 
+def _tables(collection: Collection, wanted: Wanted) -> List[Table]:
+    """Our table of all runs, and those of the paper that are wanted; the paper's second has its name where they are compared."""
+    compare = wanted.compare_paper
+    numbers = wanted.tables or [n for n in TABLES if has_runs(collection, n)] or ([2] if compare else [])
+    found = []
+    for number in numbers:
+        table = paper_table(collection, number, compare=compare, whole=bool(wanted.tables) or compare)
+        found.append(table if number != 2 or compare else replace(table, name=GRID))
+    ours = table_2(collection)
+    return [replace(ours, name=RESULTS) if compare and 2 in numbers else ours, *found]
+
+
+def _table_csv(collection: Collection, name: str, compare: bool) -> str:
+    if name == "overhead":
+        return overhead_csv(collection.runs)
+    if name == RESULTS or (name == "table-2" and not compare):
+        return table_2_csv(collection)
+    return paper_table_csv(collection, int(name.split("-")[1]))
+
+
 def _write_tables(collection: Collection, tables: Sequence[Table], out: Path, formats: Sequence[str]) -> Iterator[Path]:
     texts: Dict[str, str] = {}
     for table in tables:
         texts[f"{table.name}.md"] = to_markdown(table)
         texts[f"{table.name}.tex"] = to_latex(table)
-        texts[f"{table.name}.csv"] = (
-            table_2_csv(collection) if table.name == "table-2" else overhead_csv(collection.runs)
-        )
+        is_grid = RESULTS in {t.name for t in tables}
+        texts[f"{table.name}.csv"] = _table_csv(collection, table.name, is_grid)
     texts["runs.csv"] = frame(collection.runs).to_csv(index=False)
     for name, text in texts.items():
         if name.rpartition(".")[2] in formats:
@@ -145,7 +169,7 @@ def _draw(collection: Collection, out: Path, wanted: Wanted) -> Tuple[List[Plot]
 
 def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str, str, Figure]]:
     """File name, caption and figure of each wanted figure that has something to show."""
-    from ebbench_reports import figures
+    from ebbench_reports import draw_paper, figures
 
     runs = collection.runs
     timelines = _timelines(runs[:MAX_TIMELINES], "power" in names) if {"power", "accuracy"} & set(names) else {}
@@ -155,14 +179,17 @@ def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str
         **{f"power-run-{n}": (lambda n=n: figures.power(runs[n - 1], timelines[n])) for n in timelines},
         "distances": lambda: figures.distances(runs),
         "accuracy": lambda: figures.accuracy(runs, timelines),
+        "figure-1": lambda: draw_paper.accuracy_by_draw(runs, low_precision=False),
+        "figure-2": lambda: draw_paper.accuracy_by_draw(runs, low_precision=True),
+        "figure-3": lambda: draw_paper.distance_matrices(runs),
+        "figure-5": lambda: draw_paper.flops_by_draw(runs),
     }
     for name, draw in drawn.items():
-        kind = name.split("-")[0]
+        kind = name if name in PAPER_FIGURES else name.split("-")[0]
         figure = draw() if kind in names else None
         if figure is not None:
-            shown = {"energy": figures.MAX_BARS, "distances": figures.MAX_CURVES, "tradeoff": len(runs)}.get(
-                kind, MAX_TIMELINES
-            )
+            limits = {"energy": figures.MAX_BARS, "distances": figures.MAX_CURVES, "tradeoff": len(runs)}
+            shown = len(runs) if kind in PAPER_FIGURES else limits.get(kind, MAX_TIMELINES)
             cut = f" At most {shown} of the {len(runs)} runs are drawn." if len(runs) > shown else ""
             yield name, _CAPTIONS[kind] + cut, figure
 
@@ -173,6 +200,10 @@ _CAPTIONS = {
     "distances": "Share of channels in which the masks of two epochs differ; the ticket is drawn once it stays below ε.",
     "accuracy": "Test accuracy as it was evaluated while training.",
     "tradeoff": "One point per row of the table. Further left is cheaper, further up is better.",
+    "figure-1": "In the form of the paper's Figure 1. Bars: least and greatest of the replicates. Best epoch of each retraining.",
+    "figure-2": "In the form of the paper's Figure 2: as Figure 1, of searches of low precision.",
+    "figure-3": "In the form of the paper's Figure 3: all masks from the scales of one search. Red: the epoch of the ticket.",
+    "figure-5": "In the form of the paper's Figure 5. Dotted: network slimming, which prunes and trains on after a whole training.",
 }
 
 
@@ -245,7 +276,9 @@ def _parts(collection: Collection, tables: Sequence[Table], plots: Sequence[Plot
     """(anchor, heading, HTML) of each part of the page."""
     html = {table.name: to_html(table) for table in tables}
     runs = collection.runs
-    yield "result", "Result", html.get("table-2", "") if runs else '<p class="empty">No run ended.</p>'
+    first, *others = [table for table in tables if table.name != "overhead"]
+    yield "result", "Result", html[first.name] if runs else '<p class="empty">No run ended.</p>'
+    yield "paper", "The paper's tables", "\n".join(html[table.name] for table in others)
     yield "figures", "Figures", "\n".join(_plot(plot) for plot in plots)
     yield "mask-distance", "Mask-distance overhead", html.get("overhead", "")
     yield "doubts", "Checks", to_html(checks_table(runs)) if runs else ""

@@ -1,0 +1,149 @@
+"""Draws Figures 1, 2, 3 and 5 of the paper from `paper_figures`; the look is that of `figures`."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ebbench.quantity import prefix_for
+from ebbench_reports import figures
+from ebbench_reports.collect import Run
+from ebbench_reports.figures import INK, LINES, MARKERS, MUTED, WIDTH_IN, finish, legend_beside, subplots
+from ebbench_reports.paper_figures import Line, Panel, draw_panels, mask_distances
+
+#: searches whose distances are drawn, and panels of the other figures
+MAX_SEARCHES, MAX_PANELS = 3, 4
+
+
+def accuracy_by_draw(runs: Sequence[Run], *, low_precision: bool) -> Optional[Figure]:
+    """Figures 1 and 2: retrain accuracy by the epoch of the draw; stars, the dense training, bars from least to greatest."""
+    panels = [p for p in draw_panels(runs, low_precision=low_precision) if _has_accuracy(p)][:MAX_PANELS]
+    if not panels:
+        return None
+    figure, all_axes = subplots(len(panels), 1, figsize=(WIDTH_IN, 3.1 * len(panels) + 0.3), squeeze=False)
+    for axes, panel in zip(all_axes[:, 0], panels):
+        for i, line in enumerate(panel.lines):
+            _draw_accuracies(axes, line, i)
+        dense = panel.dense.mean("accuracy", "best") if panel.dense else None
+        if dense is not None:
+            axes.axhline(100 * dense.value, color=INK, linestyle="--", linewidth=1.1, label="dense training")
+        axes.plot([], [], "*", markersize=11, color=MUTED, markeredgecolor=INK, label="best accuracy of the search")
+        _dress(axes, panel, "Retrain accuracy (%)")
+    what = "low precision" if low_precision else "full precision"
+    return finish(figure, f"Accuracy of tickets by the epoch of their draw, searches of {what}", _runs(panels))
+
+
+def _has_accuracy(panel: Panel) -> bool:
+    return any(point.accuracy is not None for line in panel.lines for point in line.points)
+
+
+def _draw_accuracies(axes: Axes, line: Line, i: int) -> None:
+    points = [p for p in line.points if p.accuracy is not None]
+    plain = [p for p in points if not p.is_best]
+    colour = LINES[i % len(LINES)]
+    means = [100 * p.accuracy for p in plain if p.accuracy is not None]
+    bars = [
+        [100 * (p.accuracy - p.low) for p in plain if p.accuracy is not None and p.low is not None],
+        [100 * (p.high - p.accuracy) for p in plain if p.accuracy is not None and p.high is not None],
+    ]
+    axes.errorbar(
+        [p.epoch for p in plain], means, yerr=bars, color=colour, marker=MARKERS[i % 8], markersize=4, capsize=3,
+        label=f"p = {line.prune_ratio:g}, {line.title}",
+    )  # fmt: skip
+    for p in points:
+        if p.is_best and p.accuracy is not None:
+            axes.plot(p.epoch, 100 * p.accuracy, "*", markersize=14, color=colour, markeredgecolor=INK, zorder=5)
+
+
+def flops_by_draw(runs: Sequence[Run]) -> Optional[Figure]:
+    """Figure 5: FLOPs of the whole training by the epoch of the draw, each with its accuracy against dense training."""
+    panels = [p for p in draw_panels(runs, low_precision=False) if any(q.flops for li in p.lines for q in li.points)]
+    panels = panels[:MAX_PANELS]
+    if not panels:
+        return None
+    figure, all_axes = subplots(len(panels), 1, figsize=(WIDTH_IN, 3.1 * len(panels) + 0.3), squeeze=False)
+    for axes, panel in zip(all_axes[:, 0], panels):
+        factor, letter = prefix_for(q.flops for line in panel.lines for q in line.points)
+        dense = panel.dense.mean("accuracy", "best") if panel.dense else None
+        for i, line in enumerate(panel.lines):
+            colour, points = LINES[i % len(LINES)], [p for p in line.points if p.flops and not p.is_best]
+            totals = [p.flops / factor for p in points if p.flops is not None]
+            axes.plot(
+                [p.epoch for p in points], totals, color=colour, marker=MARKERS[i % 8], markersize=4,
+                label=f"p = {line.prune_ratio:g}, {line.title}",
+            )  # fmt: skip
+            for p, total in zip(points, totals):
+                if dense is not None and p.accuracy is not None:
+                    gain = f"{100 * (p.accuracy - dense.value):+.2f}".replace("-", "−")
+                    axes.annotate(
+                        gain, (p.epoch, total), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7
+                    )
+            if line.prune_ratio in panel.slimming_flops:
+                axes.axhline(
+                    panel.slimming_flops[line.prune_ratio] / factor, color=colour, linestyle=":", linewidth=1.2,
+                    label=f"p = {line.prune_ratio:g}, network slimming",
+                )  # fmt: skip
+        axes.set_ylim(bottom=0)
+        axes.margins(y=0.15)
+        _dress(axes, panel, f"FLOPs of the training ({letter})")
+    return finish(
+        figure, "FLOPs by the epoch of the draw; beside each point: accuracy against dense training (%)", _runs(panels)
+    )
+
+
+def _dress(axes: Axes, panel: Panel, ylabel: str) -> None:
+    axes.set_title(panel.title, fontweight="normal")
+    axes.set_xlabel("Epoch of the draw")
+    axes.set_ylabel(ylabel)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    legend_beside(axes)
+
+
+def distance_matrices(runs: Sequence[Run]) -> Optional[Figure]:
+    """Figure 3: distances between the masks of all epochs of a search, at four prune ratios, with the epoch of the ticket."""
+    found = []
+    for run in runs:
+        if len(found) < MAX_SEARCHES and run.record.energy.extrapolation is None:
+            matrices = mask_distances(run)
+            found += [(run, matrices)] if matrices else []
+    if not found:
+        return None
+    columns = len(found[0][1])
+    figure, all_axes = subplots(len(found), columns, figsize=(WIDTH_IN, 2.35 * len(found) + 0.5), squeeze=False)
+    names = figures.labels([run for run, _ in found])
+    image = None
+    for row, (run, matrices) in zip(all_axes, found):
+        for axes, each in zip(row, matrices):
+            last = len(each.matrix)
+            image = axes.imshow(
+                each.matrix, vmin=0, vmax=1, cmap="viridis", origin="lower", extent=(0.5, last + 0.5) * 2
+            )
+            axes.grid(False)
+            axes.set_title(f"p = {each.prune_ratio:g}", fontweight="normal", fontsize=8.5)
+            axes.tick_params(labelsize=7)
+            axes.xaxis.get_major_locator().set_params(integer=True, nbins=4)
+            axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
+            if each.ticket_epoch is not None:
+                axes.plot(
+                    each.ticket_epoch,
+                    each.ticket_epoch,
+                    "o",
+                    markersize=5,
+                    markerfacecolor="none",
+                    markeredgecolor="#ff3b30",
+                )
+                axes.annotate(
+                    f"t* = {each.ticket_epoch}", (0.04, 0.9), xycoords="axes fraction", color="#ff3b30", fontsize=8.5,
+                    fontweight="bold", bbox={"boxstyle": "square,pad=.12", "fc": figures.PAPER, "ec": "none", "alpha": 0.85},
+                )  # fmt: skip
+        row[0].set_ylabel(f"{names[run.number][:34]}\nepoch", fontsize=7.5)
+    for axes in all_axes[-1]:
+        axes.set_xlabel("Epoch", fontsize=8)
+    figure.colorbar(image, ax=list(all_axes.flat), shrink=0.9, aspect=30, label="Mask distance (fraction of channels)")
+    return finish(figure, "Distances between the masks of all epochs", [run for run, _ in found])
+
+
+def _runs(panels: Sequence[Panel]) -> List[Run]:
+    return [run for panel in panels for group in panel.groups() for run in group.runs]
