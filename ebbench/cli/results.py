@@ -39,6 +39,7 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
     \b
     ebbench report runs --out report
     ebbench report runs/eb-ff-* runs/dense-* --format html,pdf
+    ebbench report runs --table 2 --compare-paper
     """
     from ebbench import plugins
 

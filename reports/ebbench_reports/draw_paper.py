@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from ebbench.quantity import prefix_for
 from ebbench_reports import figures
 from ebbench_reports.collect import Run
-from ebbench_reports.figures import INK, LINES, MARKERS, MUTED, WIDTH_IN, finish, legend_beside, subplots
+from ebbench_reports.figures import INK, LINES, MARKERS, MUTED, WIDTH_IN, Axes, Figure, finish, legend_beside, subplots
 from ebbench_reports.paper_figures import Line, Panel, draw_panels, mask_distances
 
 #: searches whose distances are drawn, and panels of the other figures

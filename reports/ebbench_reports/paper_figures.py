@@ -1,4 +1,4 @@
-"""Figures 1, 2, 3 and 5 of the paper as numbers: tickets by the epoch of their draw, and distances between all masks. No matplotlib."""
+"""Figures 1, 2, 3 and 5 of the paper as numbers, without matplotlib: tickets by the epoch of their draw, distances of all masks."""
 
 from __future__ import annotations
 

@@ -15,6 +15,9 @@ from ebbench_reports.tables import banner, extrapolation_notes, findings_notes, 
 
 Place = Dict[str, str]
 
+#: EB Train whose search and retraining are of full precision
+FULL_PRECISION = ("eb-ff", "eb-reinit")
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -54,11 +57,11 @@ def _accuracy(title: str = "acc. (%)", name: str = "accuracy", key: str = "best"
 
 def _draws_early_bird(group: Group) -> bool:
     method = str(group.recipe.get("method"))
-    return not method.startswith("eb-") or group.recipe.get("draw") in ("early-bird", "best-accuracy")
+    return not method.startswith("eb-") or group.recipe.get("draw") == "early-bird"
 
 
 def _draws_at_epoch(group: Group) -> bool:
-    return str(group.recipe.get("method")).startswith("eb-") and draw_epoch(group.recipe) is not None
+    return group.recipe.get("method") in FULL_PRECISION and draw_epoch(group.recipe) is not None
 
 
 _BEST = "Accuracies are those of the best epoch, as the paper's code reports them. "
@@ -79,6 +82,7 @@ LAYOUTS = (
         column="draw_epoch",
         measures=(_accuracy(""),),
         belongs=_draws_at_epoch,
+        section=("model", "dataset", "prune_ratio"),
     ),
     Layout(
         2,
@@ -117,6 +121,7 @@ LAYOUTS = (
         column="draw_epoch",
         measures=(_accuracy(""),),
         belongs=_draws_at_epoch,
+        section=("model", "dataset", "prune_ratio"),
     ),
 )
 #: what a measure is a gain of, over dense training in the same section
@@ -252,7 +257,8 @@ def _part(plan: Layout, key: Tuple[str, ...], printed: Sequence[Any], groups: Se
         spots[_spot_key(plan, each.place)] = _Spot(printed=each.texts)
     for ((row, column), group), label in zip(places, labels):
         spots.setdefault(((*row[:-1], row[-1] + label), column), _Spot()).ours = group
-    return _Part(f"{' on '.join(key)} · {bench}", key, spots)
+    ratio = f", p = {key[2]}" if len(key) > 2 else ""
+    return _Part(f"{key[0]} on {key[1]}{ratio} · {bench}", key, spots)
 
 
 def _spot_key(plan: Layout, place: Mapping[str, str]) -> Tuple[Tuple[str, ...], str]:
@@ -266,7 +272,7 @@ def _labels(places: Sequence[Tuple[Any, Group]]) -> List[str]:
         rivals = [g for s, g in places if s == spot]
         names = sorted({n for g in rivals for n in g.recipe if n not in ("seed", "data_dir", "checkpoint_s")})
         differing = [n for n in names if len({str(g.recipe.get(n)) for g in rivals}) > 1]
-        label = "".join(f", {n}={group.recipe.get(n)}" for n in differing)
+        label = "".join(f", {n}={'all' if group.recipe.get(n) is None else group.recipe[n]}" for n in differing)
         kinds = {g.bench.kind for g in rivals}
         label += f", {group.bench.kind}" if len(kinds) > 1 and not differing else ""
         found.append("" if group is rivals[0] else label)
@@ -302,12 +308,14 @@ def _rows(
             spot = _spot(part, row, value) or _Spot()
             ours, printed = _values(plan, part, row, value, measure, spot)
             cells[column.key] = Cell(
-                _cell_text(measure, ours, printed, compare), _cell_notes(plan, part, row, value, measure, spot, compare)
+                _cell_text(measure, ours, printed, compare, row[0] == IMPROVEMENT),
+                _cell_notes(plan, part, row, value, measure, spot, compare),
             )
             groups += [spot.ours] if spot.ours is not None and spot.ours not in groups else []
         if row[0] == IMPROVEMENT:  # made from all rows above
             groups = part.groups()
-        yield {**cells, **_ends(groups)}
+        ends = _ends(groups)
+        yield {**cells, **ends, **({"runs": Cell("rows above")} if row[0] == IMPROVEMENT else {})}
 
 
 def _spot(part: _Part, row: Tuple[str, ...], value: str) -> Optional[_Spot]:
@@ -358,8 +366,12 @@ def _gain(plan: Layout, part: _Part, measure: Measure, group: Group) -> Optional
     return Quantity(own.value - reference.value) if own and reference else None
 
 
-def _cell_text(measure: Measure, ours: Optional[Quantity], printed: Optional[str], compare: bool) -> str:
+def _cell_text(
+    measure: Measure, ours: Optional[Quantity], printed: Optional[str], compare: bool, is_factor: bool
+) -> str:
     own = format_quantity(ours, measure.decimals)
+    if is_factor and measure.is_ratio and ours is not None:
+        own = f"{ours.value:.1f}×"
     if not compare:
         return own
     if ours is None and printed is None:

@@ -184,6 +184,31 @@ def test_rendering_twice_gives_the_same_bytes(tmp_path):
     assert once == again
 
 
+def test_the_papers_tables_are_written_when_they_are_asked_for(tmp_path):
+    write_run(tmp_path / "run", early_bird(recipe={"epochs": 160}))
+    options = {"formats": ["md", "csv", "tex", "html"], "tables": (1, 2, 3, 4)}
+    names = {path.name for path in HtmlReport().render([tmp_path / "run"], tmp_path / "out", options)}
+    tables = ("table-1", "table-2", "table-2-grid", "table-3", "table-4")
+    assert {f"{table}.{form}" for table in tables for form in ("md", "csv", "tex")} <= names
+    assert "The paper's tables" in (tmp_path / "out" / "index.html").read_text().replace("&#x27;", "'")
+
+
+def test_a_comparison_with_the_paper_takes_the_name_of_its_table(tmp_path):
+    write_run(tmp_path / "run", early_bird(recipe={"epochs": 160}))
+    HtmlReport().render([tmp_path / "run"], tmp_path / "out", {"formats": ["md", "csv"], "compare_paper": True})
+    compared = (tmp_path / "out" / "table-2.md").read_text()
+    assert "140.0 ± 3.2 / 213.4 / −34.4 %" in compared and "below the dense training that it includes" in compared
+    assert (
+        "140.0 ± 3.1" in (tmp_path / "out" / "results.md").read_text()
+        or "140.0 ± 3.2" in (tmp_path / "out" / "results.md").read_text()
+    )
+    header = (tmp_path / "out" / "table-2.csv").read_text().splitlines()[0]
+    assert (
+        header
+        == "table,model,dataset,method,prune_ratio,measure,ours,ours_half_width,paper,difference,kind,verdict,runs"
+    )
+
+
 def test_failing_lists_runs_that_failed_or_have_the_verdict_fail(tmp_path):
     everything(tmp_path / "runs")
     renderer = HtmlReport()
@@ -196,8 +221,8 @@ def test_failing_lists_runs_that_failed_or_have_the_verdict_fail(tmp_path):
     [
         ({"figures": ("powr",)}, "did you mean 'power'"),
         ({"formats": ["htm"]}, "did you mean 'html'"),
-        ({"tables": (3,)}, "table 3 cannot be rendered yet"),
-        ({"compare_paper": True}, "--compare-paper"),
+        ({"tables": (5,)}, "tables 1 to 4"),
+        ({"figures": ("figure-4",)}, "did you mean 'figure-"),
     ],
 )
 def test_unknown_options_are_refused_before_anything_is_written(tmp_path, options, message):

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from sample_runs import account, early_bird, record, write_run
+
+from ebbench_reports.collect import collect
+from ebbench_reports.markup import to_html, to_latex, to_markdown
+from ebbench_reports.paper_tables import has_runs, paper_table, paper_table_csv
+
+WHOLE = {"epochs": 160}
+ENERGY_KJ = {
+    "lt": 750,
+    "snip": 370,
+    "ns": 590,
+    "thinet": 400,
+    "eb-reinit": 240,
+    "eb-ff": 215,
+    "eb-lf": 200,
+    "eb-ll": 50,
+}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """All methods of Table 2 at p = .5, VGG16 on CIFAR-10, by the paper's protocol."""
+    write_run(tmp_path / "dense", record(recipe=WHOLE, energy=account(373.2e3)))
+    for method, energy_kj in ENERGY_KJ.items():
+        flops = {"total": energy_kj * 4e13, "forward_dense": 6e8, "forward_pruned": 2e8}
+        run = early_bird(
+            f"{method}-run", energy_kj * 1e3, recipe={**WHOLE, "method": method}, flops=flops,
+            accuracy={"final": 0.92, "best": 0.9 + 0.001 * len(method), "top5_final": 0.99},
+        )  # fmt: skip
+        write_run(tmp_path / method, run)
+    return tmp_path
+
+
+def drawn(root, draw, seed=1, **recipe):
+    run = early_bird(
+        f"drawn-{draw}-{seed}-{sorted(recipe.items())}",
+        recipe={**WHOLE, "draw": draw, "retrain_epochs": "full", "seed": seed, **recipe},
+        accuracy={"final": 0.92, "best": 0.93 + 0.001 * seed, "top5_final": 0.99},
+    )
+    write_run(root / f"{draw}-{seed}-{len(list(root.iterdir()))}", run)
+
+
+def cells(table, row, section=0):
+    """The row that begins with `row`, by the titles of the columns."""
+    (found,) = [r for r in table.sections[section].rows if r["row-0"].text == row]
+    return {column.title: found[column.key].text for column in table.columns}
+
+
+def test_each_cell_holds_ours_the_papers_and_the_difference(runs):
+    found = cells(paper_table(collect([runs]), 2, compare=True), "EB Train (FF)")
+    # ours .905, 215 kJ, 8.6 P; the paper 93.26, 213.4, 10.8
+    assert found["p = 0.5, acc. (%)"] == "90.50 / 93.26 / −2.76"
+    assert found["p = 0.5, energy (kJ)"] == "215.0 ± 4.9 / 213.4 / +0.7 %"
+    assert found["p = 0.5, FLOPs (P)"] == "8.600 / 10.8 / −20.4 %"
+    assert found["p = 0.3, energy (kJ)"] == "– / 256.4 / –"
+    assert found["Kind"] == "measured" and found["Verdict"] == "PASS"
+
+
+def test_without_the_paper_a_cell_holds_ours_or_a_dash(runs):
+    found = cells(paper_table(collect([runs]), 2, compare=False), "SNIP")
+    assert (found["p = 0.5, energy (kJ)"], found["p = 0.3, energy (kJ)"]) == ("370.0 ± 8.4", "–")
+
+
+def test_the_row_of_improvements_is_computed_by_the_rule(runs):
+    found = cells(paper_table(collect([runs]), 2, compare=True), "EB Train Improv.")
+    # accuracy: eb-reinit (9 letters, .909) less thinet (6 letters, .906); energy: 370 / 50; FLOPs: 370 / 50
+    assert found["p = 0.5, acc. (%)"] == "0.30 / 0.01 / +0.29"
+    assert found["p = 0.5, energy (kJ)"] == "7.4× / 8.6 / −14.0 %"
+    assert found["p = 0.5, FLOPs (P)"].startswith("7.4× / 1.4 / ")
+    assert found["p = 0.3, energy (kJ)"] == "– / 6.6 / –"
+
+
+def test_what_cannot_be_right_in_the_paper_is_said_below(runs):
+    text = to_markdown(paper_table(collect([runs]), 2, compare=True))
+    assert "The paper's value: below the dense training that it includes (373 kJ)" in text
+    assert "impossible under any convention" in text
+    assert "below the dense training" not in to_markdown(paper_table(collect([runs]), 2, compare=False))
+
+
+def test_a_run_that_departs_from_the_protocol_has_a_row_of_its_own_and_says_in_what(runs):
+    write_run(runs / "short", early_bird("short", 20e3, recipe={"epochs": 16, "train_images": 5000}))
+    table = paper_table(collect([runs]), 2, compare=True)
+    assert cells(table, "EB Train (FF)")["p = 0.5, energy (kJ)"].startswith("215.0")
+    assert cells(table, "EB Train (FF), epochs=16, train_images=5000")["p = 0.5, energy (kJ)"] == "20.00 ± 0.45 / – / –"
+    assert "Ours: 16 epochs, the paper trains 160; the first 5000 training images only" in to_markdown(table)
+
+
+def test_kinds_are_told_apart(runs):
+    recipe = {**WHOLE, "method": "eb-reinit", "prune_ratio": 0.3}
+    write_run(runs / "more", early_bird("more", 300e3, recipe=recipe, kind="extrapolated", accuracy=None))
+    found = cells(paper_table(collect([runs]), 2, compare=True), "EB Train (re-init)")
+    assert found["Kind"] == "extrapolated; measured" or found["Kind"] == "measured; extrapolated"
+    assert found["p = 0.3, acc. (%)"] == "– / 93.11 / –"
+
+
+def test_tables_1_and_4_are_by_the_epoch_of_the_draw(tmp_path):
+    for seed in (1, 2, 3):
+        drawn(tmp_path, [10], seed)
+    drawn(tmp_path, "final")
+    drawn(tmp_path, [20], learning_rate=0.01, milestones=[0.625])
+    drawn(tmp_path, [20], prune_ratio=0.7)  # the paper's tables are of p = .5
+    first = paper_table(collect([tmp_path]), 1, compare=True)
+    assert first.sections[0].title.startswith("vgg16 on cifar10, p = 0.5 · Jetson TX2")
+    slow, fast = (cells(first, row) for row in ("÷10 at 100", "÷10 at 80, 120"))
+    assert (slow["epoch 20"], slow["epoch 10"]) == ("93.10 / 93.03 / +0.07", "– / 92.88 / –")
+    assert fast["epoch 10"] == "93.20 ± 0.25 / 93.26 / −0.06"
+    assert fast["epoch final"] == "93.10 / 92.96 / +0.14"
+    fourth = paper_table(collect([tmp_path]), 4, compare=True)
+    assert cells(fourth, "0.1")["epoch 10"] == "93.20 ± 0.25 / 93.26 / −0.06"
+    assert cells(fourth, "0.5")["epoch 10"] == "– / 93.49 / –"
+
+
+def test_a_shorter_training_stands_where_the_same_part_of_the_papers_does(tmp_path):
+    drawn(tmp_path, [2], epochs=16)
+    table = paper_table(collect([tmp_path]), 1, compare=True)
+    assert cells(table, "÷10 at 80, 120")["epoch 20"] == "93.10 / 93.34 / −0.24"
+    assert "16 epochs, the paper trains 160" in to_markdown(table)
+
+
+def test_table_3_gives_the_gain_over_our_own_dense_training(tmp_path):
+    imagenet = {"model": "resnet18", "dataset": "imagenet", "epochs": 90, "milestones": [1 / 3, 2 / 3]}
+    accuracy = {"final": 0.69, "best": 0.695, "top5_final": 0.89}
+    write_run(tmp_path / "dense", record("dense", recipe=imagenet, energy=account(100e6), accuracy=accuracy))
+    better = {"final": 0.69, "best": 0.698, "top5_final": 0.90}
+    write_run(tmp_path / "eb", early_bird("eb", 80e6, recipe={**imagenet, "prune_ratio": 0.1}, accuracy=better))
+    table = paper_table(collect([tmp_path]), 3, compare=True)
+    (row,) = [r for r in table.sections[0].rows if r["row-0"].text == "EB Train (FF)" and r["row-1"].text == "0.1"]
+    found = {column.title: row[column.key].text for column in table.columns}
+    assert found["Top-1 gain"] == "0.30 / 0.27 / +0.03"
+    assert found["Top-5 (%)"] == "90.00 / 89.39 / +0.61"
+    assert found["Energy (MJ)"] == "80.0 ± 1.8 / 95.71 / −16.4 %"
+    assert cells(table, "Dense")["Top-1 (%)"] == "69.50 / 69.57 / −0.07"
+
+
+def test_a_table_without_runs_is_all_dashes_when_asked_for(tmp_path):
+    write_run(tmp_path / "quick", record("quick", recipe={"model": "vgg16-small", "dataset": "synthetic"}))
+    collection = collect([tmp_path])
+    assert not any(has_runs(collection, number) for number in (1, 2, 3, 4))
+    table = paper_table(collection, 3, compare=False, whole=True)
+    texts = {row[c.key].text for s in table.sections for row in s.rows for c in table.columns if c.number}
+    assert texts == {"–"} and len(table.sections) == 2
+
+
+def test_the_csv_holds_every_number_in_full(runs):
+    lines = list(csv.DictReader(io.StringIO(paper_table_csv(collect([runs]), 2))))
+    wanted = {"method": "eb-ff", "measure": "energy", "prune_ratio": "0.5", "model": "vgg16", "dataset": "cifar10"}
+    (line,) = [line for line in lines if wanted.items() <= line.items()]
+    assert (float(line["ours"]), float(line["paper"]), line["kind"]) == (215.0, 213.4, "measured")
+    assert float(line["difference"]) == pytest.approx(1.6)
+
+
+def test_every_format_renders(runs):
+    table = paper_table(collect([runs]), 2, compare=True, whole=True)
+    assert "\\begin{tabular}" in to_latex(table) and to_latex(table).isascii()
+    assert to_html(table).count("<tbody>") == 4
