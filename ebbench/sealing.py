@@ -39,8 +39,13 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
     state = board_state(rundir.board)
     stop = next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
     energy = measured
+    notes = list(outcome.get("notes", []))
     if (manifest.get("recipe") or {}).get("measure_epochs") and stop.get("status") == "success":
-        energy = extrapolate(measured, _stages(events), _assumptions(outcome.get("ticket")))
+        stages = _stages(events)
+        energy = extrapolate(measured, stages, _assumptions(outcome.get("ticket")))
+        notes += (
+            [] if stages else ["measure_epochs means nothing to this method: all its epochs were trained and measured"]
+        )
     refused = (energy.extrapolation or {}).get("refused")
     overhead = _overhead(energy, events, outcome)
     checks = check_run(
@@ -68,7 +73,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
         checks=checks,
         files=_hashes(rundir.path),
         environment=manifest.get("environment") or {},
-        notes=list(outcome.get("notes", [])),
+        notes=notes,
         reason=refused or stop.get("reason"),
         board_state=state,
     )

@@ -258,8 +258,11 @@ def tradeoff(groups: Sequence[Group]) -> Optional[Figure]:
     shown = [members for members in panels.values() if len(members) > 1][:3]
     if not shown:
         return None
-    figure, all_axes = subplots(1, len(shown), figsize=(WIDTH_IN, 3.6), squeeze=False)
-    for axes, members in zip(all_axes[0], shown):
+    heights_in = [max(3.3, 0.19 * len(members) + 0.8) for members in shown]  # every point has its line in the legend
+    figure, all_axes = subplots(
+        len(shown), 1, figsize=(WIDTH_IN, sum(heights_in) + 0.3), squeeze=False, gridspec_kw={"height_ratios": heights_in}
+    )  # fmt: skip
+    for axes, members in zip(all_axes[:, 0], shown):
         _draw_tradeoff(axes, members)
     return finish(figure, "Accuracy against energy", [run for members in shown for g in members for run in g.runs])
 
@@ -275,11 +278,12 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
             name += f", p = {group.recipe.get('prune_ratio')}"
         axes.errorbar(
             energy_j.value, 100 * final.value, xerr=energy_j.half_width, yerr=final.half_width and 100 * final.half_width,
-            fmt=MARKERS[i % 8], color=LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,
+            fmt=MARKERS[(i + i // 8) % 8], color=LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,
         )  # fmt: skip
     axes.set_xlim(left=0)
     axes.margins(0.12)
-    axes.set_title(f"{groups[0].recipe.get('model')} on {groups[0].recipe.get('dataset')}", fontweight="normal")
+    task = f"{groups[0].recipe.get('model')} on {groups[0].recipe.get('dataset')}"
+    axes.set_title(f"{task}, {groups[0].bench.kind}", fontweight="normal")
     axes.set_xlabel(f"Training energy ({letter}J)")
     axes.set_ylabel("Final test accuracy (%)")
     legend_beside(axes)

@@ -100,7 +100,7 @@ def _panel(task: Tuple[str, str], drawn: Sequence[Group], all_of_task: Sequence[
         retraining = {"full": "full retraining", "remaining": "remaining epochs"}.get(
             str(recipe.get("retrain_epochs")), ""
         )
-        title = f"{method_title(recipe.get('method'))}, {retraining}"
+        title = f"{method_title(recipe.get('method'))}, {retraining}, {recipe.get('epochs')} epochs"
         lines.setdefault((title, float(recipe.get("prune_ratio") or 0)), []).append(group)
     dense = next((g for g in all_of_task if g.recipe.get("method") == "dense"), None)
     slimming = {}
