@@ -9,13 +9,17 @@ from typing import Any, Iterator, List, Sequence
 
 import numpy as np
 
+from ebbench.energy.clocks import UNKNOWN_BOUND_S
 from ebbench.energy.series import series_of
 from ebbench.errors import EbbenchError
-from ebbench.protocols import AVERAGE, HOLD, INSTANT, Block, Column, MeterInfo, Rail
+from ebbench.protocols import AVERAGE, HOLD, INSTANT, MONOTONIC, REMOTE, Block, Column, MeterInfo, Rail
+from ebbench.units import NS_PER_S
 
 SCOPES = ("module", "devkit", "wall", "gpu", "cpu", "rail")
 _NAME, _RAIL = re.compile(r"[A-Za-z0-9_.-]+"), re.compile(r"[A-Za-z0-9_]+")
 _COLUMN = re.compile(r"([A-Za-z0-9_]+)_([wvaj])")
+#: no volts, amperes or watts are more, and no counter of joules
+MOST_SI = 1e18
 
 
 def info_faults(info: Any) -> Iterator[str]:
@@ -35,6 +39,8 @@ def info_faults(info: Any) -> Iterator[str]:
         yield f"max_rate_hz = {info.max_rate_hz:g} is below default_rate_hz = {info.default_rate_hz:g}"
     if not info.time_bound_s >= 0:
         yield f"time_bound_s = {info.time_bound_s} is below 0"
+    if info.clock not in (MONOTONIC, REMOTE):
+        yield f"its clock {info.clock!r} is neither {MONOTONIC!r} nor {REMOTE!r}"
     for rail in info.rails:
         yield from _rail_faults(rail)
     yield from _containment_faults(info)
@@ -144,10 +150,13 @@ def reading_faults(values: Any, columns: Sequence[Column]) -> Iterator[str]:
             yield f"{column.name} is infinite; what was not read is None"
         elif column.raw and not math.isnan(value) and value != int(value):
             yield f"{column.name} = {value!r} is raw, and so a whole number or None"
+        else:
+            yield from _size_faults([value], [column])
 
 
-def block_faults(block: Any, columns: Sequence[Column], now_ns: int, last_ns: int) -> Iterator[str]:
+def block_faults(block: Any, info: MeterInfo, now_ns: int, last_ns: int) -> Iterator[str]:
     """What is wrong with one block of a streamed meter, taken at `now_ns`; the last reading before it was at `last_ns`."""
+    columns = info.columns
     if not isinstance(block, Block):
         yield f"drain gives {type(block).__name__}, not a Block"
         return
@@ -158,7 +167,17 @@ def block_faults(block: Any, columns: Sequence[Column], now_ns: int, last_ns: in
         yield f"values have the shape {values.shape} for {len(time_ns)} readings of {len(columns)} columns"
     elif np.isinf(values).any():
         yield "a value is infinite; what was not read is NaN"
+    else:
+        yield from _size_faults(np.nanmax(np.abs(values), axis=0, initial=0.0), columns)
     if len(time_ns) and (np.diff(time_ns, prepend=last_ns) <= 0).any():
         yield "the times of its readings do not rise"
-    if len(time_ns) and int(time_ns[-1]) > now_ns:
+    ahead_s = 0.0 if info.clock == MONOTONIC else info.time_bound_s or UNKNOWN_BOUND_S
+    if len(time_ns) and int(time_ns[-1]) > now_ns + ahead_s * NS_PER_S:
         yield "a reading lies in the future: its times are not CLOCK_MONOTONIC"
+
+
+def _size_faults(values: Sequence[float], columns: Sequence[Column]) -> Iterator[str]:
+    """Numbers that stand for something else, as 9.9e37 of SCPI does for an overflow."""
+    for value, column in zip(values, columns):
+        if abs(value * column.scale) > MOST_SI:
+            yield f"{column.name} = {value:.3g} is more than anything can be; what was not read is None or NaN"

@@ -170,7 +170,7 @@ def _reads(case: MeterCase, meter: Any, info: MeterInfo) -> Iterator[str]:
     readings, last_ns, deadline_s = 0, -1, time.monotonic() + case.patience_s
     while readings < 2 and time.monotonic() < deadline_s:
         block = meter.drain(rate_hz)
-        faults = list(block_faults(block, info.columns, monotonic_ns(), last_ns))
+        faults = list(block_faults(block, info, monotonic_ns(), last_ns))
         yield from faults
         if faults:
             return
@@ -218,7 +218,8 @@ def _disturbed(case: MeterCase, _: List[MeterInfo]) -> Iterator[str]:
         info = meter.open()
         _values_of(meter, info)
         case.disturb()
-        for _ in range(5):
+        for _ in range(20):
+            time.sleep(0.01 if hasattr(meter, "drain") else 0.0)  # what it gathers by itself takes its time to come
             try:
                 values = _values_of(meter, info)
             except (EbbenchError, OSError) as error:

@@ -10,12 +10,14 @@ import atexit
 import threading
 import time
 
+from waves import Square, constant
+
 from ebbench_devices.joulescope import JoulescopeMeter
 
 SAMPLE_HZ = 2_000_000
 
 
-def block_of(first, last, power_w, energy_j, volts=12.0):
+def block_of(first, last, power_w, energy_j, volts=12.0, units="W"):
     """One block of statistics, as the binding of pyjoulescope_driver makes it."""
 
     def signal(mean, unit, integral):
@@ -35,7 +37,7 @@ def block_of(first, last, power_w, energy_j, volts=12.0):
             "sample_freq": {"value": SAMPLE_HZ, "units": "Hz"},
         },
         "signals": {
-            "current": signal(power_w / volts, "A", "C"), "voltage": signal(volts, "V", None), "power": signal(power_w, "W", "J"),
+            "current": signal(power_w / volts, "A", "C"), "voltage": signal(volts, "V", None), "power": signal(power_w, units, "J"),
         },
         "accumulators": {
             "charge": {"value": energy_j / volts, "units": "C"}, "energy": {"value": energy_j, "units": "J"},
@@ -86,14 +88,15 @@ class FakeDriver:
         for fn in list(self.subscribed.get(topic, [])):
             fn(topic, value)
 
-    def send(self, power_w=6.0, seconds=0.05, volts=12.0, lose=False):
-        """One block of every open instrument; with `lose` it is counted and never arrives."""
+    def send(self, power_w=6.0, seconds=0.05, volts=12.0, lose=False, spoil=None):
+        """One block of every open instrument; with `lose` it is counted and never arrives. `spoil` changes its dictionary."""
         first, self.sample = self.sample, self.sample + round(seconds * SAMPLE_HZ)
         self.energy_j += power_w * seconds
         if not lose:
             for path in self.opened:
                 topic = "s/sstats/value" if "js110" in path else "s/stats/value"
-                self.tell(f"{path}/{topic}", block_of(first, self.sample, power_w, self.energy_j, volts))
+                block = block_of(first, self.sample, power_w, self.energy_j, volts)
+                self.tell(f"{path}/{topic}", block if spoil is None else spoil(block))
 
     def unplug(self):
         gone, self.paths = self.paths, []
@@ -123,25 +126,63 @@ def install(driver):
     return undo
 
 
+class SendingDriver(FakeDriver):
+    """Its instrument sends what `wave` uses, a block every 20 ms; `spoil` is what is wrong with the blocks, `silent` sends none."""
+
+    #: the one of this process
+    here = None
+
+    def __init__(self, wave):
+        super().__init__()
+        self.wave, self.spoil, self.silent = wave, None, False
+        self._closing = threading.Event()
+        self._undo = install(self)
+        SendingDriver.here = self
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        last_s = time.monotonic()
+        while not self._closing.wait(0.02):
+            now_s = time.monotonic()
+            if self.opened and not self.silent:
+                mean_w = self.wave.energy_j(last_s, now_s) / (now_s - last_s)
+                self.send(mean_w, now_s - last_s, spoil=self.spoil)
+            last_s = now_s
+
+    def stop(self):
+        self._closing.set()
+        self._thread.join()
+        self._undo()
+        SendingDriver.here = None
+
+
 class SendingMeter(JoulescopeMeter):
-    """In the sampler's process: the meter with an instrument that sends 50 blocks a second, and is unplugged for a while."""
+    """The meter with an instrument that sends; a sampler's process has none and gets one of its own."""
+
+    WAVE = Square(start_s=0.0)
 
     def open(self):
-        self.driver = FakeDriver()
-        install(self.driver)
-        threading.Thread(target=self._send, daemon=True).start()
+        if SendingDriver.here is None:
+            SendingDriver(self.WAVE)
         return super().open()
 
-    def _send(self):
-        number, paths = 0, None
-        while True:
-            time.sleep(0.02)
-            if self.driver.opened:
-                number += 1
-                self.driver.send(power_w=5.0, seconds=0.02)
-            if number == 20 and paths is None:
-                paths = self.driver.unplug()
-            elif paths:
-                time.sleep(0.3)
-                self.driver.plug_in(paths)
-                paths = []
+
+class UnpluggedMeter(SendingMeter):
+    """Its instrument is unplugged for 0.3 s as soon as the first readings are taken."""
+
+    WAVE = constant(5.0)
+    _taken = 0
+
+    def drain(self, rate_hz):
+        block = super().drain(rate_hz)
+        self._taken += len(block.time_ns)
+        if 0 < self._taken < 10_000:
+            self._taken = 10_000
+            threading.Thread(target=self._unplug, daemon=True).start()
+        return block
+
+    def _unplug(self):
+        paths = SendingDriver.here.unplug()
+        time.sleep(0.3)
+        SendingDriver.here.plug_in(paths)

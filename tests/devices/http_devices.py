@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
-
-class Load:
-    """Power that alternates between two levels (W) every `half_s`, from the time `start_s` of CLOCK_MONOTONIC on."""
-
-    def __init__(self, low_w=5.0, high_w=25.0, half_s=0.6):
-        self.low_w, self.high_w, self.half_s = low_w, high_w, half_s
-        self.start_s = time.monotonic()
-
-    def energy_j(self, at_s):
-        """Energy since `start_s` in closed form: whole periods, and the rest."""
-        periods, rest_s = divmod(max(at_s - self.start_s, 0.0), 2 * self.half_s)
-        low_s, high_s = min(rest_s, self.half_s), max(rest_s - self.half_s, 0.0)
-        return (periods * self.half_s + low_s) * self.low_w + (periods * self.half_s + high_s) * self.high_w
+from waves import constant
 
 
 class Device(ThreadingHTTPServer):
@@ -33,13 +23,14 @@ class Device(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, answers, load=None, update_s=1.0, first_j=1e5):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, answers, wave=None, update_s=1.0, first_j=1e5, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
         self.answers = answers  # from (device, path, query) to a JSON document, or None
-        self.load, self.update_s, self.first_j = load or Load(10.0, 10.0), update_s, first_j
+        self.wave, self.update_s, self.first_j = wave or constant(10.0), update_s, first_j
+        self.begun_s = time.monotonic()
         self.fault = None
         self.password, self.scheme = None, None
-        self.connections, self.requests = 0, []
+        self.connections, self.requests, self._sockets = 0, [], []
         self.released = threading.Event()
         self.counts = set()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -51,18 +42,19 @@ class Device(ThreadingHTTPServer):
 
     def shown(self):
         """Power (W) and counter (J) as of the last renewal."""
-        now_s = self.load.start_s + (time.monotonic() - self.load.start_s) // self.update_s * self.update_s
-        rise_j = self.load.energy_j(now_s) - self.load.energy_j(now_s - self.update_s)
-        whole = now_s - self.update_s >= self.load.start_s
-        return (rise_j / self.update_s if whole else self.load.low_w), self.first_j + self.load.energy_j(now_s)
+        now_s = self.begun_s + (time.monotonic() - self.begun_s) // self.update_s * self.update_s
+        power_w = self.wave.energy_j(now_s - self.update_s, now_s) / self.update_s
+        return power_w, self.first_j + self.wave.energy_j(self.begun_s, now_s)
 
     def reboot(self):
         """Its counter begins anew."""
-        self.first_j = -self.load.energy_j(time.monotonic())
+        self.first_j = -self.wave.energy_j(self.begun_s, time.monotonic())
 
     def get_request(self):
         self.connections += 1
-        return super().get_request()
+        connection, client = super().get_request()
+        self._sockets.append(connection)
+        return connection, client
 
     def handle_error(self, request, client_address):
         """A client that hangs up in the middle is what some tests are about."""
@@ -72,6 +64,9 @@ class Device(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         self._thread.join()
+        for connection in self._sockets:  # those that are kept open
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class Handler(BaseHTTPRequestHandler):

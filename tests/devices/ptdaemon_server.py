@@ -1,6 +1,6 @@
 """A PTDaemon for tests, on 127.0.0.1: it answers as the public client and checker of MLPerf Power expect, on a clock of its own.
 
-It samples means of `scpi_instrument.power_w` over its interval. Its clock is `ahead_s` before ours and runs `rate` times as fast.
+It samples means of its `wave` over its interval. Its clock is `ahead_s` before ours and runs `rate` times as fast.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 
-from scpi_instrument import VOLTS, energy_j, now_s
+from scpi_instrument import SINE, VOLTS, now_s
 
 HELLO = "Hello, PTDaemon here!"
 
@@ -19,15 +19,16 @@ HELLO = "Hello, PTDaemon here!"
 class PtdaemonServer:
     """Use it as a context; `port` of an earlier one is the same daemon started again."""
 
-    def __init__(self, port=0, kind="RL", ahead_s=1.6e9, rate=1.0):
+    def __init__(self, port=0, kind="RL", ahead_s=1.6e9, rate=1.0, wave=SINE):
         self.listener = socket.create_server(("127.0.0.1", port))
         self.port = self.listener.getsockname()[1]
         self.kind, self.ahead_s, self.rate = kind, ahead_s, rate
-        self.heard = []
+        self.wave, self.heard = wave, []
         self.ranges = {"V": "Auto", "A": "0.5"}
         self.interval_s = self.started_s = None
         self.given = 0
-        #: what goes wrong: "half line", "unit", "over range", "nan", "hang up", "silent", "refuses", "not ptdaemon"
+        #: what goes wrong: "half line", "cut off", "unit", "over range", "overflow", "nan", "hang up", "silent", "stalls",
+        #: "refuses", "not ptdaemon"
         self.fault, self.stall_s = None, 0.0
         self.left_over = []
         self.closing = threading.Event()
@@ -65,9 +66,14 @@ class PtdaemonServer:
                 answer = "".join(f"{part}\r\n" for part in self.answer(line.decode())).encode()
                 if self.fault == "hang up":
                     return
+                while self.fault == "stalls" and not self.closing.wait(0.01):
+                    pass
                 stall_s, self.stall_s = self.stall_s, 0.0
                 self.closing.wait(stall_s)
-                connection.sendall(answer[: len(answer) // 2] if self.fault == "half line" else answer)
+                is_half = self.fault in ("half line", "cut off")
+                connection.sendall(answer[: len(answer) // 2] if is_half else answer)
+                if self.fault == "cut off":
+                    return
 
     def answer(self, command):
         name, _, rest = command.partition(",")
@@ -110,11 +116,11 @@ class PtdaemonServer:
         return lines
 
     def sample(self, end_s):
-        watts = energy_j(end_s - self.interval_s, end_s) / self.interval_s
+        watts = self.wave.energy_j(end_s - self.interval_s, end_s) / self.interval_s
         stamp_s = self.ahead_s + end_s * self.rate
         stamp = time.strftime("%m-%d-%Y %H:%M:%S", time.gmtime(stamp_s)) + f".{int(stamp_s * 1000) % 1000:03d}"
         if self.fault == "over range":
             watts = -1.0
-        text = "nan" if self.fault == "nan" else f"{watts:.6f}"
+        text = {"nan": "nan", "overflow": "9.9E+37"}.get(self.fault, f"{watts:.6f}")
         name = "mWatts" if self.fault == "unit" else "Watts"
         return f"Time,{stamp},{name},{text},Volts,{VOLTS:.6f},Amps,{watts / VOLTS:.6f},PF,1.000000"

@@ -15,30 +15,25 @@ import threading
 import time
 import tty
 
-BASE_W, SWING_W, PERIOD_S, VOLTS = 20.0, 12.0, 1.7, 12.0
+from waves import Sine
+
+VOLTS = 12.0
+SINE = Sine()
+PERIOD_S, power_w, energy_j = SINE.period_s, SINE.power_w, SINE.energy_j
 
 
 def now_s():
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-def power_w(t_s):
-    return BASE_W + SWING_W * math.sin(2 * math.pi * t_s / PERIOD_S)
-
-
-def energy_j(start_s, end_s):
-    """The integral of `power_w`, in closed form."""
-    turn = 2 * math.pi / PERIOD_S
-    return BASE_W * (end_s - start_s) - SWING_W / turn * (math.cos(turn * end_s) - math.cos(turn * start_s))
-
-
 class Instrument:
     """Answers messages; unknown ones are an error in its queue and no answer, as the standard says."""
 
-    def __init__(self, idn, error_query):
-        self.idn, self.error_query = idn, error_query
+    def __init__(self, idn, error_query, wave=SINE):
+        self.idn, self.error_query, self.wave = idn, error_query, wave
         self.heard, self.errors = [], []
-        #: what goes wrong: "half line", "nan", "overflow", "unit", "deaf", "wrong words"; and for how long it thinks (s)
+        #: what goes wrong: "half line", "cut off", "nan", "overflow", "unit", "deaf", "stalls", "hang up", "wrong words"; and
+        #: for how long it thinks once (s)
         self.fault, self.stall_s = None, 0.0
 
     def handle(self, message):
@@ -76,17 +71,17 @@ class Instrument:
 class Supply(Instrument):
     """A bench supply. Without `has_power` it only knows its voltage and its current."""
 
-    def __init__(self, has_power=True, idn="Keysight Technologies,N6705C,MY0001,E.02"):
-        super().__init__(idn, "SYST:ERR?")
+    def __init__(self, has_power=True, idn="Keysight Technologies,N6705C,MY0001,E.02", wave=SINE):
+        super().__init__(idn, "SYST:ERR?", wave)
         self.has_power = has_power
 
     def measure(self, header):
         if header == "MEAS:POW?" and self.has_power:
-            return self.spoil(f"{power_w(now_s()):.6E}", "V")
+            return self.spoil(f"{self.wave.power_w(now_s()):.6E}", "V")
         if header == "MEAS:VOLT?":
             return self.spoil(f"{VOLTS:.6E}", "A")
         if header == "MEAS:CURR?":
-            return self.spoil(f"{power_w(now_s()) / VOLTS:.6E}", "V")
+            return self.spoil(f"{self.wave.power_w(now_s()) / VOLTS:.6E}", "V")
         return NotImplemented
 
 
@@ -95,8 +90,8 @@ class PowerMeter(Instrument):
 
     CHOICES = {"RANGE V": (15.0, 30.0, 60.0, 150.0, 300.0, 600.0), "RANGE A": (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)}
 
-    def __init__(self, model="WT310E", update_s=0.1):
-        super().__init__(f"YOKOGAWA,{model},C2RH13047V,F1.03", ":STATus:ERRor?")
+    def __init__(self, model="WT310E", update_s=0.1, wave=SINE):
+        super().__init__(f"YOKOGAWA,{model},C2RH13047V,F1.03", ":STATus:ERRor?", wave)
         self.settings = {
             ":INPut:VOLTage:RANGe": 600.0,
             ":INPut:CURRent:RANGe": 20.0,
@@ -133,11 +128,12 @@ class PowerMeter(Instrument):
         if self.fault in ("nan", "overflow"):
             return {"nan": "NAN", "overflow": "INF"}[self.fault]
         end_s, period_s = self.updated_s(), self.settings[":RATE"]
-        mean_w = energy_j(end_s - period_s, end_s) / period_s
+        mean_w = self.wave.energy_j(end_s - period_s, end_s) / period_s
         function, element = item.split(",")
         assert element == "1"
         if function == "WH":
-            integrated_j = 0.0 if self.state == "RESET" else energy_j(self.started_s, max(end_s, self.started_s))
+            until_s = max(end_s, self.started_s)
+            integrated_j = 0.0 if self.state == "RESET" else self.wave.energy_j(self.started_s, until_s)
             return f"{integrated_j / 3600:.6E}"
         return f"{ {'P': mean_w, 'U': VOLTS, 'I': mean_w / VOLTS}[function]:.5E}"
 
@@ -217,11 +213,13 @@ class _Wire:
             return False
         if instrument.fault == "wrong words":
             answer = "<script>READY\x1b[31m</script>"
+        while instrument.fault == "stalls" and not self.closing.wait(0.01):
+            pass
         stall_s, instrument.stall_s = instrument.stall_s, 0.0
         self.closing.wait(stall_s)
-        half = instrument.fault == "half line"
+        half = instrument.fault in ("half line", "cut off")
         send(answer[: len(answer) // 2].encode() if half else answer.encode() + b"\n")
-        return True
+        return instrument.fault != "cut off"
 
 
 class TcpInstrument(_Wire):

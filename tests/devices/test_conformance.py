@@ -1,15 +1,17 @@
 """Every registered meter goes through the conformance suite, each with a case that brings up its other end.
 
-To add a meter, write a function that returns its `MeterCase` and register it with ``@case("name")``.
+To add a meter, write a function that returns its `MeterCase` and register it with ``@case("name")``; an external one rather has
+a rig (`rigs.RIGS`), which also puts it through the faults of `test_faults`.
 """
 
 from __future__ import annotations
 
-import functools
-import socket
 import sys
 
 import pytest
+from powercap_tree import PowercapTree
+from rigs import NAN, NEEDS, RIGS
+from waves import constant
 
 from ebbench import plugins
 from ebbench.protocols import MeterRequest
@@ -22,10 +24,6 @@ pytestmark = [
 ]
 METERS = plugins.registered(plugins.METERS)
 CASES = {}
-#: meters without a case yet: this list only gets shorter
-NOT_YET = frozenset(
-    ("rapl", "shelly", "tasmota", "wattsup", "joulescope", "tegrastats", "csv", "serial", "tcp", "line")
-)
 
 
 def case(name):
@@ -38,14 +36,26 @@ def case(name):
 
 @pytest.mark.parametrize("name", sorted(METERS))
 def test_it_does_what_every_meter_must(name, request, tmp_path):
-    if name not in CASES and name in NOT_YET:
-        pytest.skip(f"the meter {name} has NO conformance case yet: add one to {__name__}")
-    assert name in CASES, f"add a case for the meter {name!r} to {__file__}"
-    check_meter(CASES[name](request, tmp_path))
+    assert name in CASES or name in RIGS, f"add a case for the meter {name!r} to {__file__}"
+    check_meter(CASES.get(name, rigged)(request, tmp_path))
 
 
-def test_no_meter_with_a_case_is_listed_as_one_without():
-    assert not NOT_YET & set(CASES)
+def rigged(request, tmp_path):
+    """The case of a meter that has a rig."""
+    name = request.node.callspec.params["name"]
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason=f"{NEEDS[name]} is not installed: the meter {name} is NOT tested")
+    request.getfixturevalue("monkeypatch").setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
+    rig = RIGS[name](tmp_path, constant(12.5))
+    request.addfinalizer(rig.close)
+    return MeterCase(
+        rig.factory,
+        rig.request,
+        name,
+        broken=rig.broken,
+        disturb=lambda: rig.spoil(NAN),
+        rate_hz=rig.rate_hz,
+    )
 
 
 @case("sim")
@@ -117,46 +127,14 @@ def jtop(request, tmp_path):
     return MeterCase(METERS["jtop"], MeterRequest(board=facts), "jtop", disturb=board.kill, rate_hz=10.0)
 
 
-def entered(request, context):
-    """The context, open until the test ends."""
-    found = context.__enter__()
-    request.addfinalizer(functools.partial(context.__exit__, None, None, None))
-    return found
+@case("rapl")
+def rapl(request, tmp_path):
+    request.getfixturevalue("monkeypatch").setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
+    tree = PowercapTree(tmp_path)
 
+    def disturb():
+        for counter in tmp_path.rglob("energy_uj"):
+            counter.write_text("")
 
-def free_port():
-    """A port at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-@case("scpi")
-def scpi(request, tmp_path):
-    pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed: the scpi meter is NOT tested")
-    from scpi_instrument import Supply, TcpInstrument
-
-    wire = entered(request, TcpInstrument(Supply()))
-    options = {"scope": "devkit", "timeout_s": 0.5}
-    return MeterCase(
-        METERS["scpi"],
-        MeterRequest(wire.resource, options),
-        "scpi",
-        broken=MeterRequest(f"TCPIP::127.0.0.1::{free_port()}::SOCKET", options),
-        disturb=functools.partial(setattr, wire.instrument, "fault", "nan"),
-    )
-
-
-@case("ptdaemon")
-def ptdaemon(request, tmp_path):
-    from ptdaemon_server import PtdaemonServer
-
-    server = entered(request, PtdaemonServer())
-    options = {"scope": "wall", "voltage_range_v": 15, "current_range_a": 5, "timeout_s": 0.5}
-    return MeterCase(
-        METERS["ptdaemon"],
-        MeterRequest(f"127.0.0.1:{server.port}", options),
-        "ptdaemon",
-        broken=MeterRequest(f"127.0.0.1:{free_port()}", options),
-        disturb=functools.partial(setattr, server, "fault", "nan"),
-        rate_hz=20.0,
-    )
+    tree.show("intel-rapl:0", 5_000_000)
+    return MeterCase(METERS["rapl"], MeterRequest(), "rapl", options=("gain_u",), disturb=disturb)

@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from http_devices import Load
 from line_devices import Feeder, SerialDevice, TcpDevice
+from waves import Square
 
 from ebbench import plugins
 from ebbench.clock import monotonic_ns
@@ -354,11 +354,10 @@ def test_lines_over_tcp_are_recorded(tmp_path, server, feed):
 
 @pytest.mark.realtime
 def test_energies_hold_the_truth_over_a_loss(tmp_path, port, feed):
-    load, muted = Load(5.0, 25.0, 0.3), []
+    wave, muted = Square(5.0, 25.0, 0.3), []
 
     def line(at_s):
-        power_w = 25.0 if (at_s - load.start_s) % 0.6 >= 0.3 else 5.0
-        return None if muted else b"P=%.1f W\r\n" % power_w
+        return None if muted else b"P=%.1f W\r\n" % wave.power_w(at_s)
 
     feed(port.send, line, 0.005)
     request = MeterRequest(port.path, {**WATTS, "timeout_s": "0.3"})
@@ -381,7 +380,7 @@ def test_energies_hold_the_truth_over_a_loss(tmp_path, port, feed):
     (found,) = integrate(
         chunks, series, survey(chunks, series), np.array(edges_ns[:-1]), np.array(edges_ns[1:]), max_gap_s=0.5
     )
-    truth_j = load.energy_j(edges_ns[1] / 1e9) - load.energy_j(edges_ns[0] / 1e9)
+    truth_j = wave.energy_j(edges_ns[0] / 1e9, edges_ns[1] / 1e9)
     half_width_j = budget(found).half_width_j[0] + 20.0 * 2 * info.time_bound_s
     assert found.energy_j[0] == pytest.approx(truth_j, abs=half_width_j)
     assert list(found.is_partial) == [False, True] and "no reading for 0.3 s" in found.reason(1)

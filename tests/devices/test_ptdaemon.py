@@ -121,17 +121,11 @@ def test_its_stated_uncertainty_is_the_gain_unless_the_user_states_another(opene
 
 def test_samples_of_an_earlier_measurement_are_not_ours(opened):
     with PtdaemonServer() as server:
-        server.left_over = [server.sample.__func__(_At(server, 3.0), 3.0)] * 3
+        server.interval_s = 3.0
+        server.left_over = [server.sample(3.0)] * 3
         meter, _ = opened(server)
         time_ns, _, _ = blocks(meter, 3)
         assert time_ns[0] / NS_PER_S == pytest.approx(server.started_s + 0.05, abs=0.06)
-
-
-class _At:
-    """A daemon that had an interval before."""
-
-    def __init__(self, server, interval_s):
-        self.ahead_s, self.rate, self.fault, self.interval_s = server.ahead_s, 1.0, None, interval_s
 
 
 # its settings

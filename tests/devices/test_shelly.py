@@ -9,7 +9,8 @@ import time
 import http_devices
 import numpy as np
 import pytest
-from http_devices import Device, Load, shelly_gen1, shelly_gen2
+from http_devices import Device, shelly_gen1, shelly_gen2
+from waves import Square
 
 from ebbench import plugins
 from ebbench.clock import monotonic_ns
@@ -296,7 +297,7 @@ def test_a_reading_that_the_device_itself_calls_invalid_is_left_out(device, open
 @pytest.mark.realtime
 def test_energies_hold_the_truth_over_a_fault_and_a_reboot(tmp_path, device):
     """A square wave, renewed every 50 ms; a fault of a second in the middle; then the counter begins anew."""
-    plug = device(load=Load(5.0, 25.0, 0.6), update_s=0.05)
+    plug = device(wave=Square(5.0, 25.0, 0.6), update_s=0.05)
     request = MeterRequest(plug.address, {**FAST, "update_s": "0.05"})
     sampler = Sampler.start(METERS["shelly"], request, tmp_path / "trace.arrows", 10.0)
     info = sampler.wait_ready()
@@ -317,7 +318,7 @@ def test_energies_hold_the_truth_over_a_fault_and_a_reboot(tmp_path, device):
     series = [series_of(info, info.total), series_of(info, ["INPUT_COUNTER"])]
     chunks = list(TraceReader(tmp_path / "trace.arrows"))
     power, counter = integrate(chunks, series, survey(chunks, series), starts_ns, ends_ns, max_gap_s=0.8)
-    truth_j = np.diff([plug.load.energy_j(edge / 1e9) for edge in edges_ns])
+    truth_j = np.array([plug.wave.energy_j(a / 1e9, b / 1e9) for a, b in zip(edges_ns, edges_ns[1:])])
     for integrals in (power, counter):
         whole = ~integrals.is_missing & ~integrals.is_partial
         half_width_j = budget(integrals).half_width_j + 25.0 * 2 * info.time_bound_s

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import threading
 import time
 
 import numpy as np
 import pytest
-from line_devices import Feeder, SerialDevice
+from line_devices import FULL, SPARSE, WattsUp
 
 from ebbench import plugins
 from ebbench.energy.sampler import Sampler
@@ -22,34 +18,6 @@ from ebbench_devices.wattsup import WattsUpMeter, record_of
 
 pytest.importorskip("serial", reason="pyserial is not installed: wattsup is NOT tested; pip install pyserial")
 METERS = plugins.registered(plugins.METERS)
-#: as printed by a meter that logs everything, and by one that leaves out what is not chosen
-FULL = b"#d,-,18,125,1203,107,5,0,703,56,973,1280,435,120,1274,32,95,0,0,500,129;\r\n"
-SPARSE = b"#d,-,18,125,1203,107,5,_,_,_,125,_,_,_,_,_,95,_,_,_,_;\r\n"
-
-
-class WattsUp(SerialDevice):
-    """Sends records only once it is told to, faster than the real one; `record` is what it sends."""
-
-    def __init__(self, path, period_s=0.05):
-        super().__init__(path)
-        self.record = FULL
-        self.running = threading.Event()
-        self.plug_in()
-        self._feeder = Feeder(self.send, self._line, period_s)
-
-    def _line(self, at_s):
-        with contextlib.suppress(OSError):  # nobody has the other end open just now
-            if select.select([self._master], [], [], 0)[0]:
-                self.heard += os.read(self._master, 4096)
-        if self.heard.endswith(b"#L,W,3,E,,1;"):
-            self.running.set()
-        if self.heard.endswith(b"#L,R,0;"):
-            self.running.clear()
-        return self.record if self.running.is_set() else None
-
-    def close(self):
-        self._feeder.stop()
-        super().close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.errors import ConfigError, MeterError, nearest
-from ebbench.protocols import Availability, Block, Column, MeterInfo, Rail
+from ebbench.protocols import REMOTE, Availability, Block, Column, MeterInfo, Rail
 
 RAILS = (Rail("VIN", "wall", gain_ratio=0.01), Rail("GPU", "gpu", inside_of="VIN"))
 COLUMNS = (Column("VIN_w", 1e-3, raw=True), Column("GPU_w"))
@@ -85,11 +85,11 @@ class ProbeWrites(Good):
 
 
 class ProbeLeaks(Good):
-    leaks = []
+    kept = []
 
     @classmethod
     def probe(cls, request):
-        cls.leaks.append(open(os.devnull))  # noqa: SIM115 - the fault
+        cls.kept.append(open(os.devnull))  # noqa: SIM115 - the fault
         return super().probe(request)
 
 
@@ -242,3 +242,29 @@ class StreamsFloatTimes(Streamed):
 class StreamsNothing(Streamed):
     def block(self, times_ns):
         return super().block(times_ns[:0])
+
+
+class StreamsZero(Streamed):
+    """Shows 0 some time after its other end has failed, as one does that gathers in a thread."""
+
+    def open(self):
+        self.failing = 0
+        return super().open()
+
+    def block(self, times_ns):
+        try:
+            return super().block(times_ns)
+        except MeterError:
+            self.failing += 1
+            return Block(times_ns, np.full((len(times_ns), 1), 0.0 if self.failing > 10 else np.nan))
+
+
+class StreamsOverflow(Streamed):
+    def block(self, times_ns):
+        return Block(times_ns, np.full((len(times_ns), 1), 9.9e37))
+
+
+class StreamsAhead(StreamsTheFuture):
+    """Its stamps are by a clock of its own, which is 100 s ahead, and it says so."""
+
+    info = dataclasses.replace(Streamed.info, clock=REMOTE, time_bound_s=200.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from faulty_meters import INFO, RAILS
+from faulty_meters import INFO, RAILS, Leaks, ProbeLeaks
 
 from ebbench.protocols import AVERAGE, Column, MeterRequest, Rail
 from ebbench.testing import MeterCase, check_meter
@@ -36,7 +36,11 @@ def case(tmp_path, monkeypatch):
         }
         return MeterCase(**{**fields, **changes})
 
-    return build
+    yield build
+    for meter in (ProbeLeaks, Leaks):
+        for file in filter(None, meter.kept):
+            file.close()
+        meter.kept.clear()
 
 
 @pytest.mark.realtime
@@ -71,6 +75,8 @@ def test_a_meter_that_keeps_the_rules_passes(case, name):
         ("StreamsFlat", "have the shape"),
         ("StreamsFloatTimes", "float64, not int64"),
         ("StreamsNothing", "no reading came"),
+        ("StreamsZero", "is read as 0"),
+        ("StreamsOverflow", "9.9e+37 is more than anything can be"),
     ],
 )
 def test_a_broken_rule_is_named(case, name, words):
@@ -87,6 +93,10 @@ def test_a_broken_rule_is_named(case, name, words):
 def test_a_rule_that_is_broken_in_the_samplers_process_is_named(case, name, words):
     with pytest.raises(AssertionError, match=words):
         check_meter(case(name, in_sampler=True))
+
+
+def test_a_clock_of_its_own_may_be_ahead_as_far_as_it_says(case):
+    assert check_meter(case("StreamsAhead", disturb=None)).clock == "remote"
 
 
 def test_a_meter_that_is_registered_under_another_name_is_found(case):
@@ -114,6 +124,7 @@ def changed(**fields):
         (changed(default_rate_hz=0.0), "default_rate_hz"),
         (changed(max_rate_hz=1.0), "below default_rate_hz"),
         (changed(time_bound_s=-1.0), "time_bound_s"),
+        (changed(clock="ours"), "clock 'ours'"),
         (changed(rails=(*RAILS, Rail("a b", "wall"))), "letters, digits"),
         (changed(rails=(*RAILS, Rail("X", "roof"))), "scope 'roof'"),
         (changed(rails=(*RAILS, Rail("X", "rail", kind="now"))), "kind 'now'"),
