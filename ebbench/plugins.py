@@ -31,6 +31,9 @@ AUTO_ORDER = ("ina3221", "jtop", "tegrastats", "nvml", "rapl")
 MAY_STAY_CLOSED = ("rapl",)
 SIMULATED = "sim"
 
+#: what is said of a meter that was looked for
+KEYS = ("name", "available", "present", "scope", "simulated", "reason")
+
 #: a chosen meter: its name, the path of its class, and what it is told
 Choice = Tuple[str, str, MeterRequest]
 
@@ -246,12 +249,11 @@ def survey(board: Optional[Board] = None, device_uuid: Optional[str] = None) -> 
     known = registered(METERS)
     board = board or choose_board()
     request = _request(board, device_uuid)
-    rows = []
+    rows: List[Dict[str, Any]] = []
     for name in sorted(known):
         there = dataclasses.asdict(probe(known[name], request))
-        rows.append(
-            {"name": name, **{key: there[key] for key in ("available", "present", "scope", "simulated", "reason")}}
-        )
+        there["reason"] = there["reason"].replace(f"{name}: ", "", 1)
+        rows.append({"name": name, **{key: there[key] for key in KEYS[1:]}})
     try:
         auto: Optional[str] = _auto(known, board, device_uuid, may_simulate=True)
     except MeterError:

@@ -18,6 +18,9 @@ INSTANT = "instant"  # the power at the reading's time
 AVERAGE = "average"  # the mean power over the `averaging_s` before the reading's time
 HOLD = "hold"  # a register that keeps its value for `update_period_s`
 
+#: the scope of an external meter that nobody has named yet: what the user will state
+STATED = "stated"
+
 #: whose clock a meter's readings are stamped by
 MONOTONIC = "monotonic"  # this machine's CLOCK_MONOTONIC, to within `time_bound_s`
 REMOTE = "remote"  # another clock, brought near CLOCK_MONOTONIC (to within `time_bound_s`, 0: unknown) and still to be aligned
@@ -124,7 +127,10 @@ class MeterRequest:
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a meter can be used here and now. `present` but not available: something stands in the way, `reason` mends it."""
+    """Whether a meter can be used here and now. `present` but not available: something stands in the way, `reason` mends it.
+
+    `scope` is that of the total, or STATED where it is the user's to say.
+    """
 
     available: bool
     present: bool

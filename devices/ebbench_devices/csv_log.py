@@ -10,6 +10,7 @@ the meter is opened belongs to no run; a whole log of the past is for `ebbench i
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -21,11 +22,14 @@ from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, EbbenchError, InputError, MeterError, nearest
 from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S, format_duration
+from ebbench_devices.external import address_of, named, unnamed
 from ebbench_devices.growing_file import GrowingFile
 from ebbench_devices.log_rows import ISO, TIME_UNITS, LogRows, Row, columns_of
 from ebbench_devices.options import DOUBTS, Options
+from ebbench_devices.untrusted import shown
 
 OPTIONS = ("scope", "time_column", "time_unit", "column", "clock", "offset_s", "offset_bound_s", "total", *DOUBTS)
+EXAMPLE = "csv:/path/power.csv?scope=wall"
 CLOCKS = ("realtime", "monotonic", "boottime")
 #: how far a wall clock that nobody vouches for may be off (half width, s)
 UNSTATED_BOUND_S = 0.5
@@ -40,9 +44,7 @@ class CsvLogMeter:
 
     def __init__(self, request: MeterRequest, clocks=read_clocks) -> None:  # type: ignore[no-untyped-def]
         options = Options("csv", request, OPTIONS)
-        if not request.address:
-            raise ConfigError("csv needs a log: csv:/path/power.csv?scope=wall")
-        self._path = request.address
+        self._path = address_of("csv", request, EXAMPLE)
         self._scope = options.stated_scope()
         self._time_unit = str(options.choice("time_unit", TIME_UNITS, "s"))
         self._time_column = str(
@@ -64,18 +66,17 @@ class CsvLogMeter:
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
         """Whether the named log is there and has its columns; without a name there is none."""
-        scope = request.options.get("scope", "rail")
         if not request.address:
-            return Availability(False, False, "needs a log: --meter csv:/path/power.csv?scope=wall", scope)
-        meter = cls(request)
+            return unnamed(EXAMPLE)
+        meter, there = cls(request), named(request)
         try:
             info = meter._begin()
         except (MeterError, InputError) as error:
-            return Availability(False, False, str(error), scope)
+            return dataclasses.replace(there, available=False, present=False, reason=str(error))
         finally:
             meter.close()
         rails = ", ".join(rail.name for rail in info.rails)
-        return Availability(True, True, f"{request.address}: {rails}", scope, info.simulated)
+        return dataclasses.replace(there, reason=f"{shown(request.address)}: {rails}")
 
     def open(self) -> MeterInfo:
         """Read the header and the last row. Raises MeterError or InputError for a file that is no log."""
@@ -137,7 +138,8 @@ class CsvLogMeter:
             )
         if self._total is not None and self._total not in rails:
             raise ConfigError(f"csv: total = {self._total!r} is not in {self._path}; {nearest(self._total, rails)}")
-        total = self._total or rails[0]
+        self._total = total = self._total or rails[0]
+        self._total_at = [at for at, name in enumerate(columns) if name[:-2] == total]
         bound_s = self._bound_s
         if bound_s is None:
             bound_s = UNSTATED_BOUND_S if self._clock == "realtime" else 0.0
@@ -201,6 +203,10 @@ class CsvLogMeter:
                 notes.append((clocks.monotonic_ns, f"csv: {self._path}: {fault}"))
             if row is not None:
                 rows.append(row)
+                if fault is None and all(math.isnan(row.values[at]) for at in self._total_at):
+                    notes.append(
+                        (clocks.monotonic_ns, f"csv: {self._path}: rows without {self._total} (empty, or NaN)")
+                    )
         return rows
 
     def _is_next(self, row: Row, clocks: ClockReading, notes: List[Tuple[int, str]]) -> bool:

@@ -119,6 +119,28 @@ class Gatherer:
         _close(link)
 
 
+class Gathered:
+    """What the meters that have a gatherer share: they hand over what it took, and end it."""
+
+    _gatherer: Optional[Gatherer] = None
+
+    def gather(self, name: str, connect: Callable[[], Link], columns: int, patience_s: float) -> None:
+        """Connect, and begin to gather. Raises MeterError where no reading comes for `patience_s`."""
+        self._gatherer = Gatherer(name, connect, columns)
+        self._gatherer.start(patience_s)
+
+    def drain(self, rate_hz: float) -> Block:
+        """The readings since the last call; what was not read is in the notes."""
+        assert self._gatherer is not None, "read before open"
+        return self._gatherer.drain()
+
+    def close(self) -> None:
+        """End the gatherer, which lets go of the other end."""
+        if self._gatherer is not None:
+            self._gatherer.close()
+        self._gatherer = None
+
+
 def _close(link: Optional[Link]) -> None:
     """Let go of a link, whatever state it is in."""
     if link is not None:

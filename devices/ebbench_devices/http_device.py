@@ -18,7 +18,7 @@ from ebbench.clock import monotonic_ns
 from ebbench.errors import ConfigError, MeterError
 from ebbench.units import NS_PER_S
 from ebbench_devices.http_login import Login
-from ebbench_devices.untrusted import quoted
+from ebbench_devices.untrusted import quoted, shown
 
 #: far more than any of these devices says
 MAX_BYTES = 1 << 20
@@ -53,9 +53,9 @@ class HttpDevice:
         self.address = f"http://{host}:{port}" if port != 80 else f"http://{host}"
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
 
-    def get(self, path: str, shown: Optional[str] = None) -> Answer:
-        """The JSON object at `path` (`shown` in messages, where the path holds a password). Raises MeterError in one line."""
-        shown = path if shown is None else shown
+    def get(self, path: str, public: Optional[str] = None) -> Answer:
+        """The JSON object at `path` (`public` in messages, where the path holds a password). Raises MeterError in one line."""
+        public = path if public is None else public
         try:
             status, headers, body, sent_ns, received_ns = self._ask(path)
             if status == 401 and self._login is not None and self._login.accept(headers.get("WWW-Authenticate", "")):
@@ -65,8 +65,8 @@ class HttpDevice:
             raise self._fault(_words(error, self._timeout_s)) from error
         if status != 200:
             self.close()
-            raise self._fault(self._refusal(status, headers, shown))
-        return Answer(self._object(body, shown), sent_ns, received_ns)
+            raise self._fault(self._refusal(status, headers, public))
+        return Answer(self._object(body, public), sent_ns, received_ns)
 
     def close(self) -> None:
         """Hang up; the next question connects again."""
@@ -149,7 +149,7 @@ def parse_address(meter: str, address: str) -> Tuple[str, int]:
             f"{meter}: no user and password in the address; name an environment variable: password_env=NAME"
         )
     if parts.scheme != "http" or not host or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ConfigError(f"{meter}: {address!r} is no address; write {meter}:http://HOST[:PORT]?scope=wall")
+        raise ConfigError(f"{meter}: {quoted(address)} is no address; write {meter}:http://HOST[:PORT]?scope=wall")
     return host, port or 80
 
 
@@ -163,5 +163,5 @@ def _words(error: BaseException, timeout_s: float) -> str:
         return f"does not answer within {timeout_s:g} s; is it on, and is that its address?"
     if isinstance(error, socket.gaierror):
         return "is no known host; check the address"
-    text = quoted(getattr(error, "strerror", None) or str(error) or type(error).__name__, 80)[1:-1]
+    text = shown(getattr(error, "strerror", None) or str(error) or type(error).__name__, 80)
     return f"cannot be read ({text}); is it on, and is that its address?"

@@ -23,12 +23,13 @@ import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.energy.source import RETRY_NS, reason_of
-from ebbench.environment import below_root, package_version, read_text
+from ebbench.environment import below_root, is_simulated_root, package_version, read_text
 from ebbench.errors import ConfigError, EbbenchError, MeterError, nearest
-from ebbench.protocols import AVERAGE, Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench.protocols import AVERAGE, STATED, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
 from ebbench_devices.device_time import DeviceTime
 from ebbench_devices.options import DOUBTS, Options
+from ebbench_devices.untrusted import believable
 
 OPTIONS = ("scope", "i_range", "v_range", "offset_bound_s", *DOUBTS)
 INSTALL = "pip install 'ebbench[joulescope]' (it needs Python 3.9 or newer)"
@@ -42,6 +43,7 @@ TIME_BOUND_S = 0.02
 #: nothing for so long, or for so many blocks: it is unplugged, or hangs
 SILENCE_S, SILENCE_BLOCKS = 2.0, 5
 COLUMNS = ("w", "j", "v", "a")
+SIGNALS = (("power", "W"), ("voltage", "V"), ("current", "A"))
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,18 @@ class Statistics:
     def of(cls, block: Dict[str, Any], arrival_ns: int) -> Statistics:
         """From the dictionary that the package hands to a statistics callback."""
         signals, time = block["signals"], block["time"]
-        means = {name: float(signals[name]["avg"]["value"]) for name in ("power", "voltage", "current")}
-        energy_j = float(block["accumulators"]["energy"]["value"])
+        power_w, volts, amperes = (_value(signals[name]["avg"], unit) for name, unit in SIGNALS)
+        energy_j = _value(block["accumulators"]["energy"], "J")
         first, last = (int(number) for number in time["samples"]["value"])
-        values = (means["power"], energy_j, means["voltage"], means["current"])
-        return cls(arrival_ns, first, last, float(time["sample_freq"]["value"]), values)
+        return cls(arrival_ns, first, last, float(time["sample_freq"]["value"]), (power_w, energy_j, volts, amperes))
+
+
+def _value(quantity: Dict[str, Any], unit: str) -> float:
+    """The number in ``{value, units}``, NaN where it cannot be. Raises ValueError for another unit."""
+    if quantity["units"] != unit:
+        raise ValueError(f"in {quantity['units']} and not in {unit}")
+    value = believable(unit.lower(), float(quantity["value"]))
+    return math.nan if value is None else value
 
 
 class JoulescopeMeter:
@@ -87,15 +96,15 @@ class JoulescopeMeter:
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
         """Whether one is on USB, from the kernel's files; the package is not loaded."""
-        scope = request.options.get("scope", "rail")
-        found = on_usb()
+        scope, simulated = str(request.options.get("scope", STATED)), is_simulated_root()
+        found = " and ".join(on_usb())
         if not found:
-            return Availability(False, False, "no Joulescope on USB", scope)
+            return Availability(False, False, "no Joulescope on USB", scope, simulated)
         if importlib.util.find_spec("joulescope") is None:
             return Availability(
-                False, True, f"{' and '.join(found)} on USB, but its package is not here; {INSTALL}", scope
+                False, True, f"{found} on USB, but its package is not here; {INSTALL}", scope, simulated
             )
-        return Availability(True, True, f"{' and '.join(found)} on USB: --meter joulescope?scope=devkit", scope)
+        return Availability(True, True, f"{found} on USB: --meter joulescope?scope=devkit", scope, simulated)
 
     def open(self) -> MeterInfo:
         """Find the instrument, set its ranges and wait for a first block. Raises MeterError with what stands in the way."""
@@ -120,7 +129,7 @@ class JoulescopeMeter:
         return MeterInfo(
             "joulescope",
             self._scope,
-            False,
+            is_simulated_root(),
             (rail,),
             columns,
             ("DUT",),
@@ -238,11 +247,11 @@ class JoulescopeMeter:
             if lost:
                 what = f"{lost / block.sample_hz:.3g} s of blocks were lost" if lost > 0 else "it began to count anew"
                 notes.append((time_ns, f"joulescope: {what}"))
-            if not all(math.isfinite(value) for value in block.values):
+            if any(math.isnan(value) for value in block.values):
                 notes.append((time_ns, "joulescope: out of range, or not a number"))
             self._last_sample = block.last
             times_ns.append(time_ns)
-            rows.append([value if math.isfinite(value) else math.nan for value in block.values])
+            rows.append(block.values)
         values = np.array(rows, dtype=np.float64).reshape(len(rows), len(COLUMNS))
         return Block(np.array(times_ns, dtype=np.int64), values, tuple(notes))
 

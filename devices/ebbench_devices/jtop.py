@@ -71,6 +71,10 @@ class JtopMeter:
         installed = importlib.util.find_spec("jtop") is not None
         there = os.path.exists(below_root(SOCKET))  # a folder that may not be entered is no error here
         present = there or (installed and is_jetson())
+        if not there and not is_jetson():
+            return Availability(
+                False, False, f"no {SOCKET}; a Jetson with jetson-stats has it", scope, is_simulated_root()
+            )
         try:
             if not installed:
                 raise MeterError(f"{PACKAGE} is not installed here; {INSTALL}")

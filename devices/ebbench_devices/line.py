@@ -14,8 +14,9 @@ from typing import List, Optional, Tuple
 
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import Availability, Block, MeterInfo, MeterRequest
-from ebbench_devices.gatherer import Gatherer
+from ebbench.protocols import Availability, MeterInfo, MeterRequest
+from ebbench_devices.external import address_of, named, unnamed
+from ebbench_devices.gatherer import Gathered
 from ebbench_devices.line_pattern import LinePattern, quantities_of
 from ebbench_devices.line_rails import SINGLE, rails_of, tables_of, total_of
 from ebbench_devices.lines import LineLink, Port
@@ -36,18 +37,16 @@ TIMEOUT_S = 5.0
 TRANSPORT_S = 0.02
 
 
-class LineMeter:
+class LineMeter(Gathered):
     """Rails from lines; a subclass opens the port."""
 
     NAME = ""
     MORE: Tuple[str, ...] = ()
-    HOW = ""
+    EXAMPLE = ""
 
     def __init__(self, request: MeterRequest) -> None:
         self._options = options = Options(self.NAME, request, (*OPTIONS, *self.MORE))
-        if request.address is None:
-            raise ConfigError(f"{self.NAME}: {self.HOW}")
-        self._address = request.address
+        self._address = address_of(self.NAME, request, self.EXAMPLE)
         self._scope = options.stated_scope()
         quantities = quantities_of(self.NAME, tables_of(self.NAME, request.options))
         self._rails = rails_of(self.NAME, quantities, options, self._scope)
@@ -64,16 +63,14 @@ class LineMeter:
                 f"{self.NAME}: {self._rate_hz:g} queries/s are too many (at most {MAX_QUERY_HZ:g}); a lower --rate"
             )
         self._latest: Optional[LineLink] = None
-        self._gatherer: Optional[Gatherer] = None
 
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
-        """Opens and contacts nothing: whether it is there shows when it is opened."""
-        scope = str(request.options.get("scope", "devkit"))
+        """Opens and contacts nothing."""
         if request.address is None:
-            return Availability(False, False, cls.HOW, scope)
+            return unnamed(cls.EXAMPLE)
         cls(request)
-        return Availability(True, True, f"{request.address}, not opened before it is used", scope)
+        return named(request)
 
     def connect(self) -> Port:
         """Open the port."""
@@ -81,13 +78,7 @@ class LineMeter:
 
     def open(self) -> MeterInfo:
         """Open the port, send `start`, and wait for a first line with a reading in it."""
-        patience_s = self._timeout_s + 0.5
-        self._gatherer = Gatherer(self.NAME, self._link, len(self._pattern.quantities))
-        try:
-            self._gatherer.start(patience_s)
-        except MeterError:
-            self.close()
-            raise
+        self.gather(self.NAME, self._link, len(self._pattern.quantities), patience_s=self._timeout_s + 0.5)
         rate_hz = DEFAULT_QUERY_HZ if self._query else DEFAULT_STREAM_HZ
         columns = tuple(quantity.as_column() for quantity in self._pattern.quantities)
         trip_s = self._latest.longest_trip_s if self._latest is not None else 0.0
@@ -109,18 +100,6 @@ class LineMeter:
             identity,
             bound_s,
         )
-
-    def drain(self, rate_hz: float) -> Block:
-        """The readings since the last call; what went wrong is in the notes."""
-        if self._gatherer is None:
-            raise MeterError(f"{self.NAME} is not open")
-        return self._gatherer.drain()
-
-    def close(self) -> None:
-        """Send `stop`, and give the port back."""
-        if self._gatherer is not None:
-            self._gatherer.close()
-        self._gatherer = None
 
     def _link(self) -> LineLink:
         port = self.connect()
@@ -175,9 +154,7 @@ class SerialMeter(LineMeter):
 
     NAME = "serial"
     MORE = ("baud",)
-    HOW = (
-        "name the port and what its lines mean: serial:/dev/ttyUSB0?scope=devkit&baud=115200&pattern=P=([0-9.]*)&unit=W"
-    )
+    EXAMPLE = "serial:/dev/ttyUSB0?scope=wall&pattern=(.*)W&unit=W"
 
     def __init__(self, request: MeterRequest) -> None:
         super().__init__(request)
@@ -192,7 +169,7 @@ class TcpMeter(LineMeter):
     """Lines on a TCP connection."""
 
     NAME = "tcp"
-    HOW = "name the address and what its lines mean: tcp:HOST:PORT?scope=wall&pattern=P=([0-9.]*)&unit=W"
+    EXAMPLE = "tcp:HOST:PORT?scope=wall&pattern=(.*)W&unit=W"
 
     def __init__(self, request: MeterRequest) -> None:
         super().__init__(request)

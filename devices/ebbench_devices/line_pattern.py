@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from ebbench.errors import ConfigError, nearest
 from ebbench.protocols import Column
 from ebbench_devices.options import DOUBTS
+from ebbench_devices.untrusted import believable
 
 #: the letter of a column and the factor to SI, by the unit as it is written (MW is not mW)
 UNITS: Dict[str, Tuple[str, float]] = {
@@ -19,8 +20,6 @@ UNITS: Dict[str, Tuple[str, float]] = {
 }  # fmt: skip
 STATED = (*DOUBTS, "range_w")
 KEYS = ("name", "pattern", "unit", "scale", "step", "scope", "inside_of", *STATED)
-#: what is larger in SI units is not a reading of anything that is measured here
-LIMITS = {"w": 1e6, "v": 1e6, "a": 1e6, "j": 1e15}
 _RAIL = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 
 
@@ -171,6 +170,6 @@ def _value(quantity: Quantity, match: Optional[re.Match[str]], decimal: str) -> 
         value = float(text) * quantity.factor
     except ValueError:
         return None
-    if not abs(value) <= LIMITS[quantity.letter]:
+    if believable(quantity.letter, value) is None:
         return None
     return float(round(value / quantity.step)) if quantity.is_counted and quantity.step else value

@@ -13,6 +13,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 from ebbench.energy.columns import NOT_TAKEN, has_pairs, meaning, place
 from ebbench.errors import ConfigError, InputError
 from ebbench.units import NS_PER_S, TO_SI
+from ebbench_devices.untrusted import believable, quoted
 
 ISO = "iso8601"
 TIME_UNITS = ("s", "ms", "us", "ns", ISO)
@@ -70,7 +71,7 @@ class LogRows:
             return None, f"a line has {len(cells)} cells instead of {self._width}"
         time_ns = time_of(cells[self._time_place], self._time_unit)
         if time_ns is None:
-            return None, f"{self._time_column} = {cells[self._time_place][:40]!r} is no time in {self._time_unit}"
+            return None, f"{self._time_column} = {quoted(cells[self._time_place])} is no time in {self._time_unit}"
         faults: List[str] = []
         values = [self._value(name, cells[at], faults) for name, at in self._places.items()]
         return Row(time_ns, tuple(values)), faults[0] if faults else None
@@ -82,8 +83,8 @@ class LogRows:
             value = float(cell) * self._meant[name][1]
         except ValueError:
             value = math.inf
-        if not math.isfinite(value):
-            faults.append(f"{name} = {cell[:40]!r} is not a number")
+        if believable(self._meant[name][0][-1], value) is None:
+            faults.append(f"{name} = {quoted(cell)} is not a number that can be")
             return math.nan
         return value
 

@@ -23,9 +23,10 @@ from ebbench.clock import monotonic_ns
 from ebbench.energy.schedule import Schedule
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import HOLD, Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench.protocols import HOLD, Availability, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
-from ebbench_devices.gatherer import Gatherer
+from ebbench_devices.external import address_of, named, unnamed
+from ebbench_devices.gatherer import Gathered, Gatherer
 from ebbench_devices.http_device import TIMEOUT_S, HttpDevice, parse_address
 from ebbench_devices.http_login import Login, password_from
 from ebbench_devices.options import DOUBTS, Options
@@ -34,8 +35,6 @@ OPTIONS = ("scope", "user", "password_env", "timeout_s", "update_s", "energy", *
 RAIL, COUNTER = "INPUT", "INPUT_COUNTER"
 #: twice as often as the devices renew what they show
 DEFAULT_RATE_HZ, MAX_RATE_HZ = 2.0, 10.0
-#: no device of this kind carries more; what says so is broken
-MOST_W = 100e3
 #: round trips that are timed when it opens
 TRIPS = 3
 
@@ -48,7 +47,7 @@ Values = Tuple[Optional[float], Optional[float], Optional[float], Optional[float
 class Source:
     """Where a device shows its power: the path to ask for, and how its answer is read.
 
-    `values` raises MeterError where there is no power in an answer. `shown` stands for the path in messages, where it holds a
+    `values` raises MeterError where there is no power in an answer. `public` stands for the path in messages, where it holds a
     password. `counter_step_j`: one step of the counter, None without one.
     """
 
@@ -57,10 +56,10 @@ class Source:
     counter_step_j: Optional[float]
     power_step_w: Optional[float]
     identity: Mapping[str, Any]
-    shown: Optional[str] = None
+    public: Optional[str] = None
 
 
-class PolledMeter:
+class PolledMeter(Gathered):
     """One rail ``INPUT`` (W, V, A) and its counter; a subclass says of a device of its kind what to ask it for."""
 
     NAME = ""
@@ -69,10 +68,8 @@ class PolledMeter:
 
     def __init__(self, request: MeterRequest) -> None:
         self._options = options = Options(self.NAME, request, (*OPTIONS, *self.MORE))
-        if request.address is None:
-            raise ConfigError(f"{self.NAME}: {self._how()}")
-        parse_address(self.NAME, request.address)
-        self._address = request.address
+        self._address = address_of(self.NAME, request, self._example())
+        parse_address(self.NAME, self._address)
         self._scope = options.stated_scope()
         self._user = options.text("user", "admin") or ""
         self._password_env = options.text("password_env")
@@ -87,20 +84,18 @@ class PolledMeter:
             )
         options.doubts()  # what the user states is checked before anybody is asked
         self._device: Optional[HttpDevice] = None
-        self._gatherer: Optional[Gatherer] = None
 
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
-        """Contacts nothing: whether it is there shows when it is opened."""
-        scope = str(request.options.get("scope", "wall"))
+        """Contacts nothing."""
         if request.address is None:
-            return Availability(False, False, cls._how(), scope)
+            return unnamed(cls._example())
         cls(request)
-        return Availability(True, True, f"{request.address}, not contacted before it is opened", scope)
+        return named(request)
 
     @classmethod
-    def _how(cls) -> str:
-        return f"name its address: {cls.NAME}:http://HOST?scope=wall"
+    def _example(cls) -> str:
+        return f"{cls.NAME}:http://10.0.0.7?scope=wall"
 
     def find(self, device: HttpDevice, options: Options) -> Source:
         """Ask the device what it is. Raises MeterError where it shows no power."""
@@ -113,10 +108,14 @@ class PolledMeter:
         self._device = device = HttpDevice(self.NAME, self._address, login, self._timeout_s)
         try:
             source = self.find(device, self._options)
-            trip_s = max(device.get(source.path, source.shown).trip_s for _ in range(TRIPS))
+            trip_s = max(device.get(source.path, source.public).trip_s for _ in range(TRIPS))
             info = self._info(source, device, trip_s)
-            self._gatherer = Gatherer(self.NAME, lambda: Poll(device, self._rate_hz, source), len(info.columns))
-            self._gatherer.start(self._timeout_s + 2 / self._rate_hz)
+            self.gather(
+                self.NAME,
+                lambda: Poll(device, self._rate_hz, source),
+                len(info.columns),
+                patience_s=self._timeout_s + 2 / self._rate_hz,
+            )
         except MeterError:
             self.close()
             raise
@@ -155,19 +154,12 @@ class PolledMeter:
             bound_s,
         )
 
-    def drain(self, rate_hz: float) -> Block:
-        """The answers since the last call; what was not answered is in the notes."""
-        if self._gatherer is None:
-            raise MeterError(f"{self.NAME} is not open")
-        return self._gatherer.drain()
-
     def close(self) -> None:
         """Stop asking and hang up."""
-        if self._gatherer is not None:
-            self._gatherer.close()
-        elif self._device is not None:
+        super().close()
+        if self._device is not None:
             self._device.close()
-        self._gatherer = self._device = None
+        self._device = None
 
 
 class Poll:
@@ -185,7 +177,7 @@ class Poll:
             return
         start_ns = monotonic_ns()
         try:
-            answer = self._device.get(self._source.path, self._source.shown)
+            answer = self._device.get(self._source.path, self._source.public)
             into.reading(answer.time_ns, self._columns(self._source.values(answer.document)))
         except MeterError as error:
             into.note(str(error), start_ns)

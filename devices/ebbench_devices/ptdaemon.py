@@ -15,16 +15,18 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from ebbench.clock import monotonic_ns
+from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
+from ebbench_devices.external import address_of, named, unnamed
 from ebbench_devices.options import DOUBTS, Options
 from ebbench_devices.other_clock import OtherClock, said_s
 from ebbench_devices.ptdaemon_link import PtdaemonLink, Sample
-from ebbench_devices.visa import shown
+from ebbench_devices.untrusted import quoted, shown
 
 OPTIONS = ("scope", "voltage_range_v", "current_range_a", "averaging_s", "timeout_s", *DOUBTS)
-EXAMPLE = "ptdaemon:10.0.0.5:8888?scope=wall&voltage_range_v=300&current_range_a=0.5"
+EXAMPLE = "ptdaemon:10.0.0.5:8888?scope=wall"
 PORT, DEFAULT_RATE_HZ, DEFAULT_TIMEOUT_S = 8888, 1.0, 2.0
 RAIL = "INPUT"
 #: alternating and direct current are asked for in two ways
@@ -46,9 +48,7 @@ class PtdaemonMeter:
     """The analyzer that one PTDaemon controls: watts, volts and amperes."""
 
     def __init__(self, request: MeterRequest) -> None:
-        if not request.address:
-            raise ConfigError(f"ptdaemon: name the machine where PTDaemon runs, as in {EXAMPLE}")
-        host, port = _host_and_port(request.address)
+        host, port = _host_and_port(address_of("ptdaemon", request, EXAMPLE))
         self._options = Options("ptdaemon", request, OPTIONS)
         self._scope = self._options.stated_scope()
         self._stated = {letter: self._options.number(option, above=0.0) for letter, _, option, _ in RANGES}
@@ -70,11 +70,10 @@ class PtdaemonMeter:
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
         """Whether an address is named; it never contacts anything."""
-        scope = str(request.options.get("scope", "unknown"))
         if not request.address:
-            return Availability(False, False, f"an external meter; name it with --meter '{EXAMPLE}'", scope)
+            return unnamed(EXAMPLE)
         cls(request)
-        return Availability(True, True, f"named: {shown(request.address)} (not contacted)", scope)
+        return named(request)
 
     def open(self) -> MeterInfo:
         """Connect, fix the ranges, start it, and wait for a first sample. Raises MeterError for every error that it reports."""
@@ -107,7 +106,7 @@ class PtdaemonMeter:
         return MeterInfo(
             "ptdaemon",
             self._scope,
-            False,
+            is_simulated_root(),
             (rail,),
             columns,
             (RAIL,),
@@ -144,7 +143,7 @@ class PtdaemonMeter:
             answer = self._link.ask(f"SR,{letter},{stated:g}")
             if answer != f"Range {letter} changed":
                 raise MeterError(
-                    f"ptdaemon: SR,{letter},{stated:g} is answered {shown(answer)!r}; state another {option}="
+                    f"ptdaemon: SR,{letter},{stated:g} is answered {quoted(answer)}; state another {option}="
                 )
         after = _ranges(self._link.ask("RR"))
         for letter, name, _, _ in RANGES:
@@ -164,7 +163,7 @@ class PtdaemonMeter:
         self._asked_ns = self._heard_ns = monotonic_ns()
         answer = self._link.ask(f"Go,{round(self._interval_s * 1000)},0,{MARK}")
         if not answer.startswith("Starting"):
-            raise MeterError(f"ptdaemon: Go is answered {shown(answer)!r}; see PTDaemon's own log")
+            raise MeterError(f"ptdaemon: Go is answered {quoted(answer)}; see PTDaemon's own log")
 
     def _wait_for_first(self) -> float:
         """Take the first sample; returns the longest round trip on the way (s)."""
@@ -227,7 +226,7 @@ def _host_and_port(address: str) -> Tuple[str, int]:
     """``host``, ``host:port`` or ``[v6]:port``."""
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?", address, re.ASCII)
     if match is None or not 0 < int(match.group(2) or PORT) < 65536:
-        raise ConfigError(f"ptdaemon: {shown(address)!r} is no HOST or HOST:PORT; write it as in {EXAMPLE}")
+        raise ConfigError(f"ptdaemon: {quoted(address)} is no HOST or HOST:PORT; write it as in {EXAMPLE}")
     return match.group(1).strip("[]"), int(match.group(2) or PORT)
 
 
@@ -237,7 +236,7 @@ def _ranges(answer: str) -> Dict[str, Tuple[int, Optional[float]]]:
     try:
         return {letter: (int(words[at]), _known(float(words[at + 1]))) for letter, _, _, at in RANGES}
     except (IndexError, ValueError):
-        raise MeterError(f"ptdaemon: RR is answered {shown(answer)!r}, which are no ranges") from None
+        raise MeterError(f"ptdaemon: RR is answered {quoted(answer)}, which are no ranges") from None
 
 
 def _known(value: float) -> Optional[float]:

@@ -19,7 +19,7 @@ from typing import Dict, List, Optional, Tuple
 from ebbench.clock import monotonic_ns
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
-from ebbench_devices.visa import shown
+from ebbench_devices.untrusted import believable, quoted, shown
 
 HELLO, HELLO_ANSWER = "Hello", "Hello, PTDaemon here!"
 _STAMP = re.compile(r"(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d)\.(\d{1,9})", re.ASCII)
@@ -63,14 +63,14 @@ class PtdaemonLink:
         if answer != HELLO_ANSWER:
             self.close()
             raise MeterError(
-                f"{self._where}: this is not PTDaemon, it answers {shown(answer)!r}; check address and port"
+                f"{self._where}: this is not PTDaemon, it answers {quoted(answer)}; check address and port"
             )
 
     def ask(self, command: str) -> str:
         """The answer to a command. Raises MeterError where it reports an error."""
         answer = self.say(command)
         if answer.lower().startswith("error"):
-            raise MeterError(f"{self._where}: {command} is answered {shown(answer)!r}; see PTDaemon's own log")
+            raise MeterError(f"{self._where}: {command} is answered {quoted(answer)}; see PTDaemon's own log")
         return answer
 
     def say(self, command: str) -> str:
@@ -111,7 +111,7 @@ class PtdaemonLink:
         answer = self.ask(command)
         count = _COUNT.match(answer)
         if count is None:
-            raise self._failed(f"{command} is answered {shown(answer)!r}, which is no count of samples")
+            raise self._failed(f"{command} is answered {quoted(answer)}, which is no count of samples")
         lines = [self.line(command) for _ in range(int(count.group(1)))]
         try:
             return [sample_of(line) for line in lines]
@@ -141,7 +141,7 @@ def sample_of(line: str) -> Sample:
     words = line.split(",")
     stamp = _STAMP.fullmatch(words[1]) if len(words) > 1 and words[0] == "Time" else None
     if stamp is None:
-        raise MeterError(f"{shown(line)!r} is no sample")
+        raise MeterError(f"{quoted(line)} is no sample")
     found: Dict[str, str] = {}
     for name, value in zip(words[2::2], words[3::2]):
         found.setdefault(name, value)  # the sum comes before the channels
@@ -154,9 +154,9 @@ def sample_of(line: str) -> Sample:
 
 
 def _number(found: Dict[str, str], name: str) -> float:
-    """A quantity of a sample; NaN where the daemon could not read it. Raises MeterError where the sample lacks it."""
+    """A quantity of a sample; NaN where the daemon could not read it, or what it read cannot be. Raises MeterError without it."""
     try:
         value = float(found[name])
     except (KeyError, ValueError):
         raise MeterError(f"a sample has no number for {name} ({shown(','.join(found))})") from None
-    return math.nan if value == NOT_READ or not math.isfinite(value) else value
+    return math.nan if value == NOT_READ or believable(name[0].lower(), value) is None else value

@@ -66,10 +66,9 @@ class RaplMeter:
         """Look for zones and read each once."""
         simulated = is_simulated_root()
         if not _zone_folders():
-            reason = (
-                f"no intel-rapl zone under {FOLDER}; it needs a processor of Intel or AMD and the module intel_rapl_msr"
+            return Availability(
+                False, False, "no intel-rapl zone; is the module intel_rapl_msr loaded?", "cpu", simulated
             )
-            return Availability(False, False, reason, "cpu", simulated)
         meter = cls(MeterRequest())
         try:
             info = meter.open()

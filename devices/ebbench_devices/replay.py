@@ -21,7 +21,7 @@ import numpy as np
 from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.trace import TraceReader
 from ebbench.errors import ConfigError, InputError, MeterError, nearest
-from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench.protocols import STATED, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
 from ebbench_devices.options import SCOPES, Options
 
@@ -60,9 +60,9 @@ class ReplayMeter:
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
         """Whether the named recording is there; without a name there is nothing to replay."""
-        scope = request.options.get("scope", "rail")
+        scope = request.options.get("scope", STATED)
         if not request.address:
-            return Availability(False, False, "needs a recording: --meter replay:FILE", scope, simulated=True)
+            return Availability(False, False, "a recording; name it: replay:FILE", scope, simulated=True)
         there = Path(request.address).is_file()
         reason = f"{request.address} is {'' if there else 'not '}there"
         return Availability(there, there, reason, scope, simulated=True)

@@ -8,18 +8,21 @@ trip; one whose answer took far longer than the others is not taken, since nobod
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 from ebbench.clock import monotonic_ns
-from ebbench.environment import package_version
+from ebbench.environment import is_simulated_root, package_version
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, MeterInfo, MeterRequest
 from ebbench.units import NS_PER_S
 from ebbench_devices import plain_scpi, wt300
+from ebbench_devices.external import address_of, named, unnamed
 from ebbench_devices.options import DOUBTS, Options
 from ebbench_devices.plain_scpi import PlainScpi
-from ebbench_devices.visa import BACKEND, INSTALL, RESOURCE, Link, shown
+from ebbench_devices.untrusted import quoted, shown
+from ebbench_devices.visa import BACKEND, INSTALL, RESOURCE, Link
 from ebbench_devices.wt300 import Wt300
 
 OPTIONS = ("scope", "backend", "timeout_s", "baud", "idn", *DOUBTS)
@@ -35,16 +38,15 @@ class ScpiMeter:
     """One instrument, one rail."""
 
     def __init__(self, request: MeterRequest) -> None:
-        if not request.address:
-            raise ConfigError(f"scpi: name the instrument's VISA resource, as in {EXAMPLE}")
-        if not RESOURCE.fullmatch(request.address):
-            raise ConfigError(f"scpi: {shown(request.address)!r} is no VISA resource; write it as in {EXAMPLE}")
+        address = address_of("scpi", request, EXAMPLE)
+        if not RESOURCE.fullmatch(address):
+            raise ConfigError(f"scpi: {quoted(address)} is no VISA resource; write it as in {EXAMPLE}")
         known = {*OPTIONS, *wt300.OPTIONS, *plain_scpi.OPTIONS}
         self._options = Options("scpi", request, known)
         self._scope = self._options.stated_scope()
         self._given, self._rate_hz = request.options, request.rate_hz
         self._link = Link(
-            request.address,
+            address,
             self._options.text("backend") or BACKEND,
             self._options.number("timeout_s", DEFAULT_TIMEOUT_S, above=0.0) or DEFAULT_TIMEOUT_S,
             int(self._options.number("baud", DEFAULT_BAUD, above=0.0) or DEFAULT_BAUD),
@@ -56,13 +58,14 @@ class ScpiMeter:
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
         """Whether an address is named and what it takes is installed; it never contacts anything."""
-        scope = str(request.options.get("scope", "unknown"))
         if not request.address:
-            return Availability(False, False, f"an external meter; name it with --meter '{EXAMPLE}'", scope)
-        if importlib.util.find_spec("pyvisa") is None:
-            return Availability(False, True, f"pyvisa is not installed here; {INSTALL}", scope)
+            return unnamed(EXAMPLE)
         cls(request)
-        return Availability(True, True, f"named: {shown(request.address)} (not contacted)", scope)
+        if importlib.util.find_spec("pyvisa") is None:
+            return dataclasses.replace(
+                named(request), available=False, reason=f"pyvisa is not installed here; {INSTALL}"
+            )
+        return named(request)
 
     def open(self) -> MeterInfo:
         """Connect, recognise the instrument, set it up, and time its answers. Raises MeterError with what stands in the way."""
@@ -85,7 +88,7 @@ class ScpiMeter:
         return MeterInfo(
             "scpi",
             self._scope,
-            False,
+            is_simulated_root(),
             (rail,),
             dialect.columns,
             (rail.name,),
@@ -118,13 +121,11 @@ class ScpiMeter:
         parts = [part.strip() for part in answer.split(",")]
         if len(parts) < 3 or not parts[0] or parts[0].replace(".", "").isdigit():
             raise MeterError(
-                f"scpi: {shown(answer)!r} is no answer to *IDN?; check that the address is the instrument's"
+                f"scpi: {quoted(answer)} is no answer to *IDN?; check that the address is the instrument's"
             )
         expected = self._options.text("idn")
         if expected and expected.lower() not in answer.lower():
-            raise MeterError(
-                f"scpi: this is {shown(answer)!r}, not {shown(expected)!r} as idn= says; check the address"
-            )
+            raise MeterError(f"scpi: this is {quoted(answer)}, not {quoted(expected)} as idn= says; check the address")
         versions = {name: package_version(name) for name in ("pyvisa", "pyvisa-py")}
         return {"idn": shown(answer), "maker": shown(parts[0]), "model": shown(parts[1]), **versions}
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Optional
 
 from ebbench.errors import MeterError
-from ebbench_devices.visa import shown
+from ebbench_devices.untrusted import LIMITS, quoted, shown
 
 #: SCPI-1999, 7.2.1.4 and 7.2.1.5: infinity is 9.9E37, not a number 9.91E37; instruments also write INF and NAN
-INFINITE = 9.9e37
+NOT_A_NUMBER = 9.905e37, 9.915e37
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([munkM]?)([A-Za-z]*)", re.ASCII)
 _NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity|ovrflw|-+)", re.IGNORECASE)
 _PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "k": 1e3, "M": 1e6}
@@ -33,14 +32,14 @@ def number(text: str, unit: str) -> Optional[float]:
         raise OverRange(f"scpi: over range: the instrument answers {shown(text)} for {unit}; a larger range is needed")
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise MeterError(f"scpi: {shown(text)!r} is no number; check query=, and that the address is the instrument's")
+        raise MeterError(f"scpi: {quoted(text)} is no number; check query=, and that the address is the instrument's")
     digits, prefix, found = match.groups()
     if found not in ("", unit) or (prefix and not found):
-        raise MeterError(f"scpi: {shown(text)!r} is not in {unit}; check what the query asks for")
+        raise MeterError(f"scpi: {quoted(text)} is not in {unit}; check what the query asks for")
     value = float(digits) * _PREFIXES[prefix]
-    if math.isinf(value) or abs(value) >= INFINITE:
-        if 9.905e37 < abs(value) < 9.915e37:
-            return None
+    if NOT_A_NUMBER[0] < abs(value) < NOT_A_NUMBER[1]:
+        return None
+    if abs(value) > LIMITS[(unit or "j").lower()]:
         raise OverRange(f"scpi: over range: the instrument answers {shown(text)}; a larger range is needed")
     return value
 
@@ -56,4 +55,4 @@ def is_on(answer: str) -> bool:
         return True
     if answer.strip().upper() in ("0", "OFF"):
         return False
-    raise MeterError(f"scpi: {shown(answer)!r} is neither 0 nor 1; the instrument and its answers are out of step")
+    raise MeterError(f"scpi: {quoted(answer)} is neither 0 nor 1; the instrument and its answers are out of step")

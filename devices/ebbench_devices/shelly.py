@@ -17,8 +17,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from ebbench.errors import MeterError
 from ebbench_devices.http_device import HttpDevice
 from ebbench_devices.options import Options
-from ebbench_devices.polled import MOST_W, Document, PolledMeter, Source, Values
-from ebbench_devices.untrusted import number_of, power_of, quoted
+from ebbench_devices.polled import Document, PolledMeter, Source, Values
+from ebbench_devices.untrusted import number_of, power_of, shown
 
 #: components that may measure power: their name in the status, in the method, and the key of the power
 COMPONENTS = (("switch", "Switch", "apower"), ("pm1", "PM1", "apower"), ("em1", "EM1", "act_power"))
@@ -59,7 +59,7 @@ def _later_generation(device: HttpDevice, about: Document, wanted: Optional[int]
     has_counter = "aenergy" in status[component]
 
     def values(document: Document) -> Values:
-        power_w = power_of("shelly", document, key, MOST_W)
+        power_w = power_of("shelly", document, key)
         counted_wh = number_of(_object(document, "aenergy"), "total")
         return power_w, number_of(document, "voltage"), number_of(document, "current"), _steps(counted_wh, 1e3)
 
@@ -85,7 +85,7 @@ def _first_generation(device: HttpDevice, about: Document, wanted: Optional[int]
         entry = entries[at] if at < len(entries) and isinstance(entries[at], dict) else {}
         if entry.get("is_valid") is False:
             raise MeterError(f"shelly: {component} says that its reading is not valid")
-        power_w = power_of("shelly", entry, "power", MOST_W)
+        power_w = power_of("shelly", entry, "power")
         counted = _steps(number_of(entry, "total"), per_step)
         return power_w, number_of(entry, "voltage"), number_of(entry, "current"), counted
 
@@ -123,4 +123,4 @@ def _list(document: Document, key: str) -> List[Any]:
 
 def _identity(about: Document, *keys: str) -> Dict[str, str]:
     """What it says of itself, as far as it is nobody's secret (no MAC, no name)."""
-    return {key: quoted(about[key])[1:-1] for key in keys if isinstance(about.get(key), str)}
+    return {key: shown(about[key]) for key in keys if isinstance(about.get(key), str)}

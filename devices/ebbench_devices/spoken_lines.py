@@ -19,6 +19,7 @@ from typing import Any, Deque, List, Sequence
 from ebbench.clock import monotonic_ns
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
+from ebbench_devices.untrusted import quoted
 
 #: becomes the program once the kernel knows to kill it with us; Python between fork and exec may hang where there are threads
 _BECOME = """
@@ -68,7 +69,7 @@ class SpokenLines:
         if taken:
             return taken
         if ended:
-            last = f" after {self._last[:80]!r}" if self._last else ""
+            last = f" after {quoted(self._last)}" if self._last else ""
             raise MeterError(f"{self._name} ended ({_how(self._process.wait())}){last}; run it by hand to see why")
         if monotonic_ns() > self._heard_ns + self._patience_s * NS_PER_S:
             raise MeterError(f"{self._name} has said nothing for {self._patience_s:g} s: it hangs; it is started again")

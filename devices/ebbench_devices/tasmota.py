@@ -21,7 +21,7 @@ from ebbench.units import TO_SI
 from ebbench_devices.http_device import HttpDevice
 from ebbench_devices.http_login import password_from
 from ebbench_devices.options import Options
-from ebbench_devices.polled import MOST_W, Document, PolledMeter, Source, Values
+from ebbench_devices.polled import Document, PolledMeter, Source, Values
 from ebbench_devices.untrusted import number_of, power_of, quoted, step_of
 
 #: number of the command, and the name of its answer
@@ -38,13 +38,13 @@ class TasmotaMeter(PolledMeter):
         password = password_from(self.NAME, options.text("password_env"))
         who = "" if password is None else f"user={quote(self._user, safe='')}&password={quote(password, safe='')}&"
         for number, name in STATUSES:
-            shown = f"/cm?cmnd=Status%20{number}"
+            public = f"/cm?cmnd=Status%20{number}"
             path = f"/cm?{who}cmnd=Status%20{number}"
-            document = device.get(path, shown).document
+            document = device.get(path, public).document
             self._check(device, document)
             energy = _energy(document, name)
             if "Power" in energy:
-                return self._source(path, shown, name, energy)
+                return self._source(path, public, name, energy)
         raise MeterError(
             f"tasmota: {device.address} shows no ENERGY; has the device a metering chip, and is its template set?"
         )
@@ -60,7 +60,7 @@ class TasmotaMeter(PolledMeter):
             )
             raise MeterError(f"tasmota: {device.address} says {quoted(warning)}; check {hint}")
 
-    def _source(self, path: str, shown: str, name: str, energy: Document) -> Source:
+    def _source(self, path: str, public: str, name: str, energy: Document) -> Source:
         if isinstance(energy["Power"], list):
             raise MeterError(
                 "tasmota: the device has several channels, which one is the board's cannot be told; use one with one"
@@ -69,13 +69,13 @@ class TasmotaMeter(PolledMeter):
 
         def values(document: Document) -> Values:
             now = _energy(document, name)
-            power_w = power_of("tasmota", now, "Power", MOST_W)
+            power_w = power_of("tasmota", now, "Power")
             total_kwh = number_of(now, "Total")
             steps = None if total_kwh is None or step_kwh is None else float(round(total_kwh / step_kwh))
             return power_w, number_of(now, "Voltage"), number_of(now, "Current"), steps
 
         step_j = None if step_kwh is None else step_kwh * TO_SI["kwh"]
-        return Source(path, values, step_j, step_of(energy, "Power"), {"answer": name}, shown)
+        return Source(path, values, step_j, step_of(energy, "Power"), {"answer": name}, public)
 
 
 def _energy(document: Document, name: str) -> Document:

@@ -23,6 +23,7 @@ from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterReque
 from ebbench.units import NS_PER_S
 from ebbench_devices.board_rails import rail_of, total_of
 from ebbench_devices.spoken_lines import Line, SpokenLines
+from ebbench_devices.untrusted import quoted
 
 PROGRAM = "/usr/bin/tegrastats"
 DEFAULT_RATE_HZ = 2.0
@@ -30,7 +31,7 @@ MAX_RATE_HZ = 10.0
 #: it hangs when it says nothing for so long, or for so many intervals
 SILENCE_S, SILENCE_INTERVALS = 5.0, 5
 
-_RAIL = re.compile(r"(?<!\S)([A-Za-z]\w*) (\d+)(?:mW)?(?:/\d+(?:mW)?){1,2}(?!\S)", re.ASCII)
+_RAIL = re.compile(r"(?<!\S)([A-Za-z]\w*) (\d{1,8})(?:mW)?(?:/\d+(?:mW)?){1,2}(?!\S)", re.ASCII)
 
 
 class TegrastatsMeter:
@@ -181,4 +182,4 @@ def find_program() -> Optional[str]:
 
 
 def _without_power(line: Line) -> str:
-    return f"tegrastats says {line.text[:60]!r}, which holds no power"
+    return f"tegrastats says {quoted(line.text)}, which holds no power"

@@ -13,6 +13,7 @@ from typing import Any, Optional
 from ebbench.clock import monotonic_ns
 from ebbench.energy.source import reason_of
 from ebbench.errors import MeterError
+from ebbench_devices.untrusted import quoted, shown
 
 INSTALL = 'pip install "ebbench[visa,serial]"'
 BACKEND = "@py"
@@ -43,7 +44,6 @@ class Link:
     def __init__(self, resource: str, backend: str, timeout_s: float, baud: Optional[int] = None) -> None:
         self._resource, self._backend, self._baud = resource, backend, baud
         self._timeout_s = timeout_s
-        self._manager: Any = None
         self._instrument: Any = None
         self._fault: Optional[MeterError] = None  # why it was closed
         self.begun_ns = self.ended_ns = 0
@@ -55,8 +55,10 @@ class Link:
         pyvisa = _load()
         self.close()
         try:
-            self._manager = pyvisa.ResourceManager(self._backend)
-            self._instrument = self._manager.open_resource(self._resource, open_timeout=round(self._timeout_s * 1000))
+            manager = pyvisa.ResourceManager(
+                self._backend
+            )  # one for the process: to close it would hang up every instrument
+            self._instrument = manager.open_resource(self._resource, open_timeout=round(self._timeout_s * 1000))
             self._configure()
         except Exception as error:
             self.close()
@@ -86,11 +88,10 @@ class Link:
 
     def close(self) -> None:
         """Hang up; may be called at any time."""
-        for opened in (self._instrument, self._manager):
-            if opened is not None:
-                with contextlib.suppress(Exception):
-                    opened.close()
-        self._instrument = self._manager = None
+        instrument, self._instrument = self._instrument, None
+        if instrument is not None:
+            with contextlib.suppress(Exception):
+                instrument.close()
 
     def _exchange(self, message: str, answers: bool) -> str:
         if self._instrument is None:
@@ -101,7 +102,7 @@ class Link:
             answer = self._instrument.read() if answers else ""
         except Exception as error:
             self.close()
-            self._fault = self._failure(f"no whole answer to {shown(message, 40)!r}", error)
+            self._fault = self._failure(f"no whole answer to {quoted(message, 40)}", error)
             raise self._fault from error
         self.ended_ns = monotonic_ns()
         took_ns = self.ended_ns - self.begun_ns
@@ -116,12 +117,6 @@ class Link:
             if sign in text:
                 return MeterError(f"scpi: {self._resource}: {meaning.format(what=what, timeout_s=self._timeout_s)}")
         return MeterError(f"scpi: {self._resource}: {what} ({text}); check the address")
-
-
-def shown(text: str, most: int = 160) -> str:
-    """What an instrument said, fit for one line of a terminal or a page: printable ASCII, and not long."""
-    clean = "".join(c if " " <= c <= "~" else "?" for c in " ".join(text.split()))
-    return clean if len(clean) <= most else clean[: most - 3] + "..."
 
 
 def _load() -> Any:

@@ -17,8 +17,9 @@ from typing import List, Optional
 
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import AVERAGE, Availability, Block, Column, MeterInfo, MeterRequest, Rail
-from ebbench_devices.gatherer import Gatherer
+from ebbench.protocols import AVERAGE, Availability, Column, MeterInfo, MeterRequest, Rail
+from ebbench_devices.external import address_of, named, unnamed
+from ebbench_devices.gatherer import Gathered
 from ebbench_devices.lines import LineLink
 from ebbench_devices.options import DOUBTS, Options
 from ebbench_devices.serial_port import SerialPort
@@ -30,42 +31,37 @@ START, STOP = b"#L,W,3,E,,1;", b"#L,R,0;"
 #: what the vendor states, as standard uncertainties
 GAIN_RATIO, OFFSET_W = 0.015 / math.sqrt(3), 3 * 0.1 / math.sqrt(3)
 STEP_W = 0.1
+#: 18 kW would have six; a longer number is none
+MOST_DIGITS = 6
 #: records that a meter may leave out before it is started again
 TIMEOUT_S = 5.0
-HOW = "name its port: wattsup:/dev/ttyUSB0?scope=wall (`ls /dev/serial/by-id` shows what is plugged in)"
+EXAMPLE = "wattsup:/dev/ttyUSB0?scope=wall"
 
 
-class WattsUpMeter:
+class WattsUpMeter(Gathered):
     """Power, voltage and current of the outlet, as the mean of each second."""
 
     def __init__(self, request: MeterRequest) -> None:
         self._options = Options("wattsup", request, OPTIONS)
-        if request.address is None:
-            raise ConfigError(f"wattsup: {HOW}")
+        self._path = address_of("wattsup", request, EXAMPLE)
         if request.rate_hz is not None and request.rate_hz > 1.0:
             raise ConfigError(
                 f"wattsup: it sends one record a second, not {request.rate_hz:g}; leave out --rate, or take 1"
             )
-        self._path, self._scope = request.address, self._options.stated_scope()
+        self._scope = self._options.stated_scope()
         self._doubts = self._options.doubts(gain_ratio=GAIN_RATIO, offset_w=OFFSET_W, resolution_w=STEP_W)
-        self._gatherer: Optional[Gatherer] = None
 
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
         """Opens nothing: a serial port does not say what is at its other end."""
         if request.address is None:
-            return Availability(False, False, HOW, "wall")
+            return unnamed(EXAMPLE)
         cls(request)
-        return Availability(True, True, f"{request.address}, not opened before it is used", request.options["scope"])
+        return named(request)
 
     def open(self) -> MeterInfo:
         """Open the port, start the records, and wait for the first."""
-        self._gatherer = Gatherer("wattsup", self._link, 3)
-        try:
-            self._gatherer.start(TIMEOUT_S + 0.5)
-        except MeterError:
-            self.close()
-            raise
+        self.gather("wattsup", self._link, 3, patience_s=TIMEOUT_S + 0.5)
         rail = Rail("INPUT", self._scope, kind=AVERAGE, averaging_s=1.0, update_period_s=1.0, **self._doubts)
         columns = (
             Column("INPUT_w", 0.1, raw=True),
@@ -86,18 +82,6 @@ class WattsUpMeter:
             time_bound_s=0.5,
         )
 
-    def drain(self, rate_hz: float) -> Block:
-        """The records since the last call; what went wrong is in the notes."""
-        if self._gatherer is None:
-            raise MeterError("wattsup is not open")
-        return self._gatherer.drain()
-
-    def close(self) -> None:
-        """Stop the records, and give the port back."""
-        if self._gatherer is not None:
-            self._gatherer.close()
-        self._gatherer = None
-
     def _link(self) -> LineLink:
         port = SerialPort("wattsup", self._path, BAUD)
         try:
@@ -117,7 +101,7 @@ def record_of(packet: bytes) -> Optional[List[Optional[float]]]:
         return None
     if len(arguments) != 3 + int(arguments[2]):  # bytes were lost: what is left may be in the wrong place
         return None
-    values = [float(a) if a.isdigit() and len(a) < 9 else None for a in arguments[3:6]]
+    values = [float(a) if a.isdigit() and len(a) <= MOST_DIGITS else None for a in arguments[3:6]]
     return None if values[0] is None else values
 
 

@@ -15,7 +15,8 @@ from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, Column, Rail
 from ebbench_devices.options import Options
 from ebbench_devices.scpi_answers import OverRange, error_in, is_on, number
-from ebbench_devices.visa import Link, shown
+from ebbench_devices.untrusted import quoted, shown
+from ebbench_devices.visa import Link
 
 OPTIONS = ("voltage_range_v", "current_range_a", "element", "integrator", "update_s")
 MODELS = ("WT31", "WT33")
@@ -84,15 +85,13 @@ class Wt300:
         values, over, *automatic = self._parts(self._link.ask(self._read))
         self.middles_ns = [self._link.middle_ns] * len(self.columns)
         if not over.isdigit():
-            raise MeterError(
-                f"scpi: {shown(over)!r} are no range flags; the instrument and its answers are out of step"
-            )
+            raise MeterError(f"scpi: {quoted(over)} are no range flags; the instrument and its answers are out of step")
         if any(is_on(answer) for answer in automatic[:2]):
             raise MeterError("scpi: the instrument left its fixed range (its protection does so); it is set up again")
         texts = values.split(",")
         if len(texts) != len(self._items):
             raise MeterError(
-                f"scpi: {shown(values)!r} are not {len(self._items)} values; its items were changed meanwhile"
+                f"scpi: {quoted(values)} are not {len(self._items)} values; its items were changed meanwhile"
             )
         try:
             if int(over) & OVER_RANGE:
@@ -126,7 +125,7 @@ class Wt300:
     def _parts(self, answer: str) -> List[str]:
         parts = [part.strip() for part in answer.split(";")]
         if len(parts) != self._read.count(";") + 1:
-            raise MeterError(f"scpi: {shown(answer)!r} does not answer {self._read}; the instrument is out of step")
+            raise MeterError(f"scpi: {quoted(answer)} does not answer {self._read}; the instrument is out of step")
         return parts
 
     def _range(self, name: str, option: str, was_auto: Dict[str, bool]) -> List[Setting]:
@@ -202,7 +201,7 @@ class Wt300:
             return float(answer)
         except ValueError:
             raise MeterError(
-                f"scpi: {shown(answer)!r} is no answer to {question}; state voltage_range_v=, "
+                f"scpi: {quoted(answer)} is no answer to {question}; state voltage_range_v=, "
                 "current_range_a= and update_s="
             ) from None
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def meters(context: click.Context, as_json: bool) -> None:
-    """List the meters, or try one. The last line says which one `auto` takes.
+    """List the meters, those that are here first, or try one. The last line says which one `auto` takes.
 
     \b
     ebbench meters
@@ -28,12 +28,14 @@ def meters(context: click.Context, as_json: bool) -> None:
         return
     from ebbench.cli.display import print_table
     from ebbench.plugins import survey
+    from ebbench.protocols import STATED
 
     found = survey()
     if as_json:
         click.echo(json.dumps(found))
         return
-    rows = [[m["name"], "yes" if m["available"] else "no", m["scope"], m["reason"]] for m in found["meters"]]
+    listed = sorted(found["meters"], key=lambda m: (not m["available"], not m["present"], m["scope"] == STATED))
+    rows = [[m["name"], "yes" if m["available"] else "no", m["scope"], m["reason"]] for m in listed]
     print_table(["meter", "here", "scope", "why"], rows)
     takes = {None: "nothing (no meter here; `ebbench doctor` says what to do)", "sim": "sim, in the quickstart only"}
     click.echo(f"auto takes: {takes.get(found['auto'], found['auto'])}")

@@ -23,7 +23,7 @@ from ebbench.energy.sampler import Sampler
 from ebbench.energy.trace import read_whole
 from ebbench.errors import ConfigError, EbbenchError
 from ebbench.plugins import resolve
-from ebbench.protocols import Availability, MeterInfo, MeterRequest
+from ebbench.protocols import STATED, Availability, MeterInfo, MeterRequest
 from ebbench.testing.described import SCOPES, block_faults, info_faults, reading_faults
 from ebbench.testing.quiet import watched
 
@@ -78,7 +78,7 @@ def _probe(case: MeterCase, _: List[MeterInfo]) -> Iterator[str]:
         if isinstance(there, str):  # without its address a meter may refuse to look
             yield from [f"probe raises {there}"] if request is case.request else _line_faults("probe's error", there)
             continue
-        yield from _availability_faults(there)
+        yield from _availability_faults(there, request)
         if request is case.request and not there.available:
             yield f"probe says that it cannot be used: {there.reason}"
         if request.address is None:
@@ -95,14 +95,14 @@ def _probed(meter: Any, request: MeterRequest) -> Any:
         return str(error)
 
 
-def _availability_faults(there: Any) -> Iterator[str]:
+def _availability_faults(there: Any, request: MeterRequest) -> Iterator[str]:
     if not isinstance(there, Availability):
         yield f"probe gives {type(there).__name__}, not an Availability"
         return
     yield from _line_faults("probe's reason", there.reason)
     if there.available and not there.present:
         yield "probe says that it can be used and is not there"
-    if there.scope not in SCOPES and (there.available or there.scope != "unknown"):
+    if there.scope not in SCOPES and ("scope" in request.options or there.scope != STATED):
         yield f"probe's scope {there.scope!r} is none of {', '.join(SCOPES)}"
 
 

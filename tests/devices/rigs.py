@@ -390,7 +390,7 @@ class JoulescopeRig(Rig):
 
     @staticmethod
     def half(block):
-        return {"time": block["time"]}
+        return {**block, "signals": {}}
 
     @staticmethod
     def milliwatts(block):

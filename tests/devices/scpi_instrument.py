@@ -135,7 +135,8 @@ class PowerMeter(Instrument):
             until_s = max(end_s, self.started_s)
             integrated_j = 0.0 if self.state == "RESET" else self.wave.energy_j(self.started_s, until_s)
             return f"{integrated_j / 3600:.6E}"
-        return f"{ {'P': mean_w, 'U': VOLTS, 'I': mean_w / VOLTS}[function]:.5E}"
+        text = f"{ {'P': mean_w, 'U': VOLTS, 'I': mean_w / VOLTS}[function]:.5E}"
+        return f"{text} kWh" if self.fault == "unit" else text
 
     def obey(self, header, value):
         if header.startswith(":COMMunicate:") or header == ":NUMeric:FORMat":

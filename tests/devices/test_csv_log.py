@@ -209,7 +209,7 @@ def test_volts_and_amperes_are_a_power_and_a_counter_is_one_too(follow):
 
 
 @pytest.mark.parametrize(("uri", "says"), [
-    ("csv", "csv needs a log"), ("csv:x", "say what it measures"), ("csv:x?scope=wall&clock=gps", "clock = 'gps'"),
+    ("csv:x", "say what it measures"), ("csv:x?scope=wall&clock=gps", "clock = 'gps'"),
     ("csv:x?scope=wall&time_unit=min", "time_unit = 'min'"), ("csv:x?scope=wall&offset_bound_s=-1", "at least 0"),
     ("csv:x?scope=wall&ofset_s=1", "did you mean 'offset_s'"),
 ])  # fmt: skip

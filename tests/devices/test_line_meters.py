@@ -201,14 +201,6 @@ def test_a_wrong_option_is_refused_before_anything_is_opened(options, words):
         SerialMeter(MeterRequest("/dev/nowhere", given))
 
 
-def test_they_say_how_to_be_named_and_open_nothing_until_they_are_opened(server):
-    for kind in (SerialMeter, TcpMeter):
-        there = kind.probe(MeterRequest())
-        assert not there.present and f"{kind.NAME}:" in there.reason
-    device = server()
-    assert TcpMeter.probe(MeterRequest(device.address, WATTS)).available and not device.connections
-
-
 @pytest.mark.parametrize("address", ["host", "host:", ":80", "host:99999", "host:http"])
 def test_an_address_without_host_or_port_is_refused(address):
     with pytest.raises(ConfigError, match="tcp:HOST:PORT"):

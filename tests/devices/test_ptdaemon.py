@@ -251,7 +251,6 @@ def wait_for(condition, timeout_s=15.0):
 @pytest.mark.parametrize(
     "address, options, said",
     [
-        (None, {}, "name the machine where PTDaemon runs, as in ptdaemon:10.0.0.5:8888?scope=wall"),
         ("10.0.0.5:0", {}, "'10.0.0.5:0' is no HOST or HOST:PORT"),
         ("a b", {}, "'a b' is no HOST or HOST:PORT"),
         ("host:99999", {}, "is no HOST or HOST:PORT"),
@@ -289,13 +288,6 @@ def test_what_is_not_ptdaemon_is_refused(opened):
         server.fault = "not ptdaemon"
         with pytest.raises(MeterError, match=r"this is not PTDaemon, it answers '220 mail\.example ESMTP'"):
             opened(server)
-
-
-def test_looking_for_it_contacts_nothing_and_says_how_to_name_it():
-    there = PtdaemonMeter.probe(MeterRequest())
-    assert not there.present and not there.available and "--meter 'ptdaemon:10.0.0.5:8888?scope=wall" in there.reason
-    with PtdaemonServer() as server:
-        assert PtdaemonMeter.probe(request(server)).available and not server.heard
 
 
 # its samples, and its clock

@@ -24,7 +24,6 @@ from ebbench.protocols import MeterRequest
 from ebbench.units import NS_PER_S
 from ebbench_devices.scpi import ScpiMeter
 from ebbench_devices.scpi_answers import OverRange, error_in, number
-from ebbench_devices.visa import shown
 
 pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed: the scpi meter is NOT tested")
 from scpi_instrument import PERIOD_S, PowerMeter, SerialInstrument, Supply, TcpInstrument, energy_j, power_w
@@ -349,7 +348,6 @@ def wait_for(condition, timeout_s=15.0):
 @pytest.mark.parametrize(
     "address, options, said",
     [
-        (None, {}, "name the instrument's VISA resource, as in scpi:TCPIP::10.0.0.5::INSTR"),
         ("10.0.0.5", {}, "'10.0.0.5' is no VISA resource"),
         ("TCPIP::x::INSTR", {"scope": None}, "say what it measures"),
         ("TCPIP::x::INSTR", {"scope": "wal"}, "did you mean 'wall'"),
@@ -402,16 +400,6 @@ def test_without_the_package_the_command_that_installs_it_is_told(monkeypatch):
         ScpiMeter(request("TCPIP::x::INSTR")).open()
 
 
-def test_looking_for_it_contacts_nothing_and_says_how_to_name_it():
-    there = ScpiMeter.probe(MeterRequest())
-    assert (
-        not there.present and not there.available and "--meter 'scpi:TCPIP::10.0.0.5::INSTR?scope=wall'" in there.reason
-    )
-    with TcpInstrument(Supply()) as instrument:
-        assert ScpiMeter.probe(request(instrument.resource)).available
-        assert not instrument.instrument.heard
-
-
 # its answers
 
 
@@ -429,7 +417,3 @@ def test_numbers_have_their_unit_or_none_and_never_another():
 def test_an_error_queue_is_empty_only_when_it_says_0():
     assert error_in('0,"No error"') is None and error_in('+0,"No error"') is None and error_in("0") is None
     assert error_in('-113,"Undefined header"') == '-113,"Undefined header"' and error_in("") == ""
-
-
-def test_what_an_instrument_says_is_shown_without_control_characters():
-    assert shown("a\x1b[31m\n\tb\u202e") == "a?[31m b?" and len(shown("x" * 1000)) == 160

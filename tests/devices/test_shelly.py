@@ -151,14 +151,6 @@ def test_one_connection_serves_all_questions(device, opened):
 # what stands in the way
 
 
-def test_it_says_how_to_name_one_and_contacts_nothing_until_it_is_opened(device):
-    there = ShellyMeter.probe(MeterRequest())
-    assert not there.available and not there.present and "shelly:http://" in there.reason
-    plug = device()
-    assert ShellyMeter.probe(MeterRequest(plug.address, {"scope": "wall"})).available
-    assert plug.connections == 0
-
-
 @pytest.mark.parametrize(
     "address, options, words",
     [
@@ -247,7 +239,7 @@ FAULTS = [
     (http_devices.says({"apower": "0.0125 kW", "voltage": 230}), "apower is '0.0125 kW', not a number of watts"),
     (http_devices.says(b'{"apower": NaN}'), "apower is 'None', not a number"),
     (http_devices.says(b'{"apower": 1e400}'), "not a number"),
-    (http_devices.says({"apower": 2e5}), "cannot be"),
+    (http_devices.says({"apower": 2e6}), "cannot be"),
     (http_devices.says(b'{"apower": 1' + b"0" * 500_000 + b"}"), "not a number"),
     (http_devices.says(b'{"apower": 1e999999999999}'), "not a number"),
     (http_devices.says({"apower": True}), "not a number"),

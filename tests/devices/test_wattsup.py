@@ -103,8 +103,7 @@ def test_a_meter_that_forgot_that_it_was_started_is_started_again(device, meter,
     drained(meter, lambda v, n: len(v) >= 2)
 
 
-def test_it_is_refused_without_a_port_a_scope_or_at_more_than_a_record_a_second():
-    assert "wattsup:/dev/" in WattsUpMeter.probe(MeterRequest()).reason
+def test_it_is_refused_without_a_scope_or_at_more_than_a_record_a_second():
     with pytest.raises(ConfigError, match="scope=wall"):
         WattsUpMeter(MeterRequest("/dev/ttyUSB0"))
     with pytest.raises(ConfigError, match="one record a second"):

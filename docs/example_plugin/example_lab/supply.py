@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import IO, Optional, Sequence
 
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import Availability, Column, MeterInfo, MeterRequest, Rail
+from ebbench.protocols import STATED, Availability, Column, MeterInfo, MeterRequest, Rail
 from ebbench_devices.options import DOUBTS, Options
 
 
@@ -26,7 +26,7 @@ class Supply:
     def probe(cls, request: MeterRequest) -> Availability:
         """Whether a file was named; who only looks around is told how to name one."""
         if request.address is None:
-            return Availability(False, False, "name its file: supply:/path/to/power_mw?scope=devkit", "devkit")
+            return Availability(False, False, "name its file: supply:/path/to/power_mw?scope=devkit", STATED)
         return Availability(True, True, f"reads {request.address}", cls(request)._scope)
 
     def open(self) -> MeterInfo:
