@@ -207,7 +207,7 @@ def _clock(energy: EnergyAccount) -> Check:
     why = f" ({worst_one['reason']})" if worst_one["reason"] else ""
     advice = (
         f"the times of {worst_one['meter']} are known to {worst_one['bound_s']:.3g} s{why}; the interval holds what that may do; "
-        "play a longer --signature, or run longer phases"
+        "state its bound, play a longer --signature, or run longer phases"
     )
     return Check("clock", WARN, share, CLOCK_SHARE, advice)
 

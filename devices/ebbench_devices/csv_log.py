@@ -1,8 +1,8 @@
 """A log in CSV that any other program on any other machine is writing, followed while it grows: ``csv:power.csv?scope=wall``.
 
 Its stamps are those of its own clock. They become CLOCK_MONOTONIC by this machine's clocks read together when a row arrives, after
-`offset_s` (what has to be added to the log's clock to get this machine's) was added. How far that may be off is `offset_bound_s`;
-where nobody states it for a wall clock, half a second is taken, and said.
+`offset_s` (what has to be added to the log's clock to get this machine's) was added. How far that may be off is `offset_bound_s`.
+Where nobody states it for a wall clock, that clock is another one, still to be aligned when the run is sealed (`energy.clocks`).
 
 Nothing is invented: a row that goes back in time, lies in the future, or is cut off, is left out and told. What was logged before
 the meter is opened belongs to no run; a whole log of the past is for `ebbench integrate --trace`.
@@ -18,9 +18,10 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ebbench.clock import ClockReading, monotonic_ns, read_clocks
+from ebbench.energy.clocks import UNKNOWN_BOUND_S
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, EbbenchError, InputError, MeterError, nearest
-from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench.protocols import MONOTONIC, REMOTE, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S, format_duration
 from ebbench_devices.external import address_of, named, unnamed
 from ebbench_devices.growing_file import GrowingFile
@@ -31,8 +32,6 @@ from ebbench_devices.untrusted import shown
 OPTIONS = ("scope", "time_column", "time_unit", "column", "clock", "offset_s", "offset_bound_s", "total", *DOUBTS)
 EXAMPLE = "csv:/path/power.csv?scope=wall"
 CLOCKS = ("realtime", "monotonic", "boottime")
-#: how far a wall clock that nobody vouches for may be off (half width, s)
-UNSTATED_BOUND_S = 0.5
 #: a row may be this much ahead of us beyond its bound before that is a fault of the clocks (s)
 AHEAD_S = 0.1
 #: the log is silent when nothing comes for so long, or for so many intervals; when it opens, it is not waited for longer than this
@@ -86,11 +85,6 @@ class CsvLogMeter:
         except EbbenchError:
             self.close()
             raise
-        if self._bound_s is None and self._clock == "realtime":
-            unstated = (
-                f"csv: nobody says how far the log's clock is off; {UNSTATED_BOUND_S} s is taken (offset_bound_s)"
-            )
-            self._notes.append((self._opened_ns, unstated))
         return info
 
     def _begin(self) -> MeterInfo:
@@ -126,6 +120,11 @@ class CsvLogMeter:
             time.sleep(0.02)
 
     @property
+    def _is_another_clock(self) -> bool:
+        """Whether nobody vouches for the log's clock."""
+        return self._clock == "realtime" and self._bound_s is None
+
+    @property
     def _patience_s(self) -> float:
         return max(SILENCE_S, SILENCE_INTERVALS * (self._interval_s or 0.0))
 
@@ -140,9 +139,6 @@ class CsvLogMeter:
             raise ConfigError(f"csv: total = {self._total!r} is not in {self._path}; {nearest(self._total, rails)}")
         self._total = total = self._total or rails[0]
         self._total_at = [at for at, name in enumerate(columns) if name[:-2] == total]
-        bound_s = self._bound_s
-        if bound_s is None:
-            bound_s = UNSTATED_BOUND_S if self._clock == "realtime" else 0.0
         return MeterInfo(
             "csv",
             self._scope,
@@ -159,7 +155,8 @@ class CsvLogMeter:
                 "time_column": self._time_column,
                 "time_unit": self._time_unit,
             },
-            time_bound_s=bound_s,
+            time_bound_s=self._bound_s or 0.0,
+            clock=REMOTE if self._is_another_clock else MONOTONIC,
         )
 
     def drain(self, rate_hz: float) -> Block:
@@ -216,7 +213,7 @@ class CsvLogMeter:
             if not self._is_anew:
                 notes.append((clocks.monotonic_ns, f"csv: time does not grow in {self._path}; such rows are left out"))
             return False
-        if age_s < -AHEAD_S - (UNSTATED_BOUND_S if self._bound_s is None else self._bound_s):
+        if age_s < -AHEAD_S - (UNKNOWN_BOUND_S if self._is_another_clock else self._bound_s or 0.0):
             notes.append(
                 (clocks.monotonic_ns, f"csv: rows are {format_duration(-age_s)} ahead of this machine; {self._mend()}")
             )

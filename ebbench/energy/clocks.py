@@ -137,11 +137,15 @@ def _clock_here(info: MeterInfo, total: Series, path: Path, events: Sequence[Eve
         marks = _marks_of_boot(events, TraceReader(path).metadata.get("boot_id"))
     except InputError:  # its header is damaged: it has no readings, and the trace says so itself
         return stated
-    return (
+    found = (
         _by_round_trips(info.name, marks, ends_ns, stated)
         if any(_is_of(info.name, mark) for mark in marks)
         else _by_signature(total, path, marks, ends_ns, stated)
     )
+    if found.method != STATED or info.time_bound_s:
+        return found
+    unknown = f"no bound is stated for its clock (offset_bound_s), {UNKNOWN_BOUND_S:g} s is taken"
+    return dataclasses.replace(found, reason="; ".join(filter(None, (unknown, found.reason))))
 
 
 def clock_of_trace(path: Path, events: Sequence[Event]) -> TraceClock:

@@ -12,9 +12,9 @@ from ebbench.config import MeterRef
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.trace import read_whole
 from ebbench.errors import ConfigError, InputError, MeterError
-from ebbench.protocols import MeterRequest
+from ebbench.protocols import MONOTONIC, REMOTE, MeterRequest
 from ebbench_devices import csv_log
-from ebbench_devices.csv_log import UNSTATED_BOUND_S, CsvLogMeter
+from ebbench_devices.csv_log import CsvLogMeter
 
 S = 1_000_000_000
 EPOCH_S = 1_700_000_000
@@ -85,13 +85,20 @@ def test_the_clocks_of_this_machine_need_no_bound(follow, say, clocks, clock, ze
     meter, info = follow(clock=clock, offset_bound_s=None)
     clocks.now_s = 3.0
     say(f"{zero_s + 2},5\n")
-    assert readings(meter.drain(1.0)) == [(2.0, 5.0)] and info.time_bound_s == 0.0
+    assert readings(meter.drain(1.0)) == [(2.0, 5.0)] and (info.time_bound_s, info.clock) == (0.0, MONOTONIC)
 
 
-def test_a_wall_clock_that_nobody_vouches_for_is_half_a_second_off_and_that_is_said(follow):
+def test_a_wall_clock_that_nobody_vouches_for_is_another_one_to_be_aligned(follow, say):
     meter, info = follow(offset_bound_s=None)
-    assert info.time_bound_s == UNSTATED_BOUND_S and info.identity["offset_bound_s"] is None
-    assert "nobody says how far" in meter.drain(1.0).notes[0][1] and not meter.drain(1.0).notes
+    assert (info.clock, info.time_bound_s, info.identity["offset_bound_s"]) == (REMOTE, 0.0, None)
+    say(f"{EPOCH_S + 4},5\n")  # as far ahead as such a clock may be
+    assert readings(meter.drain(1.0)) == [(4.0, 5.0)]
+
+
+def test_a_wall_clock_whose_bound_is_stated_is_taken_by_it(follow):
+    for bound in ("0", "0.5"):
+        info = follow(offset_bound_s=bound)[1]
+        assert (info.clock, info.time_bound_s) == (MONOTONIC, float(bound))
 
 
 def test_an_offset_is_added_to_the_logs_clock(follow, say, clocks):
