@@ -78,7 +78,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = closest(name, names, likeness=0.5)
     hint = f"did you mean {close!r}? " if close else ""
-    return f"{hint}(known: {', '.join(names) or 'none'})"
+    return f"{hint}(known: {', '.join(map(printable, names)) or 'none'})"
+
+
+def printable(text: str) -> str:
+    """A text that others wrote, such as a column's name in a file, without what would steer a terminal."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def closest(name: str, known: Iterable[str], likeness: float = 0.75) -> Optional[str]:

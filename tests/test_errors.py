@@ -35,3 +35,7 @@ def test_a_name_like_no_other_gets_the_list_and_no_guess():
 
 def test_with_nothing_known_the_list_says_none():
     assert nearest("zzz", []) == "(known: none)"
+
+
+def test_names_that_others_wrote_steer_no_terminal():
+    assert nearest("time_s", ["tim\x1b[2Je", "Ü", "a\u202eb"]).endswith(r"(known: a\u202eb, tim\x1b[2Je, Ü)")

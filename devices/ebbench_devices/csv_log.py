@@ -92,7 +92,10 @@ class CsvLogMeter:
             self._file = GrowingFile(self._path)
             first, lines = self._file.first_and_last_lines()
         except OSError as error:
-            raise MeterError(f"csv: {self._path}: {error.strerror}; start what writes it first") from error
+            mend = (
+                "start what writes it first" if isinstance(error, FileNotFoundError) else "name a log that you may read"
+            )
+            raise MeterError(f"csv: {self._path}: {error.strerror}; {mend}") from error
         if first is None:
             raise MeterError(f"csv: {self._path} has no header yet; start what writes it first")
         self._rows = LogRows(self._path, first, self._time_column, self._time_unit, self._columns)

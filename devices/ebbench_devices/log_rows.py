@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.energy.columns import NOT_TAKEN, has_pairs, meaning, place
-from ebbench.errors import ConfigError, InputError
+from ebbench.errors import ConfigError, InputError, printable
 from ebbench.units import NS_PER_S, TO_SI
 from ebbench_devices.untrusted import believable, quoted
 
@@ -46,7 +46,7 @@ class LogRows:
             self._meant = {name: (name, 1.0) for name in names if _OWN.fullmatch(name) and name != time_column}
         if not any(n[-2:] in ("_w", "_j") for n, _ in self._meant.values()) and not has_pairs(self._meant):
             raise InputError(
-                f"{path} has no column of power such as VDD_IN_w (its columns: {', '.join(names)}); "
+                f"{path} has no column of power such as VDD_IN_w (its columns: {', '.join(map(printable, names))}); "
                 "say which one is with column=NAME:RAIL:UNIT"
             )
         self._take_header(names)

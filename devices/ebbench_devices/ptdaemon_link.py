@@ -57,6 +57,8 @@ class PtdaemonLink:
             raise MeterError(
                 f"{self._where}: nothing listens there; start PTDaemon, or check address and port"
             ) from error
+        except socket.gaierror as error:
+            raise MeterError(f"{self._where}: there is no such host; check the address") from error
         except OSError as error:
             raise MeterError(f"{self._where}: {error.strerror or error}; check the address") from error
         answer = self.say(HELLO)

@@ -168,7 +168,8 @@ def zones() -> List[Zone]:
     names = _names(labels)
     found = [_zone(key, folders, labels, names) for key in folders]
     if not any(zone.is_package for zone in found):
-        raise MeterError(f"rapl: no package among {', '.join(names.values())} under {FOLDER}; use another --meter")
+        here = ", ".join(names.values()) or "no zone"
+        raise MeterError(f"rapl: no package under {FOLDER} ({here}); use another --meter")
     return sorted(found, key=lambda zone: not zone.is_package)
 
 

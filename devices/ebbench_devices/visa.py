@@ -28,6 +28,9 @@ _MEANINGS = (
     ("VI_ERROR_TMO", "{what} within {timeout_s:g} s; check the cable and the settings, or state a longer timeout_s="),
     ("ConnectionRefusedError", "nothing listens there; check address and port, and that the instrument is on"),
     ("not known", "there is no such host; check the address"),
+    ("Bad file descriptor", "there is no such host, or it does not answer; check the address"),  # pyvisa-py's VXI-11
+    ("Wrapper not found", "there is no such backend; leave out backend=, or install its package"),
+    ("linux-gpib", "GPIB instruments need linux-gpib or gpib-ctypes; pip install gpib-ctypes"),
     ("BrokenPipeError", "the instrument hung up; check that it is on, and that nobody else uses it"),
     ("ConnectionResetError", "the instrument hung up; check that it is on, and that nobody else uses it"),
     ("UnicodeDecodeError", "{what}, what came is not text; check baud=, and that it is a SCPI instrument"),

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "devices"))
+from cpu_time import cpu_s
 from fake_boards import FakeBoard
 
 from ebbench.energy.sampler import Sampler
@@ -64,12 +66,6 @@ def twelve_rails(tmp_path, monkeypatch):
     yield start
     for sampler in running:
         sampler.kill()
-
-
-def cpu_s(pid):
-    """CPU time of all threads of a process (s), to the nanosecond."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) * 1e-9
 
 
 def run_python(code, *arguments):

@@ -142,8 +142,8 @@ class SendingDriver(FakeDriver):
         self._thread.start()
 
     def _run(self):
-        last_s = time.monotonic()
-        while not self._closing.wait(0.02):
+        last_s = due_s = time.monotonic()
+        while not self._closing.wait((due_s := due_s + 0.02) - time.monotonic()):
             now_s = time.monotonic()
             if self.opened and not self.silent:
                 mean_w = self.wave.energy_j(last_s, now_s) / (now_s - last_s)

@@ -101,7 +101,7 @@ class TcpDevice:
 
 
 class Feeder:
-    """Sends `line_at(monotonic_s)` (None: nothing) every `period_s` in a thread, until it is stopped."""
+    """Sends `line_at(monotonic_s)` (None: nothing) in a thread, in every slot of `period_s`, until it is stopped."""
 
     def __init__(self, send, line_at, period_s):
         self._stop = threading.Event()
@@ -110,7 +110,9 @@ class Feeder:
         self._thread.start()
 
     def _run(self):
-        while not self._stop.wait(self._period_s):
+        due_s = time.monotonic()
+        while not self._stop.wait(due_s - time.monotonic()):
+            due_s = max(due_s + self._period_s, time.monotonic())
             line = self._line_at(time.monotonic())
             if line is not None:
                 with contextlib.suppress(OSError, TypeError):  # it is pulled out just now
@@ -127,7 +129,7 @@ SPARSE = b"#d,-,18,125,1203,107,5,_,_,_,125,_,_,_,_,_,95,_,_,_,_;\r\n"
 
 
 class WattsUp(SerialDevice):
-    """Sends records only once it is told to, faster than the real one; `record` is what it sends, None for nothing."""
+    """Sends a `record` every `period_s` (the real one: 1 s) once it is told to; it may be a function of the time, or None."""
 
     def __init__(self, path, period_s=0.05):
         super().__init__(path)
@@ -144,7 +146,8 @@ class WattsUp(SerialDevice):
             self.running.set()
         if self.heard.endswith(b"#L,R,0;"):
             self.running.clear()
-        return self.record if self.running.is_set() else None
+        record = self.record(at_s) if callable(self.record) else self.record
+        return record if self.running.is_set() else None
 
     def close(self):
         self._feeder.stop()

@@ -229,9 +229,9 @@ class SerialRig(TcpRig):
 
 
 class WattsUpRig(Rig):
-    """It always shows 12.5 W."""
+    """A record is the mean power since the one before, in tenths of a watt."""
 
-    name, rate_hz = "wattsup", None
+    name, rate_hz, period_s = "wattsup", None, 0.05
     RECORDS = {
         STALLS: None,
         UNIT: FULL.replace(b"125,", b"12.5,"),
@@ -240,8 +240,13 @@ class WattsUpRig(Rig):
     }
 
     def start(self):
-        self.device = WattsUp(self.folder / "ttyUSB1", period_s=0.05)
+        self.device = WattsUp(self.folder / "ttyUSB1", self.period_s)
+        self.device.record = self.record
         self.broken = MeterRequest(str(self.folder / "ttyUSB9"), {"scope": "wall"})
+
+    def record(self, at_s):
+        mean_w = self.wave.energy_j(at_s - self.period_s, at_s) / self.period_s
+        return FULL.replace(b"125,", b"%d," % round(10 * mean_w), 1)
 
     def address(self):
         return self.device.path
@@ -259,7 +264,7 @@ class WattsUpRig(Rig):
             self.device.heard = b""
             self.device.running.clear()
             self.device.plug_in()
-        self.device.record = FULL
+        self.device.record = self.record
 
     def close(self):
         self.device.close()
@@ -307,15 +312,14 @@ class CsvRig(Rig):
 
 
 class TegrastatsRig(Rig):
-    """The program, below the sensors' root. It shows 12.5 W, and while it is spoilt what the file ``says`` holds."""
+    """The program, below the sensors' root, which prints what the file ``says`` holds."""
 
     name, rate_hz = "tegrastats", 10.0
     SCRIPT = (
         '#!/bin/sh\nwhile :; do\n [ -e "$0.half" ] && { printf "VDD_IN 1"; exit 1; }\n'
-        ' [ -e "$0.stalls" ] || cat "$0.says"\n sleep 0.05\ndone\n'
+        ' [ -e "$0.stalls" ] || cat "$0.says"\n sleep "$(printf 0.%03d "$2")"\ndone\n'
     )
     WORDS = {UNIT: "VDD_IN 12W/12W\n", OVERFLOW: f"VDD_IN {'9' * 30}/1\n", NAN: "VDD_IN nan/nan\n"}
-    RIGHT = "RAM 1/2MB VDD_IN 12500/12400\n"
 
     def __init__(self, folder, wave):
         super().__init__(folder, wave)
@@ -324,8 +328,13 @@ class TegrastatsRig(Rig):
     def start(self):
         self.program = Path(os.environ["EBBENCH_SYSFS_ROOT"]) / "usr/bin/tegrastats"
         self.program.parent.mkdir(parents=True, exist_ok=True)
-        self.say(self.RIGHT)
+        self.fault = None
+        self.say(self.words(time.monotonic()))
         self.install()
+        self.feeder = Feeder(self.say, self.words, 0.02)
+
+    def words(self, at_s):
+        return self.WORDS.get(self.fault, f"RAM 1/2MB VDD_IN {round(1000 * self.wave.power_w(at_s))}/12400\n")
 
     def install(self):
         self.program.write_text(self.SCRIPT)
@@ -340,24 +349,24 @@ class TegrastatsRig(Rig):
         new.replace(self.file("says"))
 
     def spoil(self, fault):
+        self.fault = fault
         if fault == GONE:
             self.program.unlink()
         if fault in (HALF, GONE):
             self.file("half").touch()
-        elif fault == STALLS:
+        if fault == STALLS:
             self.file("stalls").touch()
-        else:
-            self.say(self.WORDS[fault])
 
     def mend(self):
         for name in ("half", "stalls"):
             with contextlib.suppress(FileNotFoundError):
                 self.file(name).unlink()
-        self.say(self.RIGHT)
+        self.fault = None
         self.install()
 
     def close(self):
-        """Its meter ends it."""
+        """The program itself is ended by its meter."""
+        self.feeder.stop()
 
 
 class JoulescopeRig(Rig):

@@ -24,7 +24,7 @@ class Sine:
 class Square:
     """Alternates between two levels every `half_s`, the lower one first, from `start_s` (now) on; before that it is the lower."""
 
-    def __init__(self, low_w=5.0, high_w=25.0, half_s=0.6, start_s=None):
+    def __init__(self, low_w=5.0, high_w=25.0, half_s=1.7, start_s=None):
         self.low_w, self.high_w, self.half_s = low_w, high_w, half_s
         self.start_s = time.monotonic() if start_s is None else start_s
 
