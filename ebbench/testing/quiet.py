@@ -6,10 +6,13 @@ import contextlib
 import os
 import socket
 import sys
-from typing import Any, Iterator, List, Optional, Tuple
+import threading
+from typing import Any, FrozenSet, Iterator, List, Optional, Tuple
 
 #: what the open block has done so far; None where nobody looks
 _seen: Optional[List[str]] = None
+#: threads that were there before, whose deeds are not the block's
+_others: FrozenSet[Optional[int]] = frozenset()
 _is_hooked = False
 
 
@@ -17,12 +20,14 @@ _is_hooked = False
 def watched() -> Iterator[List[str]]:
     """The list of what the block does, filled while it runs: addresses contacted, files written, programs started.
 
-    Seen is what Python itself does, by its audit events (PEP 578); not what a library does in C.
+    Seen is what Python itself does, by its audit events (PEP 578), here or in threads that the block starts; not what a library
+    does in C.
     """
-    global _seen, _is_hooked
+    global _seen, _others, _is_hooked
     if not _is_hooked:  # a hook can never be taken away again
         sys.addaudithook(_hook)
         _is_hooked = True
+    _others = frozenset(thread.ident for thread in threading.enumerate()) - {threading.get_ident()}
     _seen = []
     try:
         yield _seen
@@ -31,7 +36,7 @@ def watched() -> Iterator[List[str]]:
 
 
 def _hook(event: str, arguments: Tuple[Any, ...]) -> None:
-    if _seen is None:
+    if _seen is None or threading.get_ident() in _others:
         return
     seen = _deed(event, arguments)
     if seen is not None:

@@ -10,7 +10,7 @@ import atexit
 import threading
 import time
 
-from waves import Square, constant
+from waves import Square
 
 from ebbench_devices.joulescope import JoulescopeMeter
 
@@ -166,23 +166,3 @@ class SendingMeter(JoulescopeMeter):
         if SendingDriver.here is None:
             SendingDriver(self.WAVE)
         return super().open()
-
-
-class UnpluggedMeter(SendingMeter):
-    """Its instrument is unplugged for 0.3 s as soon as the first readings are taken."""
-
-    WAVE = constant(5.0)
-    _taken = 0
-
-    def drain(self, rate_hz):
-        block = super().drain(rate_hz)
-        self._taken += len(block.time_ns)
-        if 0 < self._taken < 10_000:
-            self._taken = 10_000
-            threading.Thread(target=self._unplug, daemon=True).start()
-        return block
-
-    def _unplug(self):
-        paths = SendingDriver.here.unplug()
-        time.sleep(0.3)
-        SendingDriver.here.plug_in(paths)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -10,8 +9,6 @@ import pytest
 pytest.importorskip("joulescope")
 from fake_joulescope import SAMPLE_HZ, FakeDriver, block_of, install
 
-from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, MeterRequest
 from ebbench_devices import joulescope as module
@@ -216,23 +213,3 @@ def test_unplugged_it_is_lost_once_and_found_again_when_it_is_back(bench, monkey
     assert len(meter.drain(20.0).time_ns) == 0
     bench.driver.send()
     assert [r["w"] for r in readings(meter.drain(20.0))] == [6.0]
-
-
-@pytest.mark.realtime
-def test_in_the_sampler_an_unplugged_instrument_is_a_gap_and_the_rest_is_its_energy(tmp_path):
-    request = MeterRequest(options={"scope": "devkit"})
-    sampler = Sampler.start("fake_joulescope:UnpluggedMeter", request, tmp_path / "t.arrows", 50.0)
-    info = sampler.wait_ready()
-    readings_before = 25
-    while (sampler.live() or {}).get("readings", 0) < readings_before:
-        assert sampler.alive
-        time.sleep(0.01)
-    sampler.stop()
-    chunk = read_whole(tmp_path / "t.arrows")
-    assert info.rails[0].averaging_s == 0.02 and chunk.values["DUT_w"] == pytest.approx(5.0)
-    step_ns = np.diff(chunk.time_ns)
-    hole = int(np.argmax(step_ns))
-    assert step_ns.min() > 0 and step_ns[hole] > 1_500_000_000
-    rise_j, step_ns = (np.delete(each, hole) for each in (np.diff(chunk.values["DUT_j"]), step_ns))
-    assert (rise_j > 0).all() and rise_j.sum() == pytest.approx(5e-9 * step_ns.sum(), abs=0.5)
-    assert any("plugged in" in note["reason"] for note in chunk.notes)

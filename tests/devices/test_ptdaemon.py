@@ -18,7 +18,7 @@ from ebbench.energy.pace import survey
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.series import series_of
 from ebbench.energy.source import Source
-from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.energy.trace import TraceReader
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench.units import NS_PER_S
@@ -30,13 +30,8 @@ from ebbench_devices.ptdaemon_link import sample_of
 METERS = plugins.registered(plugins.METERS)
 RATE_HZ = 20.0
 OPTIONS = {"scope": "wall", "voltage_range_v": "15", "current_range_a": "5"}
-#: a fault of the daemon, and what is said of it
-SAID = {
-    "half line": "no whole answer to RL within 0.3 s",
-    "unit": "a sample has no number for Watts (mWatts,Volts,Amps,PF)",
-    "hang up": "it hung up; is PTDaemon running?",
-    "silent": "no sample for 0.25 s",
-}
+#: faults of the daemon that test_faults has not, and what is said of them
+SAID = {"half line": "no whole answer to RL within 0.3 s", "silent": "no sample for 0.25 s"}
 
 
 def request(server, rate_hz=RATE_HZ, **options):
@@ -169,7 +164,7 @@ def test_a_fault_is_a_reason_and_no_reading_and_it_comes_back(fault, monkeypatch
         source.close()
 
 
-@pytest.mark.parametrize("fault", ["over range", "nan"])
+@pytest.mark.parametrize("fault", ["over range", "overflow"])
 def test_a_sample_without_power_is_missing_with_its_reason_and_the_rest_is_there(opened, fault):
     with PtdaemonServer() as server:
         meter, _ = opened(server)
@@ -209,33 +204,19 @@ def test_a_clock_that_is_set_is_told_and_readings_stay_in_order(opened):
 
 
 @pytest.mark.realtime
-def test_the_energy_of_a_known_wave_and_a_gap_while_it_is_gone(tmp_path):
+def test_the_energy_of_a_known_wave_on_a_clock_that_drifts(tmp_path):
     trace = tmp_path / "t.arrows"
     with PtdaemonServer(rate=1 + 5e-5) as server:
-        port = server.port
         sampler = Sampler.start(METERS["ptdaemon"], request(server), trace, RATE_HZ)
         info = sampler.wait_ready()
         start_ns = monotonic_ns()
         # the power is the same at both edges: being late shows in neither
         end_ns = start_ns + round(PERIOD_S * NS_PER_S)
-        time.sleep(PERIOD_S + 0.3)
-    wait_for(lambda: "nothing listens there" in ((sampler.live() or {}).get("reason") or ""))
-    with PtdaemonServer(port, ahead_s=5e8) as server:  # started again on another machine's clock
-        wait_for(lambda: server.started_s is not None)
-        time.sleep(0.5)
-        last_ns = monotonic_ns()
-        summary = sampler.stop()
-    series = series_of(info, info.total)
-    truth_j = energy_j(start_ns / NS_PER_S, end_ns / NS_PER_S)
-    reader = TraceReader(trace)
-    starts, ends = np.array([start_ns, start_ns]), np.array([end_ns, last_ns])
-    found = integrate(reader, [series], survey(reader, [series]), starts, ends)[0]
-    assert found.energy_j[0] == pytest.approx(truth_j, rel=0.03)
-    assert found.covered_s[1] < (last_ns - start_ns) / NS_PER_S - 0.5
-    assert truth_j < found.energy_j[1] * 1.03 < 1.03 * energy_j(start_ns / NS_PER_S, last_ns / NS_PER_S)
-    reasons = {note["reason"] for each in TraceReader(trace) for note in each.notes}
-    assert any("it hung up" in reason for reason in reasons)
-    assert (np.diff(read_whole(trace).time_ns) > 0).all() and summary["heavy_modules"] == []
+        time.sleep(PERIOD_S + 0.2)
+        sampler.stop()
+    reader, series = TraceReader(trace), series_of(info, info.total)
+    (found,) = integrate(reader, [series], survey(reader, [series]), np.array([start_ns]), np.array([end_ns]))
+    assert found.energy_j[0] == pytest.approx(energy_j(start_ns / NS_PER_S, end_ns / NS_PER_S), rel=0.03)
 
 
 def wait_for(condition, timeout_s=15.0):

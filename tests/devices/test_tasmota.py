@@ -10,8 +10,6 @@ import pytest
 from http_devices import Device, tasmota
 
 from ebbench import plugins
-from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import read_whole
 from ebbench.errors import MeterError
 from ebbench.protocols import MeterRequest
 from ebbench_devices import polled
@@ -102,19 +100,3 @@ def test_several_channels_are_refused(device, opened):
     plug.fault = http_devices.says({"StatusSNS": {"ENERGY": {"Power": [1, 2], "Total": 1.5}}})
     with pytest.raises(MeterError, match="several channels"):
         opened(plug)
-
-
-@pytest.mark.realtime
-def test_a_plug_that_hangs_is_a_gap_with_its_reason(tmp_path, device):
-    plug = device()
-    sampler = Sampler.start(METERS["tasmota"], MeterRequest(plug.address, FAST), tmp_path / "t.arrows", 10.0)
-    sampler.wait_ready()
-    plug.fault = http_devices.hangs
-    time.sleep(0.5)
-    plug.fault = None
-    plug.released.set()
-    time.sleep(0.2)
-    sampler.stop()
-    chunk = read_whole(tmp_path / "t.arrows")
-    assert set(chunk.values["INPUT_w"]) == {10.0}
-    assert any("does not answer within 0.3 s" in note["reason"] for note in chunk.notes)

@@ -165,25 +165,6 @@ def test_only_where_it_is_and_the_board_has_a_monitor_it_is_there(root, install)
     assert (there.present, there.available) == (True, False) and "chmod +x" in there.reason
 
 
-def test_after_its_end_it_is_started_again_and_what_lies_between_is_a_loss(install, meter):
-    """The first one dies after a line; only then is there a second one, which stays."""
-    install('[ -e "$0.again" ] && { echo VDD_IN 7000/1; exec sleep 60; }\n: > "$0.again"\necho VDD_IN 5000/1\n')
-    now_ns = [0]
-    one = meter("tx2")
-    one._clock = lambda: now_ns[0]
-    one.open()
-    assert one.drain(2.0).values.tolist() == [[5000.0]]
-    with pytest.raises(MeterError, match="tegrastats ended"):
-        while True:
-            one.drain(2.0)
-    assert len(one.drain(2.0).time_ns) == 0  # it waits for a second
-    now_ns[0] += 1_000_000_000
-    values = []
-    while not values:
-        values = one.drain(2.0).values.tolist()
-    assert values == [[7000.0]]
-
-
 @pytest.mark.realtime
 def test_in_the_sampler_a_hang_is_a_gap_with_its_reason_and_nothing_stays_behind(install, tmp_path):
     root = install(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import pytest
 from line_devices import FULL, SPARSE, WattsUp
 
 from ebbench import plugins
-from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, MeterRequest
 from ebbench_devices import gatherer, wattsup
@@ -108,14 +105,3 @@ def test_it_is_refused_without_a_scope_or_at_more_than_a_record_a_second():
         WattsUpMeter(MeterRequest("/dev/ttyUSB0"))
     with pytest.raises(ConfigError, match="one record a second"):
         WattsUpMeter(MeterRequest("/dev/ttyUSB0", {"scope": "wall"}, rate_hz=10.0))
-
-
-@pytest.mark.realtime
-def test_it_is_recorded_raw(tmp_path, device):
-    sampler = Sampler.start(METERS["wattsup"], MeterRequest(device.path, {"scope": "wall"}), tmp_path / "t.arrows")
-    sampler.wait_ready()
-    time.sleep(0.2)
-    sampler.stop()
-    chunk = read_whole(tmp_path / "t.arrows")
-    assert set(chunk.values["INPUT_w"]) == {12.5} and len(chunk.time_ns) >= 3
-    assert np.all(np.diff(chunk.time_ns) > 0)
