@@ -13,27 +13,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ebbench.clock import ClockReading, monotonic_ns, read_clocks
-from ebbench.energy.clocks import UNKNOWN_BOUND_S
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, EbbenchError, InputError, MeterError, nearest
-from ebbench.protocols import MONOTONIC, REMOTE, Availability, Block, Column, MeterInfo, MeterRequest, Rail
+from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S, format_duration
+from ebbench_devices import log_clock
 from ebbench_devices.external import address_of, named, unnamed
 from ebbench_devices.growing_file import GrowingFile
+from ebbench_devices.log_clock import LogClock
 from ebbench_devices.log_rows import ISO, TIME_UNITS, LogRows, Row, columns_of
 from ebbench_devices.options import DOUBTS, Options
 from ebbench_devices.untrusted import shown
 
-OPTIONS = ("scope", "time_column", "time_unit", "column", "clock", "offset_s", "offset_bound_s", "total", *DOUBTS)
+OPTIONS = ("scope", "time_column", "time_unit", "column", *log_clock.OPTIONS, "total", *DOUBTS)
 EXAMPLE = "csv:/path/power.csv?scope=wall"
-CLOCKS = ("realtime", "monotonic", "boottime")
-#: a row may be this much ahead of us beyond its bound before that is a fault of the clocks (s)
-AHEAD_S = 0.1
 #: the log is silent when nothing comes for so long, or for so many intervals; when it opens, it is not waited for longer than this
 SILENCE_S, SILENCE_INTERVALS, MOST_PATIENCE_S = 5.0, 5, 20.0
 
@@ -50,9 +48,7 @@ class CsvLogMeter:
             options.text("time_column", "time" if self._time_unit == ISO else f"time_{self._time_unit}")
         )
         self._columns = columns_of(options.text("column"))
-        self._clock = str(options.choice("clock", CLOCKS, "realtime"))
-        self._offset_s = options.number("offset_s", 0.0) or 0.0
-        self._bound_s = options.number("offset_bound_s", at_least=0.0)
+        self._clock = LogClock(options)
         self._total = options.text("total")
         self._doubts = options.doubts()
         self._clocks = clocks
@@ -101,11 +97,11 @@ class CsvLogMeter:
         self._rows = LogRows(self._path, first, self._time_column, self._time_unit, self._columns)
         clocks = self._clocks()
         self._opened_ns = self._heard_ns = clocks.monotonic_ns
-        self._ahead_ns = self._ahead(clocks)
+        self._clock.set_by(clocks)
         rows = [row for row in (self._rows.row(line)[0] for line in lines) if row is not None]
         self._interval_s = _interval_s(rows)
         info = self._info()
-        last = [row for row in rows[-1:] if self._age_s(row, clocks) < self._patience_s]
+        last = [row for row in rows[-1:] if self._clock.age_s(row.time_ns, clocks) < self._patience_s]
         self._first = [row for row in last if self._is_next(row, clocks, self._notes)]
         return info
 
@@ -121,11 +117,6 @@ class CsvLogMeter:
                 )
                 raise MeterError(reason)
             time.sleep(0.02)
-
-    @property
-    def _is_another_clock(self) -> bool:
-        """Whether nobody vouches for the log's clock."""
-        return self._clock == "realtime" and self._bound_s is None
 
     @property
     def _patience_s(self) -> float:
@@ -152,14 +143,12 @@ class CsvLogMeter:
             1.0 / self._interval_s if self._interval_s else 1.0,
             identity={
                 "log": self._path,
-                "clock": self._clock,
-                "offset_s": self._offset_s,
-                "offset_bound_s": self._bound_s,
+                **self._clock.to_json(),
                 "time_column": self._time_column,
                 "time_unit": self._time_unit,
             },
-            time_bound_s=self._bound_s or 0.0,
-            clock=REMOTE if self._is_another_clock else MONOTONIC,
+            time_bound_s=self._clock.bound_s,
+            clock=self._clock.kind,
         )
 
     def drain(self, rate_hz: float) -> Block:
@@ -169,7 +158,7 @@ class CsvLogMeter:
         rows, self._first = self._first + rows, []
         notes, self._notes = self._notes + notes, []
         self._watch_silence(bool(rows), clocks, notes)
-        times_ns = np.array([self._monotonic_ns(row, clocks) for row in rows], dtype=np.int64)
+        times_ns = np.array([self._clock.monotonic_ns(row.time_ns, clocks) for row in rows], dtype=np.int64)
         values = np.array([row.values for row in rows], dtype=np.float64).reshape(len(rows), len(self._rows.columns))
         return Block(times_ns, values, tuple(notes))
 
@@ -177,7 +166,9 @@ class CsvLogMeter:
         """The rows that are new and can be believed, and what is to be told."""
         assert self._file is not None, "read before open"
         notes: List[Tuple[int, str]] = []
-        self._watch_wall_clock(clocks, notes)
+        was_set = self._clock.set_by(clocks)
+        if was_set is not None:
+            notes.append((clocks.monotonic_ns, f"csv: {was_set}"))
         lines, fresh, fault = self._file.take()
         rows = self._first_row(fresh.pop(0)) if fresh else []
         if fault is not None or self._fault is not None:
@@ -211,12 +202,12 @@ class CsvLogMeter:
 
     def _is_next(self, row: Row, clocks: ClockReading, notes: List[Tuple[int, str]]) -> bool:
         """Whether a row lies after the one before and not in the future; remembers it."""
-        age_s, time_ns = self._age_s(row, clocks), self._monotonic_ns(row, clocks)
+        age_s, time_ns = self._clock.age_s(row.time_ns, clocks), self._clock.monotonic_ns(row.time_ns, clocks)
         if self._last_ns is not None and time_ns <= self._last_ns:
             if not self._is_anew:
                 notes.append((clocks.monotonic_ns, f"csv: time does not grow in {self._path}; such rows are left out"))
             return False
-        if age_s < -AHEAD_S - (UNKNOWN_BOUND_S if self._is_another_clock else self._bound_s or 0.0):
+        if not self._clock.may_be(age_s):
             notes.append(
                 (clocks.monotonic_ns, f"csv: rows are {format_duration(-age_s)} ahead of this machine; {self._mend()}")
             )
@@ -233,14 +224,6 @@ class CsvLogMeter:
         self._last_ns, self._is_anew = time_ns, False
         return True
 
-    def _watch_wall_clock(self, clocks: ClockReading, notes: List[Tuple[int, str]]) -> None:
-        """Say where this machine's clock was set: rows around that are off by as much."""
-        ahead_ns, before_ns = self._ahead(clocks), self._ahead_ns
-        self._ahead_ns = ahead_ns
-        if abs(ahead_ns - before_ns) > NS_PER_S // 100:
-            step_s = (ahead_ns - before_ns) / NS_PER_S
-            notes.append((clocks.monotonic_ns, f"csv: this machine's {self._clock} clock was set by {step_s:+.3g} s"))
-
     def _watch_silence(self, is_heard: bool, clocks: ClockReading, notes: List[Tuple[int, str]]) -> None:
         silent_s = (clocks.monotonic_ns - self._heard_ns) / NS_PER_S
         if is_heard:
@@ -248,19 +231,8 @@ class CsvLogMeter:
         elif silent_s > self._patience_s:
             notes.append((clocks.monotonic_ns, f"csv: nothing new in {self._path}; is it still written?"))
 
-    def _ahead(self, clocks: ClockReading) -> int:
-        """How far the clock that the log goes by is ahead of CLOCK_MONOTONIC (ns)."""
-        now: Dict[str, int] = {"realtime": clocks.realtime_ns, "boottime": clocks.boottime_ns}
-        return now.get(self._clock, clocks.monotonic_ns) - clocks.monotonic_ns
-
-    def _monotonic_ns(self, row: Row, clocks: ClockReading) -> int:
-        return row.time_ns + round(self._offset_s * NS_PER_S) - self._ahead(clocks)
-
-    def _age_s(self, row: Row, clocks: ClockReading) -> float:
-        return (clocks.monotonic_ns - self._monotonic_ns(row, clocks)) / NS_PER_S
-
     def _mend(self) -> str:
-        return f"check time_unit={self._time_unit}, clock={self._clock}, offset_s={self._offset_s:g}, and the time zone"
+        return f"check time_unit={self._time_unit}, {self._clock}, and the time zone"
 
     def close(self) -> None:
         """Let the file go."""

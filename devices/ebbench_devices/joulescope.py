@@ -16,8 +16,7 @@ import importlib.util
 import math
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Deque, Dict, List, Tuple
+from typing import Any, Deque, Dict, List
 
 import numpy as np
 
@@ -28,8 +27,8 @@ from ebbench.errors import ConfigError, EbbenchError, MeterError, nearest
 from ebbench.protocols import AVERAGE, STATED, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
 from ebbench_devices.device_time import DeviceTime
+from ebbench_devices.joulescope_block import COLUMNS, Statistics
 from ebbench_devices.options import DOUBTS, Options
-from ebbench_devices.untrusted import believable
 
 OPTIONS = ("scope", "i_range", "v_range", "offset_bound_s", *DOUBTS)
 INSTALL = "pip install 'ebbench[joulescope]' (it needs Python 3.9 or newer)"
@@ -42,36 +41,6 @@ DEFAULT_RATE_HZ = 20.0
 TIME_BOUND_S = 0.02
 #: nothing for so long, or for so many blocks: it is unplugged, or hangs
 SILENCE_S, SILENCE_BLOCKS = 2.0, 5
-COLUMNS = ("w", "j", "v", "a")
-SIGNALS = (("power", "W"), ("voltage", "V"), ("current", "A"))
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """One block: the numbers of its samples, the energy counted so far, and its means. `arrival_ns`: when it came."""
-
-    arrival_ns: int
-    first: int
-    last: int
-    sample_hz: float
-    values: Tuple[float, ...]
-
-    @classmethod
-    def of(cls, block: Dict[str, Any], arrival_ns: int) -> Statistics:
-        """From the dictionary that the package hands to a statistics callback."""
-        signals, time = block["signals"], block["time"]
-        power_w, volts, amperes = (_value(signals[name]["avg"], unit) for name, unit in SIGNALS)
-        energy_j = _value(block["accumulators"]["energy"], "J")
-        first, last = (int(number) for number in time["samples"]["value"])
-        return cls(arrival_ns, first, last, float(time["sample_freq"]["value"]), (power_w, energy_j, volts, amperes))
-
-
-def _value(quantity: Dict[str, Any], unit: str) -> float:
-    """The number in ``{value, units}``, NaN where it cannot be. Raises ValueError for another unit."""
-    if quantity["units"] != unit:
-        raise ValueError(f"in {quantity['units']} and not in {unit}")
-    value = believable(unit.lower(), float(quantity["value"]))
-    return math.nan if value is None else value
 
 
 class JoulescopeMeter:

@@ -37,7 +37,7 @@ from ebbench.units import NS_PER_S
 
 pytestmark = pytest.mark.benchmark
 WINDOW_S = 10.0
-HEADER = "| meter | asked | obtained | interval error p50, p99 | missed | CPU | resident | energy (k = 2) |"
+HEADER = "| meter | asked | obtained | interval error p50, p99 | missed | CPU of the sampler | resident | energy over 10 s (k = 2) |"
 
 
 class Ina3221Rig(rigs.Rig):
@@ -92,11 +92,11 @@ class TasmotaRig(rigs.TasmotaRig):
 
 
 class ScpiRig(rigs.ScpiRig):
-    rate_hz, what = None, " (a supply)"
+    rate_hz, what = None, ", a supply"
 
 
 class Wt300Rig(rigs.Wt300Rig):
-    rate_hz, what = None, " (WT300, 100 ms)"
+    rate_hz, what = None, ", WT300 at 100 ms"
 
 
 class PtdaemonRig(rigs.PtdaemonRig):
@@ -166,14 +166,15 @@ def figures(rig, trace, wave):
 
 def row(kind, found):
     median_ms, late_ms = found["interval_error_ms"]
+    error_percent = round(100 * (found["energy_j"] / found["truth_j"] - 1), 1) + 0.0  # no -0.0
     cells = [
         f"`{kind.name}`{getattr(kind, 'what', '')}",
         f"{found['asked_hz']:.3g} Hz",
         f"{found['obtained_hz']:.2f} Hz",
         f"{median_ms:.1f}, {late_ms:.1f} ms",
         f"{found['missed']}",
-        f"{found['cpu']:.1%}",
+        f"{100 * found['cpu']:.1f} %",
         f"{found['resident_mb']:.0f} MB",
-        f"{found['energy_j'] / found['truth_j'] - 1:+.2%} ± {found['half_width_j'] / found['truth_j']:.2%}",
+        f"{error_percent:+.1f} % ± {100 * found['half_width_j'] / found['truth_j']:.1f} %",
     ]
     return f"| {' | '.join(cells)} |"
