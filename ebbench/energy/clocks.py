@@ -144,7 +144,7 @@ def _clock_here(info: MeterInfo, total: Series, path: Path, events: Sequence[Eve
     )
     if found.method != STATED or info.time_bound_s:
         return found
-    unknown = f"no bound is stated for its clock (offset_bound_s), {UNKNOWN_BOUND_S:g} s is taken"
+    unknown = f"no offset_bound_s is stated for it, {UNKNOWN_BOUND_S:g} s is taken"
     return dataclasses.replace(found, reason="; ".join(filter(None, (unknown, found.reason))))
 
 

@@ -37,7 +37,9 @@ from ebbench.units import NS_PER_S
 
 pytestmark = pytest.mark.benchmark
 WINDOW_S = 10.0
-HEADER = "| meter | asked | obtained | interval error p50, p99 | missed | CPU of the sampler | resident | energy over 10 s (k = 2) |"
+HEADERS = (
+    "meter", "asked", "obtained", "interval error p50, p99", "missed", "CPU of the sampler", "resident", "energy over 10 s (k = 2)",
+)  # fmt: skip
 
 
 class Ina3221Rig(rigs.Rig):
@@ -125,7 +127,7 @@ def test_what_a_meter_delivers_and_costs(kind, tmp_path, monkeypatch, capsys):
     finally:
         rig.close()
     with capsys.disabled():
-        print("\n" + HEADER if kind is KINDS[0] else "", row(kind, found), sep="\n")
+        print("\n" + line(HEADERS) if kind is KINDS[0] else "", line(cells(kind, found)), sep="\n")
     assert found["obtained_hz"] > 0.7 * found["asked_hz"]
     assert found["error_j"] < max(found["half_width_j"], 0.01 * found["truth_j"])
 
@@ -164,10 +166,14 @@ def figures(rig, trace, wave):
     }
 
 
-def row(kind, found):
+def line(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def cells(kind, found):
     median_ms, late_ms = found["interval_error_ms"]
     error_percent = round(100 * (found["energy_j"] / found["truth_j"] - 1), 1) + 0.0  # no -0.0
-    cells = [
+    return [
         f"`{kind.name}`{getattr(kind, 'what', '')}",
         f"{found['asked_hz']:.3g} Hz",
         f"{found['obtained_hz']:.2f} Hz",
@@ -177,4 +183,3 @@ def row(kind, found):
         f"{found['resident_mb']:.0f} MB",
         f"{error_percent:+.1f} % ± {100 * found['half_width_j'] / found['truth_j']:.1f} %",
     ]
-    return f"| {' | '.join(cells)} |"

@@ -106,7 +106,7 @@ def test_without_a_signature_the_bound_is_the_stated_one_or_what_nobody_knows(tm
         clock = clock_of(account(run.finish()))
         assert (clock["method"], clock["bound_s"]) == ("stated", bound_s)
         assert "no signature was played" in clock["reason"]
-        assert ("no bound is stated for its clock (offset_bound_s), 5 s" in clock["reason"]) == (stated_s == 0.0)
+        assert ("no offset_bound_s is stated for it, 5 s" in clock["reason"]) == (stated_s == 0.0)
 
 
 def test_a_clock_that_was_stepped_between_the_signatures_is_not_drawn_a_line_through(tmp_path):
