@@ -154,7 +154,10 @@ class EnergyMonitor:
             try:
                 yield
             finally:
-                self._path.reset(token)
+                with contextlib.suppress(
+                    ValueError
+                ):  # left in another task, or cell of a notebook: nothing is open there
+                    self._path.reset(token)
 
     def mark(self, name: str, **values: Any) -> None:
         """This happened, now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import signal
@@ -101,6 +102,17 @@ def test_each_thread_nests_its_own_phases(tmp_path):
         for each in threads:
             each.join()
     assert sorted(paths(found)) == sorted(f"worker {n}{end}" for n in "abc" for end in ("", "/inner"))
+
+
+def test_a_phase_may_be_left_in_another_context_than_it_was_entered_in(tmp_path):
+    """As a task leaves one that another began, or a cell of a notebook."""
+    with monitor(tmp_path / "run") as found:
+        phase = found.phase("train")
+        contextvars.copy_context().run(phase.__enter__)
+        phase.__exit__(None, None, None)
+        with found.phase("after"):
+            pass
+    assert paths(found) == ["train", "after"]
 
 
 @pytest.mark.parametrize(
