@@ -79,7 +79,7 @@ class JtopBoard(FakeBoard):
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         try:
             process.wait(5.0 if number == signal.SIGTERM else 0.0)
         except subprocess.TimeoutExpired:

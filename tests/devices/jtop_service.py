@@ -69,7 +69,12 @@ def serve(service) -> None:
     os.getuid = real_uid
     server.start()
     print("ready", server.pid, flush=True)
-    server.join()
+    try:
+        server.join()
+    except SystemExit:
+        pass
+    finally:
+        server.close()
 
 
 if __name__ == "__main__":
