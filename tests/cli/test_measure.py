@@ -23,11 +23,17 @@ def environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
 
 
+def as_at_a_terminal():
+    """A job in the background has SIGINT ignored, one under nohup SIGHUP; both are inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(folder, *arguments):
     return subprocess.Popen(
         [*EBBENCH, "measure", "--meter", "sim", "--out", "run", *arguments],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=as_at_a_terminal,
     )  # fmt: skip
 
 
