@@ -89,12 +89,13 @@ class Nursery:
         self._process.stdout.close()
 
     def call(self, *arguments, cwd, moment=None):
-        """Run to the end, or to the moment of death: (exit code or minus the signal, what was printed)."""
-        log = Path(cwd) / "printed.txt"
-        task = {"cwd": str(cwd), "arguments": [str(a) for a in arguments], "moment": moment, "log": str(log)}
+        """Run to the end, or to the moment of death: (exit code or minus the signal, stdout, stderr)."""
+        out, err = (Path(cwd) / f"printed-{name}.txt" for name in ("out", "err"))
+        task = {"cwd": str(cwd), "arguments": [str(a) for a in arguments], "moment": moment}
+        task.update(out=str(out), err=str(err))
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline()), log.read_text()
+        return int(self._process.stdout.readline()), out.read_text(), err.read_text()
 
 
 def only_run(out: Path) -> Path:

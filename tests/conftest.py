@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 settings.register_profile(
     "ebbench", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -19,3 +24,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What somebody has calibrated on this machine is no part of a test.
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "ebbench-tests-have-no-configuration")
+
+@pytest.fixture(scope="session")
+def nursery():
+    """``ebbench`` in forks of one process that has loaded torch, for all tests: loading it takes seconds (see `conductor`)."""
+    from conductor import Nursery
+
+    with Nursery() as found:
+        yield found

@@ -1,7 +1,7 @@
 """``ebbench`` in processes that are killed (SIGKILL) from within at a stated moment.
 
 They are forked from one that has loaded torch, so that a start is quick: ``python mortal.py`` takes one task per line of stdin,
-{"cwd", "arguments", "moment", "log"}, and answers with the exit code, or minus the signal. See `conductor.Nursery`.
+{"cwd", "arguments", "moment", "out", "err"}, and answers with the exit code, or minus the signal. See `conductor.Nursery`.
 
 A moment: `after` (an event such as ``begin search/epoch-2``, ``mark ticket``, ``stop``, or ``replace masks.npz``: just before
 that file gets its new content), `times` (the how manieth of them), `delay_s` (later than that), `power_cut` (the samplers are
@@ -74,8 +74,8 @@ def live(task):
     from ebbench.cli import main
 
     os.chdir(task["cwd"])
-    log = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for number, target in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
+    out, err = (os.open(task[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("out", "err"))
+    for number, target in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out), (2, err)):
         os.dup2(target, number)
     if task["moment"] is not None:
         death = Death(**task["moment"])

@@ -63,10 +63,10 @@ def test_a_run_killed_on_the_gpu_ends_with_the_same_masks_and_weights(whole, tmp
             {"after": "begin prune", "power_cut": True},
             {"after": "begin retrain/epoch-4/checkpoint", "times": 2},
         ):
-            code, printed = nursery.call(*arguments, cwd=tmp_path, moment=moment)
-            assert code == -9, (moment, printed)
-        code, printed = nursery.call(*arguments, cwd=tmp_path)
-    assert code == 0, printed
+            code, _, err = nursery.call(*arguments, cwd=tmp_path, moment=moment)
+            assert code == -9, (moment, err)
+        code, _, err = nursery.call(*arguments, cwd=tmp_path)
+    assert code == 0, err
     assert weights(only_run(tmp_path / "runs")) == weights(whole)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import sys
 import time
@@ -23,9 +22,9 @@ pytestmark = pytest.mark.realtime
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
-    """One whole run of EB Train with idle phases and amplified blocks."""
+    """One whole run of EB Train with idle phases and amplified blocks, started as a user starts it."""
     folder = tmp_path_factory.mktemp("sealed")
-    experiment = write_experiment(folder, idle_s=1.0, amplify_s=3.0)
+    experiment = write_experiment(folder, idle_s=0.3, amplify_s=1.5)
     code, out, err = call("run", experiment, "--out", folder / "runs", "--json", cwd=folder)
     assert code == 0, err
     return only_run(folder / "runs"), json.loads(out)
@@ -97,30 +96,30 @@ def test_every_raw_file_is_hashed_and_the_hashes_hold(sealed):
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
-def test_integrating_again_gives_the_same_record_beside_the_sealed_one(sealed):
+def test_integrating_again_gives_the_same_record_beside_the_sealed_one(sealed, nursery):
     folder = sealed[0]
     before = (folder / "record.json").read_bytes()
-    code, _, err = call("integrate", folder, cwd=folder)
+    code, _, err = nursery.call("integrate", folder, cwd=folder.parent)
     assert code == 0, err
     assert (folder / "record-2.json").read_bytes() == before == (folder / "record.json").read_bytes()
     (folder / "record-2.json").unlink()
 
 
-def test_a_sealed_run_is_found_and_not_repeated(sealed):
+def test_a_sealed_run_is_found_and_not_repeated(sealed, nursery):
     folder = sealed[0]
     before = (folder / "record.json").stat().st_mtime_ns
     experiment = folder.parent.parent / "small.toml"
-    code, _, err = call("run", experiment, "--out", folder.parent, cwd=folder)
+    code, _, err = nursery.call("run", experiment, "--out", folder.parent, cwd=folder.parent)
     assert code == 0 and "kept as it is" in err
     assert (folder / "record.json").stat().st_mtime_ns == before
 
 
-def test_a_folder_that_another_process_writes_is_refused(tmp_path):
+def test_a_folder_that_another_process_writes_is_refused(tmp_path, nursery):
     experiment = write_experiment(tmp_path, idle_s=60.0)
     first = start("run", experiment, "--out", "runs", cwd=tmp_path)
     try:
         _wait_for(lambda: list((tmp_path / "runs").glob("*/phases.jsonl")), first)
-        code, _, err = call("run", experiment, "--out", "runs", "--resume", cwd=tmp_path)
+        code, _, err = nursery.call("run", experiment, "--out", "runs", "--resume", cwd=tmp_path)
         assert code == 2
         assert "another process is writing" in err
     finally:
@@ -130,21 +129,18 @@ def test_a_folder_that_another_process_writes_is_refused(tmp_path):
     assert "Traceback" not in err and "--resume" in err
 
 
-def test_a_run_that_did_not_end_is_refused_without_resume(tmp_path):
+def test_a_run_that_did_not_end_is_refused_without_resume(tmp_path, nursery):
     experiment = write_experiment(tmp_path, idle_s=60.0)
-    process = start("run", experiment, "--out", "runs", cwd=tmp_path)
-    _wait_for(lambda: list((tmp_path / "runs").glob("*/trace-*")), process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    code, _, err = call("run", experiment, "--out", "runs", cwd=tmp_path)
+    assert nursery.call("run", experiment, "--out", "runs", cwd=tmp_path, moment={"after": "begin idle"})[0] == -9
+    code, _, err = nursery.call("run", experiment, "--out", "runs", cwd=tmp_path)
     assert code == 2 and "--resume" in err
 
 
-def test_a_loss_that_is_nan_fails_the_run_and_keeps_what_was_measured(tmp_path):
+def test_a_loss_that_is_nan_fails_the_run_and_keeps_what_was_measured(tmp_path, nursery):
     experiment = write_experiment(tmp_path, method="dense", extra="")
     text = experiment.read_text().replace("[bench]", "learning_rate = 1e30\n[bench]")
     experiment.write_text(text)
-    code, _, err = call("run", experiment, "--out", "runs", cwd=tmp_path)
+    code, _, err = nursery.call("run", experiment, "--out", "runs", cwd=tmp_path)
     assert code == 1, err
     assert "Traceback" not in err
     found = record(only_run(tmp_path / "runs"))

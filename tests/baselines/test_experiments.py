@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ebbench import plugins
 from ebbench.config import Experiment, Recipe, load_experiment
 from ebbench.early_bird import EarlyBirdInherit
@@ -38,7 +36,6 @@ def test_the_cifar_experiment_is_the_papers_protocol_and_runs_dense_once():
     assert [fraction * defaults.epochs for fraction in defaults.milestones] == [80, 120]
 
 
-@pytest.mark.realtime
 def test_the_quickstarts_search_finds_its_ticket_and_leaves_epochs_to_retrain():
     recipe = next(r for r in built_in("quickstart").recipes if r.method == "eb-ff")
     assert (recipe.prune_ratio, recipe.epsilon, recipe.fifo_length) == (0.5, 0.1, 5)  # the paper's, not bent to fit

@@ -47,10 +47,10 @@ def runs(tmp_path):
             experiment = write_experiment(folder, epochs=6, checkpoint_s=0.1, idle_s=0.2, amplify_s=1.0)
             deaths = []
             for moment in [*moments, None]:
-                code, printed = nursery.call("run", experiment, "--out", "runs", "--resume", cwd=folder, moment=moment)
+                code, _, err = nursery.call("run", experiment, "--out", "runs", "--resume", cwd=folder, moment=moment)
                 if code == 0:
                     break
-                assert code == -9, printed
+                assert code == -9, err
                 deaths.append({**json.loads((folder / "death.json").read_text()), **lost(folder)})
             return only_run(folder / "runs"), deaths, code
 
