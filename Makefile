@@ -22,7 +22,7 @@ demo: $(MADE)
 	@echo "Open report/index.html"
 
 test: $(MADE)
-	$(BIN)/python -m pytest
+	@scripts/run-tests $(BIN)/python
 
 check: $(MADE)
 	$(BIN)/ruff format --check .

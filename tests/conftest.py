@@ -25,6 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What somebody has calibrated on this machine is no part of a test.
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "ebbench-tests-have-no-configuration")
 
+
 @pytest.fixture(scope="session")
 def nursery():
     """``ebbench`` in forks of one process that has loaded torch, for all tests: loading it takes seconds (see `conductor`)."""

@@ -36,6 +36,7 @@ def jtop_board(monkeypatch):
     from ebbench_devices import jtop_connection
 
     start_method = multiprocessing.get_start_method(allow_none=True)
+    threads = set(threading.enumerate())
     root = Path(tempfile.mkdtemp(prefix="jt"))
     monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(root))
     monkeypatch.setattr(jtop_connection, "SILENCE_S", 1.0)
@@ -51,9 +52,8 @@ def jtop_board(monkeypatch):
     yield build
     for each in made:
         each.kill()
-    for thread in threading.enumerate():  # what jetson-stats leaves open is collected here, and not in another test
-        if thread.name.startswith("jtop-close"):
-            thread.join(10.0)
-    gc.collect()
+    for thread in set(threading.enumerate()) - threads:  # some of them hold what jetson-stats leaves open
+        thread.join(20.0)
+    gc.collect()  # here, and not in another test
     shutil.rmtree(root)
     multiprocessing.set_start_method(start_method, force=True)
