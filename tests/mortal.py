@@ -87,9 +87,15 @@ def live(task):
 
 def serve():
     """One process after the other, each a fork of this one."""
+    import torch
+
     import ebbench.early_bird
     import ebbench.experiments
     import ebbench.session  # noqa: F401
+
+    torch.optim.SGD(
+        [torch.zeros(1)], lr=0.1
+    )  # from torch 2 on the first optimiser loads the compiler, for more than a second
 
     while line := sys.stdin.readline():
         pid = os.fork()
