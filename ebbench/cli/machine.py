@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def meters(context: click.Context, as_json: bool) -> None:
-    """List the meters, those that are here first, or try one. The last line says which one `auto` takes.
+    """List the meters, or try one.
+
+    Those that are here come first. The last line says which one `auto` takes.
 
     \b
     ebbench meters

@@ -190,7 +190,7 @@ def test_the_rate_asked_for_and_the_rate_obtained_are_both_in_the_record(board, 
     summary = sampler.stop()
     reader = TraceReader(tmp_path / "t.arrows")
     assert reader.metadata["asked_hz"] == summary["asked_hz"] == 5.0
-    assert summary["rate_hz"] == pytest.approx(5.0, rel=0.35)
+    assert summary["rate_hz"] == pytest.approx(summary["readings"] / summary["elapsed_s"], rel=0.05)  # be that 5 or not
     assert reader.info.identity["interval_s"] == reader.info.identity["asked_interval_s"] == 0.2
     assert np.isfinite(read_whole(tmp_path / "t.arrows").values["VDD_IN_w"]).all()
 
