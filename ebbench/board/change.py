@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 from ebbench import errors
 from ebbench.board import restore
-from ebbench.energy.process import start_process
 from ebbench.errors import DeviceError, EbbenchError
+from ebbench.process import start_process
 from ebbench.protocols import BoardChange
 
 #: how long changing or putting back may take: nvpmodel and jetson_clocks take seconds each

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Mapping, Optional, Type
 
-from ebbench.energy.process import start_process
+from ebbench.process import start_process
 
 #: how long a last reading may take
 PATIENCE_S = 5.0

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ebbench import errors
-from ebbench.energy.process import start_process
 from ebbench.errors import DiskError, EbbenchError, MeterError
+from ebbench.process import start_process
 from ebbench.protocols import MeterInfo, MeterRequest
 
 #: how long opening a meter may take

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import IO, Any, Dict, List, Optional
 
-from ebbench.energy.process import search_path
 from ebbench.errors import DeviceError, DiskError, UserError
+from ebbench.process import search_path
 from ebbench.rundir import LOCK, write_bytes, write_json
 
 #: what a job can be: not known, going, ended (with an exit code), or gone without a word (a power cut, kill -9)
