@@ -64,7 +64,10 @@ class Recipe:
     measure_epochs: Optional[int] = None
     #: the epoch at which a search would have found its ticket: an assumption, where `measure_epochs` cuts the search short
     ticket_epoch: Optional[int] = None
-    #: keep only the first N images of the training and of the test part (None: all)
+    #: side in pixels of what a network sees of an image of a folder (None: what the model takes), and the processes that read them
+    image_size: Optional[int] = None
+    workers: int = 4
+    #: keep only the first N images of the training and of the test part (None: all); of a folder as many of each class
     train_images: Optional[int] = None
     test_images: Optional[int] = None
     #: accuracy every N epochs, and after the last one
@@ -99,13 +102,15 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
     """Every fault of the values themselves, each with what would be right."""
     if not 0 < recipe.prune_ratio < 1:
         yield f"prune_ratio = {recipe.prune_ratio} is outside (0, 1); 0.5 prunes half of the channels"
-    for name in ("epochs", "batch_size", "threads", "fifo_length", "evaluate_every"):
+    for name in ("epochs", "batch_size", "threads", "fifo_length", "evaluate_every", "workers"):
         if getattr(recipe, name) < 1:
             yield f"{name} = {getattr(recipe, name)} is below 1"
     for name in ("train_images", "test_images"):
         value = getattr(recipe, name)
         if value is not None and value < 1:
             yield f"{name} = {value} is below 1"
+    if recipe.image_size is not None and recipe.dataset.partition(":")[0] not in ("imagefolder", "imagenet"):
+        yield f"image_size = {recipe.image_size} is for imagefolder:DIR and imagenet; {recipe.dataset!r} has images of one size"
     for name in ("learning_rate", "epsilon"):
         if not getattr(recipe, name) > 0:
             yield f"{name} = {getattr(recipe, name)} is not above 0"

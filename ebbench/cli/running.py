@@ -13,7 +13,11 @@ import click
 @click.argument("experiment", default="quickstart")
 @click.option("--method", multiple=True, help="dense, eb-ff, eb-reinit, ...; repeat for a matrix.")
 @click.option("--model", multiple=True, help="vgg16, vgg16-small, ...; repeat for a matrix.")
-@click.option("--dataset", multiple=True, help="synthetic, npz:FILE, cifar10, cifar100; repeat for a matrix.")
+@click.option(
+    "--dataset",
+    multiple=True,
+    help="synthetic, npz:FILE, cifar10, cifar100, imagenet, imagefolder:DIR; repeat for a matrix.",
+)
 @click.option("--data-dir", help="Folder of the data sets that have one.")
 @click.option(
     "--prune-ratio", type=float, multiple=True, help="Fraction of the channels to prune; repeat for a matrix."
@@ -31,6 +35,10 @@ import click
 @click.option("--ticket-epoch", type=int, help="With --measure-epochs: the epoch to assume for the ticket of a search.")
 @click.option("--train-images", type=int, help="Use the first N training images only.")
 @click.option("--test-images", type=int, help="Use the first N test images only.")
+@click.option(
+    "--image-size", type=int, help="Side of an image of a folder, in pixels.  [default: what the model takes]"
+)
+@click.option("--workers", type=int, help="Processes that read the images of a folder.")
 @click.option("--threads", type=int, help="CPU threads of torch.")
 @click.option("--checkpoint", "checkpoint_s", type=float, help="Seconds between checkpoints (600 at most).")
 @click.option(
@@ -102,6 +110,8 @@ _SINGLE = (
     "learning_rate",
     "train_images",
     "test_images",
+    "image_size",
+    "workers",
     "threads",
     "checkpoint_s",
 )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ebbench.training.batches import plain_batches
-from ebbench.training.data import ImageSet
+from ebbench.training.data import Images
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Accuracy:
 
 def evaluate(
     model: nn.Module,
-    imageset: ImageSet,
+    imageset: Images,
     *,
     batch_size: int,
     mean: Sequence[float],

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebbench.training.data import ImageSet
+from ebbench.training.data import Images
+from ebbench.training.pictures.picture_set import PictureSet
+from ebbench.training.pictures.views import draw_key
 
 #: black border in pixels that a random crop may take in (section 4.1's standard augmentation)
 PAD = 4
@@ -27,7 +29,7 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 def augmented_batches(
-    imageset: ImageSet,
+    imageset: Images,
     batch_size: int,
     *,
     seed: int,
@@ -40,13 +42,19 @@ def augmented_batches(
 ) -> Iterator[Step]:
     """One epoch in random order: (step, x float32 [B, C, H, W] normalised, y int64 [B]), from `start_step` (0-based) on.
 
-    With `augment`, each image is padded by 4 black pixels, cropped back at a random place and mirrored half of the time.
-    Order, places and mirrorings depend on (seed, phase, epoch) alone, so an interrupted epoch goes on with what it would
-    have seen. Steps do not wait for the device.
+    With `augment`, each image is padded by 4 black pixels, cropped back at a random place and mirrored half of the time; one of
+    a folder is cut and squeezed at random instead. Order, places and mirrorings depend on (seed, phase, epoch) alone, so an
+    interrupted epoch goes on with what it would have seen. Steps do not wait for the device.
     """
-    images, labels = imageset.images, imageset.labels
-    plan = torch.from_numpy(epoch_plan(len(labels), seed=seed, phase=phase, epoch=epoch)).to(images.device)
-    normalise = Normaliser(mean, std, images.device)
+    labels, plan_4N = imageset.labels, epoch_plan(len(imageset), seed=seed, phase=phase, epoch=epoch)
+    normalise = Normaliser(mean, std, labels.device)
+    if isinstance(imageset, PictureSet):
+        order = plan_4N[0, start_step * batch_size :]
+        key = draw_key(seed, phase, epoch) if augment else None
+        for step, (x, y) in enumerate(imageset.batches(order, batch_size, key, normalise), start_step):
+            yield step, x, y
+        return
+    images, plan = imageset.images, torch.from_numpy(plan_4N).to(labels.device)
     for step in range(start_step, steps_per_epoch(len(labels), batch_size)):
         order, top, left, mirrored = plan[:, step * batch_size : (step + 1) * batch_size]
         x = images.index_select(0, order)
@@ -55,9 +63,12 @@ def augmented_batches(
         yield step, normalise(x), labels.index_select(0, order)
 
 
-def plain_batches(imageset: ImageSet, batch_size: int, *, mean: Sequence[float], std: Sequence[float]) -> Batches:
+def plain_batches(imageset: Images, batch_size: int, *, mean: Sequence[float], std: Sequence[float]) -> Batches:
     """All images in their order, normalised: for evaluation. Yields (x, y) as in `augmented_batches`."""
-    normalise = Normaliser(mean, std, imageset.images.device)
+    normalise = Normaliser(mean, std, imageset.labels.device)
+    if isinstance(imageset, PictureSet):
+        yield from imageset.batches(np.arange(len(imageset)), batch_size, None, normalise)
+        return
     for step in range(steps_per_epoch(len(imageset.labels), batch_size)):
         part = slice(step * batch_size, (step + 1) * batch_size)
         yield normalise(imageset.images[part]), imageset.labels[part]

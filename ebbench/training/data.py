@@ -1,11 +1,14 @@
-"""Images and labels by name: ``synthetic``, ``npz:FILE``, ``cifar10``, ``cifar100``; uint8, to live on the accelerator."""
+"""Images and labels by name: ``synthetic``, ``npz:FILE``, ``cifar10``, ``cifar100``; uint8, to live on the accelerator.
+
+``imagefolder:DIR`` and ``imagenet`` stay on the disk and are read as they are needed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -15,6 +18,8 @@ from ebbench.errors import ConfigError, InputError, nearest
 from ebbench.training import synthetic
 from ebbench.training.compat import import_torchvision_datasets
 from ebbench.training.npz import Arrays, read_npz
+from ebbench.training.pictures.picture_set import PictureSet
+from ebbench.training.pictures.read import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, read_pictures
 
 #: of CIFAR-10's training images, as fractions of 255; the public code uses them for CIFAR-100 too
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -36,34 +41,58 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device))
 
 
+Images = Union[ImageSet, PictureSet]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A training and a test part. `mean` and `std` per channel are fractions of 255; `image_shape` is (C, H, W).
 
     `fingerprint`: the first 16 hex digits of the SHA-256 of all images and labels, so that a resumed run and a reader can
-    tell whether these are the same data.
+    tell whether these are the same data. `decoder` names what makes pixels of files, where that is still to be
+    done; `notes` say what was not taken, or not as it is.
     """
 
     name: str
-    train: ImageSet
-    test: ImageSet
+    train: Images
+    test: Images
     num_classes: int
     image_shape: Tuple[int, int, int]
     mean: Tuple[float, ...]
     std: Tuple[float, ...]
     fingerprint: str
+    decoder: Optional[str] = None
+    notes: Tuple[str, ...] = ()
 
 
 def load_dataset(
-    name: str, data_dir: str = "data", train_images: Optional[int] = None, test_images: Optional[int] = None
+    name: str,
+    data_dir: str = "data",
+    train_images: Optional[int] = None,
+    test_images: Optional[int] = None,
+    *,
+    image_size: int = 224,
+    workers: int = 4,
 ) -> Dataset:
     """The dataset `name` on the CPU, cut to the first `train_images` and `test_images` where these are given.
 
+    Of folders of images as many of each class are taken, and `workers` processes read them into squares of `image_size`.
     Raises ConfigError for an unknown name or more images than there are, InputError for files that are missing or damaged.
     """
     kind, _, rest = name.partition(":")
+    if kind in FOLDERS:
+        found = read_pictures(
+            _folder_of(name, Path(data_dir)), image_size, train_images, test_images, workers,
+            classes=IMAGENET_CLASSES if name == "imagenet" else None,
+        )  # fmt: skip
+        return Dataset(
+            name, found.train, found.val, len(found.classes), (3, image_size, image_size), IMAGENET_MEAN, IMAGENET_STD,
+            found.fingerprint, found.decoder, found.notes,
+        )  # fmt: skip
     if kind not in DATASETS:
-        raise ConfigError(f"unknown dataset {name!r}; {nearest(kind, DATASETS)}; files are named npz:FILE")
+        raise ConfigError(
+            f"unknown dataset {name!r}; {nearest(kind, [*DATASETS, *FOLDERS])}; files are named npz:FILE, folders imagefolder:DIR"
+        )
     arrays, num_classes = DATASETS[kind](rest, Path(data_dir))
     train = _first(name, "training", arrays.x_train, arrays.y_train, train_images)
     test = _first(name, "test", arrays.x_test, arrays.y_test, test_images)
@@ -131,6 +160,18 @@ def _cifar(name: str, classes: int) -> Callable[[str, Path], Tuple[Arrays, int]]
 
     return read
 
+
+def _folder_of(name: str, data_dir: Path) -> Path:
+    kind, _, rest = name.partition(":")
+    if kind == "imagenet" and rest:
+        raise ConfigError(f"dataset {name!r}: the folder is given with --data-dir")
+    if kind == "imagefolder" and not rest:
+        raise ConfigError("dataset 'imagefolder' needs a folder: imagefolder:DIR")
+    return Path(rest) if rest else data_dir
+
+
+#: read as they are needed, because they do not fit into an accelerator's memory
+FOLDERS = ("imagefolder", "imagenet")
 
 DATASETS: Dict[str, Callable[[str, Path], Tuple[Arrays, int]]] = {
     "synthetic": _read_synthetic,

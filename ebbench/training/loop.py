@@ -8,6 +8,7 @@ look at the losses every 50 steps.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ from ebbench.training.accuracy import Accuracy, evaluate
 from ebbench.training.batches import augmented_batches, steps_per_epoch
 from ebbench.training.data import Dataset, load_dataset
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
-from ebbench.training.models import SELECT, Network, build_model
+from ebbench.training.models import SELECT, Network, build_model, input_shape_of
 from ebbench.training.pruning import HeldMask
 from ebbench.training.ranking import Ranking
 from ebbench.training.state import TrainState, pack, refuse_other_arithmetic, restore, unpack
@@ -56,7 +57,7 @@ class Trainer:
         compat.set_arithmetic(recipe.deterministic, recipe.tf32)
         self.recipe = recipe
         self.context = context
-        self.dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.train_images, recipe.test_images)
+        self.dataset = data_of(recipe)
         model = self.dense_model()
         refuse_misfits(recipe, self.dataset, model)
         self._train = self.dataset.train.to(context.device)
@@ -70,6 +71,8 @@ class Trainer:
         if stored is None:
             self.state = TrainState(stage, self._choose_layout(model))
             self.place(model)
+            if self.dataset.notes:
+                context.mark("images", notes=list(self.dataset.notes))
         else:
             self._reopen(*stored)
 
@@ -172,7 +175,9 @@ class Trainer:
     def checkpoint(self) -> None:
         """Save the training as it is; call at a step boundary only."""
         arrays, document = pack(self.state, self.model, self._optimizer, self._losses)
-        self.context.save_checkpoint(arrays, {**document, "data": self.dataset.fingerprint})
+        self.context.save_checkpoint(
+            arrays, {**document, "data": self.dataset.fingerprint, "decoder": self.dataset.decoder}
+        )
 
     def accuracy(self) -> Dict[str, Optional[float]]:
         """The last accuracy, and the best one of the stage that it belongs to; None where not all epochs were trained."""
@@ -183,7 +188,7 @@ class Trainer:
 
     def notes(self) -> List[str]:
         """What a reader of the result should know about the training."""
-        return [f"memory layout: {self.state.memory_format}"]
+        return [f"memory layout: {self.state.memory_format}", *self.dataset.notes]
 
     def _train_steps(self, l1: float) -> None:
         recipe, state = self.recipe, self.state
@@ -263,6 +268,11 @@ class Trainer:
                 f"dataset {self.recipe.dataset!r} changed since the checkpoint was written: restore the old files, or start "
                 "the run anew with another --out"
             )
+        if document.get("decoder") != self.dataset.decoder:
+            raise UserError(
+                f"the checkpoint was written with {document.get('decoder')}, here is {self.dataset.decoder}: images would differ "
+                "in their last bits; resume with the same, or start the run anew with another --out"
+            )
         self.state = unpack(arrays, document)
         self.place(build_model(self.recipe.model, self.dataset.num_classes, document["widths"]))
         restore(arrays, self.model, self._optimizer, self._losses)
@@ -270,8 +280,25 @@ class Trainer:
 
 def check_recipe(recipe: Recipe) -> None:
     """Load the data and build the network as a run would. Raises UserError with what is wrong, before anything is measured."""
-    dataset = load_dataset(recipe.dataset, recipe.data_dir, recipe.train_images, recipe.test_images)
+    dataset = data_of(recipe)
+    for note in dataset.notes:
+        print(note, file=sys.stderr)
     refuse_misfits(recipe, dataset, build_model(recipe.model, dataset.num_classes, seed=recipe.seed))
+
+
+def data_of(recipe: Recipe) -> Dataset:
+    """The data set, images of a folder as large as the network takes them. Raises ConfigError where the recipe has another size."""
+    side = input_shape_of(recipe.model)[1]
+    if recipe.image_size not in (None, side):
+        raise ConfigError(f"image_size = {recipe.image_size}, but model {recipe.model!r} takes {side} x {side} pixels")
+    return load_dataset(
+        recipe.dataset,
+        recipe.data_dir,
+        recipe.train_images,
+        recipe.test_images,
+        image_size=side,
+        workers=recipe.workers,
+    )
 
 
 def refuse_misfits(recipe: Recipe, dataset: Dataset, model: Network) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "SlicingPlan",
     "build_model",
     "empty_model",
+    "input_shape_of",
     "slicing_plan",
 ]
 
@@ -101,6 +102,12 @@ def empty_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = N
         if isinstance(layer, Select):
             layer.take_first()
     return model
+
+
+def input_shape_of(name: str) -> Tuple[int, int, int]:
+    """(channels, height, width) of the images that the network `name` takes."""
+    architecture = _architecture(name)
+    return architecture.build(name, 2, architecture.widths).input_shape
 
 
 def _architecture(name: str) -> Architecture:
