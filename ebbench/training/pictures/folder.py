@@ -61,9 +61,14 @@ def evenly(labels: np.ndarray, classes: int, count: int) -> np.ndarray:
     have = np.bincount(labels, minlength=classes)
     if count > have.sum():
         raise ConfigError(f"there are {have.sum()} images, not the {count} that were asked for")
-    level = int(np.searchsorted([np.minimum(have, k).sum() for k in range(have.max() + 1)], count, side="right")) - 1
-    take = np.minimum(have, level)
-    take[np.flatnonzero(have > level)[: count - take.sum()]] += 1
+    take = np.zeros_like(have)
+    while take.sum() < count:
+        open_classes = np.flatnonzero(have > take)
+        each = (count - take.sum()) // len(open_classes)
+        if each:
+            take[open_classes] = np.minimum(have, take + each)[open_classes]
+        else:
+            take[open_classes[: count - take.sum()]] += 1
     starts = np.cumsum(have) - have
     return np.concatenate([start + np.arange(k) * n // max(k, 1) for start, n, k in zip(starts, have, take)])
 

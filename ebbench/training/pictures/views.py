@@ -83,6 +83,7 @@ class Picture:
         image = self._image
         if least_scale < 1:
             image.draft(None, tuple(math.ceil(length * least_scale) for length in image.size))
+        image.load()
         if image.mode == "P":  # its transparency may be one value per colour
             image = image.convert("RGBA")
         if image.mode != "RGB":
