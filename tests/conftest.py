@@ -22,8 +22,9 @@ settings.load_profile("ebbench")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What somebody has calibrated on this machine is no part of a test.
+# What somebody has calibrated on this machine, or seen of a data set, is no part of a test.
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "ebbench-tests-have-no-configuration")
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), "ebbench-tests-have-no-cache")
 
 
 @pytest.fixture(scope="session")

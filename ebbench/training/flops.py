@@ -23,6 +23,7 @@ from ebbench.training.forward_cost import (
 )
 from ebbench.training.models import Network, empty_model
 from ebbench.training.npz import read_npz
+from ebbench.training.pictures.folder import list_folder
 from ebbench.training.ranking import PER_LAYER
 from ebbench.training.widths import Pruning
 
@@ -232,6 +233,11 @@ def _size_of(dataset: str) -> Size:
     if kind == "npz" and rest:
         arrays, classes = read_npz(Path(rest))
         return Size(len(arrays.y_train), len(arrays.y_test), classes)
+    if kind == "imagefolder" and rest:
+        train, val, classes = list_folder(Path(rest))
+        return Size(len(train.files), len(val.files), len(classes))
     if dataset not in SIZES:
-        raise ConfigError(f"unknown dataset {dataset!r}; {nearest(dataset, SIZES)}; files are named npz:FILE")
+        raise ConfigError(
+            f"unknown dataset {dataset!r}; {nearest(dataset, SIZES)}; files are named npz:FILE, folders imagefolder:DIR"
+        )
     return SIZES[dataset]

@@ -290,7 +290,9 @@ def data_of(recipe: Recipe) -> Dataset:
     """The data set, images of a folder as large as the network takes them. Raises ConfigError where the recipe has another size."""
     side = input_shape_of(recipe.model)[1]
     if recipe.image_size not in (None, side):
-        raise ConfigError(f"image_size = {recipe.image_size}, but model {recipe.model!r} takes {side} x {side} pixels")
+        raise ConfigError(
+            f"image_size = {recipe.image_size}, but model {recipe.model!r} takes {side} x {side} pixels; leave it out"
+        )
     return load_dataset(
         recipe.dataset,
         recipe.data_dir,

@@ -26,7 +26,7 @@ JETSON_TORCHES = [
     "2.1.0a0+41361538.nv23.06",  # JetPack 5
     "2.5.0a0+872d972e41.nv24.08",  # JetPack 6
 ]
-OTHERS = ["numpy", "pandas", "matplotlib", "click", "pyarrow", "rich", "tomli"]
+OTHERS = ["numpy", "pandas", "matplotlib", "click", "pyarrow", "pillow", "rich", "tomli"]
 ON_A_JETSON = "import platform\nplatform.machine = lambda: 'aarch64'\n"
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ebbench.errors import ConfigError, InputError
 from ebbench.training.data import load_dataset
+from ebbench.training.flops import document
 from ebbench.training.pictures.folder import evenly, list_folder
 from ebbench.training.pictures.read import read_pictures
 from ebbench.training.pictures.readers import Readers
@@ -57,6 +58,14 @@ def test_strays_are_counted_and_said(tree):
     assert found.notes == ("8 files or folders that are no images of a class were passed over",)
 
 
+def flatten(tree):
+    """As the ImageNet validation images come: all of them in one folder."""
+    for label in range(3):
+        for file in (tree / f"val/c{label}").iterdir():
+            file.rename(tree / f"val/c{label}_{file.name}")
+        (tree / f"val/c{label}").rmdir()
+
+
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
@@ -66,11 +75,7 @@ def test_strays_are_counted_and_said(tree):
         (lambda t: (t / "val/c9").mkdir(), "train lacks 'c9', which the other part has"),
         (lambda t: [p.unlink() for p in (t / "train/c2").iterdir()], "train: 'c2' without a JPEG or PNG"),
         (lambda t: [shutil.rmtree(t / part / c) for part in ("train", "val") for c in ("c1", "c2")], "the class 'c0' only"),
-        (
-            lambda t: [f.rename(f.parent.parent / f"{f.parent.name}{f.name}") for f in list(t.glob("val/*/*"))]
-            and [shutil.rmtree(d) for d in t.glob("val/*/")],
-            "val has no class folders and 9 pictures that are in none",
-        ),
+        (flatten, "val has no class folders, but 9 pictures that are in none"),
         (lambda t: (shutil.rmtree(t / "train"), (t / "train").write_text("")), "train cannot be read: Not a directory"),
         (lambda t: [(t / f"train/c0/{k}.jpg").write_bytes(b"") for k in range(2)], "2 of 18 images cannot be taken"),
     ],
@@ -204,6 +209,11 @@ def test_more_images_than_there_are_is_refused(tree):
 def test_a_name_with_too_much_or_too_little_is_refused(name, line):
     with pytest.raises(ConfigError, match=line):
         load_dataset(name)
+
+
+def test_flops_counts_the_files_of_a_folder(tree):
+    counted = document("vgg16-small", f"imagefolder:{tree}", "dense", epochs=2)
+    assert (counted["phases"][0]["images"], counted["evaluation"]["images"]) == (18, 9)
 
 
 def test_imagenet_is_its_thousand_classes(tree):

@@ -27,9 +27,7 @@ EPOCH = {"seed": 1, "phase": "train", "epoch": 3, **MOMENTS}
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield write_tree(tmp_path_factory.mktemp("pictures") / "tree", train=9)
-    del os.environ["XDG_CACHE_HOME"]
+    return write_tree(tmp_path_factory.mktemp("pictures") / "tree", train=9)
 
 
 @pytest.fixture(scope="module")

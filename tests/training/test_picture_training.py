@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conductor import Nursery, only_run, record, weights, write_experiment
+from conductor import only_run, record, weights, write_experiment
 from picture_tree import write_tree
 
 from ebbench.config import Recipe
@@ -35,9 +34,7 @@ def leave_torch_as_it_was():
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield write_tree(tmp_path_factory.mktemp("pictures") / "tree", train=14, val=5)
-    del os.environ["XDG_CACHE_HOME"]
+    return write_tree(tmp_path_factory.mktemp("pictures") / "tree", train=14, val=5)
 
 
 @pytest.fixture
@@ -126,20 +123,19 @@ def test_other_images_do_not_go_on(recipe, tmp_path):
 
 
 @pytest.mark.realtime
-def test_a_run_that_is_killed_within_an_epoch_ends_with_the_same_weights(tree, tmp_path):
+def test_a_run_that_is_killed_within_an_epoch_ends_with_the_same_weights(tree, tmp_path, nursery):
     folders = [tmp_path / name for name in ("whole", "killed")]
     for folder in folders:
         path = write_experiment(folder, checkpoint_s=0.001)
         text = path.read_text().replace('"synthetic"', f'"imagefolder:{tree}"\nworkers = 2')
         path.write_text(text.replace("images = 96", "images = 40").replace("images = 32", "images = 12"))
-    with Nursery() as nursery:
-        code, printed = nursery.call("run", "small.toml", "--out", "runs", cwd=folders[0])
-        assert code == 0, printed
-        moment = {"after": "begin search/epoch-2/checkpoint", "times": 2}
-        code, printed = nursery.call("run", "small.toml", "--out", "runs", cwd=folders[1], moment=moment)
-        assert code == -9, printed
-        code, printed = nursery.call("run", "small.toml", "--out", "runs", "--resume", cwd=folders[1])
-        assert code == 0, printed
+    code, printed = nursery.call("run", "small.toml", "--out", "runs", cwd=folders[0])
+    assert code == 0, printed
+    moment = {"after": "begin search/epoch-2/checkpoint", "times": 2}
+    code, printed = nursery.call("run", "small.toml", "--out", "runs", cwd=folders[1], moment=moment)
+    assert code == -9, printed
+    code, printed = nursery.call("run", "small.toml", "--out", "runs", "--resume", cwd=folders[1])
+    assert code == 0, printed
     whole, killed = (only_run(folder / "runs") for folder in folders)
     assert weights(killed) == weights(whole)
     assert record(killed)["accuracy"] == record(whole)["accuracy"]

@@ -79,7 +79,7 @@ def _class_folders(folder: Path) -> Tuple[List[str], int]:
     classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     pictures = sum(_is_picture(entry) for entry in entries)
     if not classes:
-        loose = f" and {pictures} pictures that are in none" if pictures else ""
+        loose = f", but {pictures} pictures that are in none" if pictures else ""
         raise InputError(f"{folder} has no class folders{loose}; {LAYOUT}")
     return classes, len(entries) - len(classes)
 
