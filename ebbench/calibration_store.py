@@ -14,12 +14,14 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench.energy.calibration import misfit
+from ebbench import plugins
+from ebbench.energy.calibration import damage, misfit
 from ebbench.environment import read_text
 from ebbench.errors import DiskError, UserError
 from ebbench.protocols import Board, MeterInfo, MeterRequest
 from ebbench.rundir import read_json, write_json
 
+_WAYS_OUT = "calibrate again, remove the file, or give --no-calibration"
 _SERIALS = ("/proc/device-tree/serial-number", "/sys/firmware/devicetree/base/serial-number", "/etc/machine-id")
 
 
@@ -52,9 +54,20 @@ def load(name: str) -> Optional[Dict[str, Any]]:
     if not path.exists():
         return None
     try:
-        return read_json(path)
+        document = read_json(path)
     except UserError as error:
-        raise UserError(f"{error}; calibrate again, remove the file, or give --no-calibration") from error
+        raise UserError(f"{error}; {_WAYS_OUT}") from error
+    fault = damage(document)
+    if fault is not None:
+        raise UserError(f"{path} is damaged: {fault}; {_WAYS_OUT}")
+    return document
+
+
+def check(board: Optional[Board], meters: Sequence[Tuple[str, str, MeterRequest]]) -> None:
+    """Raise UserError for a damaged calibration of one of these meters, before any of them is opened."""
+    names = {path: name for name, path in plugins.registered(plugins.METERS).items()}
+    for _, path, request in meters:
+        load(key(board.name if board else None, names[path], request.address, request.options))
 
 
 def save(name: str, document: Dict[str, Any], raw: Path) -> Path:

@@ -165,16 +165,12 @@ def _saturation(energy: EnergyAccount) -> Check:
 
 
 def _idle_drift(energy: EnergyAccount) -> Check:
-    powers = [
-        phase["energy_j"] / phase["duration_s"]
-        for phase in energy.phases
-        if phase["path"] == "idle" and phase["status"] == "ok" and phase["duration_s"] > 0
-    ]
-    if len(powers) < 2 or not min(powers) > 0:
-        return Check("idle power drift", NOT_CHECKED, None, 0.05, "fewer than two idle phases; give --idle SECONDS")
+    """The idle phases' powers against one another, beyond what the readings' scatter explains."""
+    drift, half_width = energy.trace.get("idle_drift"), energy.trace.get("idle_drift_uncertainty")
     return _graded(
-        "idle power drift", max(powers) / min(powers) - 1, 0.05, 0.2,
+        "idle power drift", None if drift is None else max(drift - (half_width or 0.0), 0.0), 0.05, 0.2,
         "idle power before and after differ: the board warmed up or something else runs; give --warmup or a longer --idle",
+        "fewer than two idle phases that were read throughout; give --idle SECONDS",
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from ebbench.protocols import BoardChange
 from ebbench.records import RunRecord
 from ebbench.rundir import RunDir, write_json
 from ebbench.sealing import seal
+from ebbench.unbegun import forgotten_unless_begun
 
 #: of a bench file, what matters where the phases are somebody else's
 _OF_MONITORS = ("meters", "board", "rate_hz", "max_gap_s", "power_mode", "lock_clocks", "calibration")
@@ -86,11 +87,14 @@ class EnergyMonitor:
             raise UserError(f"{self.rundir.path} holds a run already; choose another out folder")
         board = plugins.choose_board(self.bench.board)
         meters = plugins.choose_meters(self.bench.meters, board, _device_uuid(), may_simulate=False)
+        if self.bench.calibration:
+            calibration_store.check(board, meters)
         change = plugins.choose_control(self.bench.power_mode, self.bench.lock_clocks, _device_uuid())
         self.rundir.create()
         self._lock = self.rundir.lock()
         try:
-            self._start(board, meters, change)
+            with forgotten_unless_begun(self.rundir):
+                self._start(board, meters, change)
         except BaseException:
             self._around.close()
             self._lock.close()

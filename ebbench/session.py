@@ -33,6 +33,7 @@ from ebbench.sealing import load_record, seal
 from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
 from ebbench.training.signature import play
 from ebbench.training.warmup import warm_up
+from ebbench.unbegun import clear, forgotten_unless_begun, has_begun
 
 COOLDOWN_PATIENCE_S, COOLDOWN_LOOK_S = 1800.0, 5.0
 
@@ -59,21 +60,22 @@ def conduct(
     """Run `recipe` on `bench` in the folder ``out/<run id>`` and return its sealed record.
 
     A run that is sealed already is returned as it is. One that did not end is continued with `resume`, and refused
-    without. Raises UserError before anything is written; a run that fails is sealed with its reason; a run that is
-    interrupted (Ctrl-C, a full disk) is left so that `resume` can go on with it.
+    without. Raises UserError before anything is written, and leaves no folder where no phase was begun; a run that fails
+    is sealed with its reason; a run that is interrupted (Ctrl-C, a full disk) is left so that `resume` can go on with it.
     """
     display = display or Silent()
     rundir = RunDir(Path(out) / run_id(recipe, bench))
     if rundir.is_sealed:
         display.say(f"{rundir.path} is measured already and kept as it is")
         return load_record(rundir)
-    if rundir.manifest.exists() and not resume:
+    if has_begun(rundir) and not resume:
         raise UserError(f"{rundir.path} holds a run that did not end; go on with --resume, or choose another --out")
     pipeline = plugins.load(plugins.PIPELINES, recipe.method)(recipe)
     pipeline.check()
     setup = find_setup(bench, may_simulate, display.say)
     rundir.create()
-    with contextlib.closing(rundir.lock()):
+    with contextlib.closing(rundir.lock()), forgotten_unless_begun(rundir, rundir.log):
+        clear(rundir)  # what a start that was killed before its first phase left
         Room(rundir).check_before()
         _write_manifest(rundir, recipe, bench, setup)
         if not _has_stopped(rundir):
@@ -90,6 +92,8 @@ def find_setup(bench: Bench, may_simulate: bool, say: Callable[[str], None]) -> 
     device = choose_device(bench.device)
     board = plugins.choose_board(bench.board)
     meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate, say)
+    if bench.calibration:
+        calibration_store.check(board, meters)
     change = plugins.choose_control(bench.power_mode, bench.lock_clocks, device.uuid)
     return Setup(device, board, meters, change)
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ebbench import calibration_store
+from ebbench import calibration_store, plugins
 from ebbench.calibrate import calibrate, pattern
 from ebbench.clock import monotonic_ns
 from ebbench.energy.account import account
@@ -68,15 +68,16 @@ def truth_j(record):
 
 @pytest.mark.realtime
 def test_a_known_sensor_is_found_again(found):
+    """Within twice the k = 2 interval: how often that holds is what tests/energy/test_response.py counts."""
     fit = found.document["rails"]["VDD_IN"]
     response = fit["response"]
     assert response["model"] == "average"
-    assert abs(response["delay_s"] - 0.02) <= 2 * response["delay_u_s"] < 0.003
-    assert abs(response["width_s"] - 0.04) <= 2 * response["width_u_s"] < 0.01
+    assert abs(response["delay_s"] - 0.02) <= 4 * response["delay_u_s"] < 0.006
+    assert abs(response["width_s"] - 0.04) <= 4 * response["width_u_s"] < 0.02
     assert fit["idle_noise_w"] == pytest.approx(0.05, rel=0.2)
     comparison = found.document["comparison"]
-    assert abs(1 / comparison["gain_correction"] - 1.05) <= 2 * 1.05 * comparison["gain_u"] < 0.02
-    assert abs(comparison["offset_correction_w"] + 0.3 / 1.05) <= 2 * comparison["offset_u_w"] < 0.1
+    assert abs(1 / comparison["gain_correction"] - 1.05) <= 4 * 1.05 * comparison["gain_u"] < 0.04
+    assert abs(comparison["offset_correction_w"] + 0.3 / 1.05) <= 4 * comparison["offset_u_w"] < 0.2
 
 
 @pytest.mark.realtime
@@ -244,6 +245,41 @@ def test_a_damaged_calibration_is_said_and_never_skipped(shelf):
     (shelf / f"{name}.json").write_text("{")
     with pytest.raises(UserError, match="--no-calibration"):
         calibration_store.load(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda d: d.update(rails={}), "has no rails"),
+        (lambda d: d.update(rails=3), "has no rails"),
+        (lambda d: d["rails"]["A"].pop("response"), "lacks a part"),
+        (lambda d: d["rails"]["A"]["response"].pop("delay_s"), "lacks a part"),
+        (lambda d: d["rails"]["A"]["response"].update(delay_s="late"), "no number"),
+        (lambda d: d["rails"]["A"].update(update_period_s=float("nan")), "no number"),
+        (lambda d: d["comparison"].update(gain_correction=-5.0), "cannot be"),
+        (lambda d: d["comparison"].update(gain_correction=None), "cannot be"),
+        (lambda d: d["comparison"].pop("offset_u_w"), "cannot be"),
+        (lambda d: d.update(comparison=[]), "cannot be"),
+    ],
+)
+def test_a_calibration_that_somebody_changed_is_said_and_never_believed(shelf, change, fault):
+    shelf.mkdir(parents=True)
+    name = calibration_store.key("tx2", "sim", None, {})
+    changed = json.loads(json.dumps(document(info())))
+    change(changed)
+    (shelf / f"{name}.json").write_text(json.dumps(changed))
+    with pytest.raises(UserError, match=f"damaged: .*{fault}.*--no-calibration"):
+        calibration_store.load(name)
+
+
+def test_a_damaged_calibration_ends_a_measurement_before_anything_is_written(shelf, tmp_path):
+    shelf.mkdir(parents=True)
+    board = plugins.choose_board()
+    name = calibration_store.key(board.name if board else None, "sim", None, {})
+    (shelf / f"{name}.json").write_text("{")
+    with pytest.raises(UserError, match="--no-calibration"), EnergyMonitor("sim", tmp_path / "run"):
+        raise AssertionError("nothing is measured")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_newer_calibration_takes_the_place_of_the_older_with_its_evidence(tmp_path, shelf):

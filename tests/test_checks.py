@@ -44,7 +44,15 @@ def healthy():
         phases=[idle, dict(idle)],
         rails={},
         components_j={},
-        trace={"readings": 10000, "missed": 3, "damage": None, "saturated": 0, "cross_meter_ratio": 1.01},
+        trace={
+            "readings": 10000,
+            "missed": 3,
+            "damage": None,
+            "saturated": 0,
+            "cross_meter_ratio": 1.01,
+            "idle_drift": 0.01,
+            "idle_drift_uncertainty": 0.002,
+        },
         clocks=[clock()],
     )
 
@@ -142,10 +150,20 @@ def test_a_run_without_a_phase_that_counts_does_not_pass(healthy):
     assert "no phase was opened" in coverage.advice
 
 
-def test_idle_drift_needs_two_idle_phases_and_compares_their_powers(healthy):
-    warm = [healthy.phases[0], {**healthy.phases[1], "energy_j": 22.0}]
-    assert verdicts(dataclasses.replace(healthy, phases=warm))["idle power drift"] == WARN
-    assert verdicts(dataclasses.replace(healthy, phases=warm[:1]))["idle power drift"] == NOT_CHECKED
+@pytest.mark.parametrize(
+    ("drift", "half_width", "verdict"),
+    [
+        (0.04, 0.0, PASS),
+        (0.1, 0.01, WARN),
+        (0.1, 0.06, PASS),
+        (0.3, 0.01, FAIL),
+        (0.27, 2.0, PASS),
+        (None, None, NOT_CHECKED),
+    ],
+)
+def test_idle_drift_is_what_the_readings_do_not_explain(healthy, drift, half_width, verdict):
+    drifted = with_trace(healthy, idle_drift=drift, idle_drift_uncertainty=half_width)
+    assert verdicts(drifted)["idle power drift"] == verdict
 
 
 def test_a_measurement_too_short_to_be_resolved_is_wide_and_never_fails(healthy):

@@ -154,6 +154,7 @@ def _print_cross_checks(record: RunRecord) -> None:
         [
             c["meter"],
             c["scope"],
+            c.get("kind") or "–",
             c["expected"] or "–",
             format_quantity(Quantity(c["ratio"], c["uncertainty"])) if c["ratio"] is not None else "missing",
             _number(c["ratio_sd"]),
@@ -162,7 +163,7 @@ def _print_cross_checks(record: RunRecord) -> None:
         for c in record.energy.cross_checks
     ]
     against = f"ratio to {reference.get('meter')} ({reference.get('scope')})"
-    print_table(["meter", "scope", "must be", against, "scatter", "windows"], rows)
+    print_table(["meter", "scope", "kind", "must be", against, "scatter", "windows"], rows)
 
 
 def print_integral(document: Mapping[str, Any]) -> None:

@@ -195,7 +195,8 @@ def _print_board(facts: Mapping[str, Any], is_here: bool) -> None:
     modes, source = own or facts.get("power_modes", {}), "its nvpmodel.conf" if own else facts.get("power_modes_of")
     if modes:
         listed = ", ".join(f"{number} {name}" for number, name in modes.items())
-        click.echo(f"power modes ({source}): {listed}{f'; now {power_mode()}' if is_here else ''}")
+        now = power_mode() if is_here else None
+        click.echo(f"power modes ({source}): {listed}{f'; now {now}' if now else ''}")
 
 
 def _cell(value: Any) -> str:

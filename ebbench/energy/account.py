@@ -8,6 +8,7 @@ uncertainty is that of the sum and not of a difference of sums.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -17,7 +18,7 @@ import numpy as np
 from ebbench.energy.batches import Ints
 from ebbench.energy.calibration import calibrated
 from ebbench.energy.clocks import clock_of
-from ebbench.energy.cross_check import counter_check, cross_check, windows_of
+from ebbench.energy.cross_check import counter_check, cross_check, own_ratio, windows_of
 from ebbench.energy.measured import Measured, gaps_of, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
 from ebbench.energy.reasons import LOST, Hole, holes_between, together
@@ -102,6 +103,11 @@ class _Meter:
     def total(self) -> Measured:
         """The meter's total over all intervals."""
         return self.measured[0]
+
+    @property
+    def kind(self) -> str:
+        """Whether its energies were measured or simulated."""
+        return SIMULATED if self.info.simulated else MEASURED
 
 
 @dataclass(frozen=True)
@@ -190,7 +196,7 @@ def _account(
     idle_j, idle_s = total.total(idle)[0], float(total.covered_s[idle].sum())
     idle_power_w = idle_j / idle_s if idle_j is not None and idle_s > 0 else None
     net_j = total_j - idle_power_w * covered_s if total_j is not None and idle_power_w is not None else None
-    kind = SIMULATED if reference.info.simulated else MEASURED
+    kind = reference.kind
     self_j = _self_j(timeline.phases, total)
     cross_checks = _cross_checks(events, timeline, meters)
     return EnergyAccount(
@@ -308,14 +314,19 @@ def _rails(timeline: _Timeline, meters: Sequence[_Meter]) -> Dict[str, Dict[str,
         for index in meter.rails:
             measured = meter.measured[index]
             total_j, uncertainty_j, _ = measured.total(timeline.training)
+            status, reason = _status(measured, timeline.training)
             by_phase = {path: measured.total(np.array(at, np.int64))[0] for path, at in groups.items()}
             rail = measured.series.rail
             found[f"{meter.info.name}/{rail.name}"] = {
                 "meter": meter.info.name,
                 "rail": rail.name,
                 "scope": meter.info.scope if index == 0 and meter.info.total else rail.scope,
+                "kind": meter.kind,
                 "total_j": total_j,
                 "uncertainty_j": uncertainty_j,
+                "covered_s": float(measured.covered_s[timeline.training].sum()),
+                "status": status,
+                "reason": reason,
                 "by_phase": by_phase,
             }
     return found
@@ -356,7 +367,20 @@ def _facts(timeline: _Timeline, meters: Sequence[_Meter], cross_checks: Sequence
         "counter_ratio": counter_ratio,
         "counter_ratio_uncertainty": counter_uncertainty,
         "cross_meter_ratio": _cross_meter_ratio(cross_checks),
+        **_idle_drift(timeline, reference.total),
     }
+
+
+def _idle_drift(timeline: _Timeline, total: Measured) -> Dict[str, Optional[float]]:
+    """The greatest power of an idle phase over the least, less 1, and the half width (k = 2) of what they do not have in common."""
+    idle = [i for i, p in enumerate(timeline.phases) if p.path == "idle" and total.statuses[i] == OK]
+    power_w = {i: float(total.energy_j[i] / total.duration_s[i]) for i in idle if total.duration_s[i] > 0}
+    if len(power_w) < 2 or not min(power_w.values()) > 0:
+        return {"idle_drift": None, "idle_drift_uncertainty": None}
+    least, most = min(power_w, key=power_w.__getitem__), max(power_w, key=power_w.__getitem__)
+    ratio = power_w[most] / power_w[least]
+    own = [own_ratio(total, np.array([i], np.int64)) for i in (least, most)]
+    return {"idle_drift": ratio - 1, "idle_drift_uncertainty": 2 * ratio * math.hypot(*own)}
 
 
 def _counter(timeline: _Timeline, meter: _Meter) -> Tuple[Optional[float], Optional[float]]:

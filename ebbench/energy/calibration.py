@@ -10,6 +10,7 @@ meter said of itself at the time. It never changes a trace. `calibrated` applies
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Dict, List, Mapping, Optional
 
 from ebbench.energy.response import AVERAGE as MEAN
@@ -43,6 +44,36 @@ def misfit(info: MeterInfo, document: Mapping[str, Any]) -> Optional[str]:
     now, then = constitution(info), document.get("constitution") or {}
     differing = [key for key in now if now[key] != then.get(key)]
     return f"the meter's {' and '.join(differing)} changed since then; calibrate again" if differing else None
+
+
+def damage(document: Mapping[str, Any]) -> Optional[str]:
+    """What cannot be in a file that `calibrate` wrote; None where there is nothing. One of another format is not looked into."""
+    if document.get("format_version") != FORMAT_VERSION:
+        return None
+    rails, comparison = document.get("rails"), document.get("comparison")
+    if not isinstance(rails, dict) or not rails:
+        return "it has no rails"
+    for name, fit in rails.items():
+        try:
+            numbers = [
+                *dataclasses.astuple(Response(**fit["response"]))[1:],
+                fit["update_period_s"],
+                fit["resolution_w"],
+            ]
+        except (KeyError, TypeError):
+            return f"rail {name} lacks a part of its response"
+        if not all(number is None or _is_number(number) for number in numbers):
+            return f"rail {name} holds what is no number"
+    if comparison is None:
+        return None
+    keys = ("gain_correction", "offset_correction_w", "gain_u", "offset_u_w")
+    is_whole = isinstance(comparison, dict) and all(_is_number(comparison.get(key)) for key in keys)
+    is_possible = is_whole and comparison["gain_correction"] > 0 <= min(comparison["gain_u"], comparison["offset_u_w"])
+    return None if is_possible else "its comparison with the reference cannot be"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def calibrated(info: MeterInfo, document: Optional[Mapping[str, Any]]) -> MeterInfo:

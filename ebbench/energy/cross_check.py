@@ -15,7 +15,7 @@ from ebbench.energy.batches import Ints
 from ebbench.energy.measured import Measured
 from ebbench.energy.uncertainty import COMMON
 from ebbench.protocols import MeterInfo
-from ebbench.records import OK
+from ebbench.records import MEASURED, OK, SIMULATED
 from ebbench.units import NS_PER_S
 
 #: the training time is cut into so many windows, fewer where a window would hold less than so many readings of the slowest meter
@@ -69,18 +69,20 @@ def cross_check(
     ``ratio`` is of the energies of all windows compared, ``uncertainty`` its half width (k = 2, of what is known of the two meters;
     ``uncertainty_known``: that is all), ``wrong_by`` how far it is on the wrong side of ``expected``. ``ratio_sd`` is the relative
     standard deviation over the windows, ``readings_sd`` the part of it that the readings' own scatter explains. ``lost``: why the
-    meter's readings ended before the run did.
+    meter's readings ended before the run did. From a simulated meter nothing follows for a measured one, nor the other way round.
     """
     (info, one), (reference_info, other) = meter, reference
     compared = _covered_by_both(one, other, windows)
     at = np.concatenate([*compared, np.zeros(0, np.int64)])
     ratio, uncertainty, is_known = _ratio(one, other, at)
-    expected = expected_ratio(info.scope, reference_info.scope) if info.total and reference_info.total else None
+    are_comparable = info.total and reference_info.total and info.simulated == reference_info.simulated
+    expected = expected_ratio(info.scope, reference_info.scope) if are_comparable else None
     return {
         "meter": info.name,
         "rail": one.series.name,
         "scope": info.scope,
         "reference_scope": reference_info.scope,
+        "kind": SIMULATED if info.simulated else MEASURED,
         "expected": expected,
         "ratio": ratio,
         "uncertainty": uncertainty,

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from ebbench.quantity import MISSING_TEXT, Quantity, format_quantity, with_unit
-from ebbench.records import worst
+from ebbench.records import MEASURED, SIMULATED, worst
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
 from ebbench_reports.compare import bench_key
@@ -72,11 +72,12 @@ def _details_of(run: Run) -> str:
                 ("Phase", "Measured", "Scheduled", "One epoch", "Scatter", "Worth", "Drift per epoch", "All epochs"),
             ),
         ),
-        ("Meters", _grid(_meters(run), ("Meter", "Kind", "Scope", "Counts", "Address", "Options", "Wiring"))),
+        ("Meters", _grid(_meters(run), ("Meter", "Type", "Kind", "Scope", "Counts", "Address", "Options", "Wiring"))),
         (
             "Other meters against the one that counts",
             _grid(
-                _cross_checks(run), ("Meter", "Scope", "Must be", "Ratio (k = 2)", "Scatter", "Windows", "Compared", "")
+                _cross_checks(run),
+                ("Meter", "Scope", "Kind", "Must be", "Ratio (k = 2)", "Scatter", "Windows", "Compared", ""),
             ),
         ),
         ("Recipe", _grid(_flat(record.recipe))),
@@ -133,10 +134,10 @@ def _meters(run: Run) -> Iterator[Tuple[str, ...]]:
     for meter in run.record.meters:
         options = ", ".join(f"{key} = {value}" for key, value in _flat(meter.get("options") or {}))
         counts = "yes" if meter.get("reference") else "no"
-        kind = str(meter.get("type") or meter["name"])
         yield (
             meter["name"],
-            kind,
+            str(meter.get("type") or meter["name"]),
+            SIMULATED if meter.get("simulated") else MEASURED,
             meter["scope"],
             counts,
             meter.get("address") or "",
@@ -155,7 +156,8 @@ def _cross_checks(run: Run) -> Iterator[Tuple[str, ...]]:
         compared = format_duration(check["compared_s"])
         windows = str(check["windows"]["n"])
         must_be = check["expected"] or MISSING_TEXT
-        yield check["meter"], check["scope"], must_be, ratio, scatter, windows, compared, check["lost"] or ""
+        kind = check.get("kind") or MISSING_TEXT
+        yield check["meter"], check["scope"], kind, must_be, ratio, scatter, windows, compared, check["lost"] or ""
 
 
 def _grid(rows: Iterable[Sequence[Any]], head: Sequence[str] = ()) -> str:

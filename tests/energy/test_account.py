@@ -142,6 +142,33 @@ def test_every_rail_has_its_sums(run):
     gpu = run.rails["sim/GPU"]
     assert gpu["total_j"] == pytest.approx(0.4 * run.total_j) and gpu["scope"] == "gpu"
     assert gpu["by_phase"]["retrain"] == pytest.approx(16, rel=2e-3)
+    assert all(r["kind"] == "simulated" and r["status"] == "ok" and r["reason"] is None for r in run.rails.values())
+
+
+def test_a_rail_that_was_read_for_a_part_of_the_training_says_so(tmp_path):
+    other = dataclasses.replace(METER, name="socket", simulated=False)
+    bench = Bench(tmp_path, [METER, other])
+    bench.log.start()
+    bench.phase("retrain", 20.0)
+    bench.log.stop("success")
+    bench.trace()
+    bench.trace(other, end_s=11.0)
+    rail = account(bench.rundir).rails["socket/VDD_IN"]
+    assert rail["status"] == "partial" and rail["reason"] and rail["kind"] == "measured"
+    assert rail["covered_s"] == pytest.approx(6.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("rate_hz", "is_resolved"), [(1000.0, True), (1.0, False)])
+def test_idle_powers_are_compared_no_finer_than_they_were_read(tmp_path, rate_hz, is_resolved):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    for path in ("idle", "search", "idle"):
+        bench.phase(path, 4.0)
+        bench.steps.append((bench.now_ns, POWER_W["search"] if path == "search" else 2.2))
+    bench.log.stop("success")
+    bench.trace(rate_hz=rate_hz)
+    found = account(bench.rundir).trace
+    assert (found["idle_drift_uncertainty"] < 0.05) is is_resolved
 
 
 def test_the_account_is_json(run):

@@ -105,6 +105,14 @@ def test_a_meter_that_does_not_know_its_total_is_compared_and_not_judged(run):
     assert verdicts(found)[ORDER].verdict == NOT_CHECKED
 
 
+def test_a_measured_meter_is_not_judged_by_a_simulated_one(run):
+    _, found = run((dataclasses.replace(meter(), simulated=False), {"scale": [0.5]}))
+    (other,) = found.cross_checks
+    assert other["ratio"] == pytest.approx(0.5, rel=0.01) and other["expected"] is None
+    assert verdicts(found)[ORDER].verdict == verdicts(found)["meters agree"].verdict == NOT_CHECKED
+    assert [found.rails[name]["kind"] for name in ("sim/VDD_IN", "socket/P")] == ["simulated", "measured"]
+
+
 def test_scopes_of_which_neither_contains_the_other_say_nothing():
     assert expected_ratio("gpu", "cpu") is expected_ratio("rail", "module") is None
     for low, high in (("gpu", "module"), ("cpu", "wall"), ("module", "devkit"), ("devkit", "wall")):
