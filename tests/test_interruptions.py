@@ -119,7 +119,10 @@ def test_the_overhead_is_of_the_blocks_of_the_last_start(killed):
     half_width_w = amplified["uncertainty_j"] / amplified["duration_per_draw_s"]
     assert abs(amplified["power_w"] - 6.0) <= 1.5 * half_width_w  # what the simulated board draws during a draw
     assert half_width_w < 3.0
-    assert blocks
+    draws = {block["path"]: block["repeats"] for block in blocks if block["kind"] == "draw"}
+    last = [p for p in record(killed)["energy"]["phases"] if p["segment"] == len(segments(killed)) - 1]
+    drawn_s = sum(p["duration_s"] for p in last if p["path"] in draws)
+    assert amplified["duration_per_draw_s"] == pytest.approx(drawn_s / sum(draws.values()), rel=1e-9)
 
 
 def test_nothing_is_left_over(killed):
