@@ -53,8 +53,10 @@ class PtdaemonServer:
 
     def talk(self, connection):
         waiting = b""
-        while not self.closing.is_set():
+        while True:
             if not select.select([connection], [], [], 0.01)[0]:
+                if self.closing.is_set():  # what was sent before is heard
+                    return
                 continue
             received = connection.recv(4096)
             if not received:

@@ -195,9 +195,9 @@ class _Wire:
     def talk(self, receive, send):
         """Answer lines until the other end hangs up, or the instrument is to hang up."""
         waiting = b""
-        while not self.closing.is_set():
+        while True:
             read = receive()
-            if read == b"":
+            if read == b"" or (read is None and self.closing.is_set()):  # what was sent before is heard
                 return
             waiting += read or b""
             while b"\n" in waiting:
