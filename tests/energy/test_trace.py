@@ -293,7 +293,9 @@ def test_a_trace_is_never_overwritten(tmp_path):
 
 def test_sealing_keeps_every_reading_note_and_clock_in_large_batches(tmp_path):
     path = tmp_path / "t.arrows"
-    awake = ClockReading(10**9, 10**9, 10**9)  # read at leisure: on a busy machine there may be a while between two clocks
+    awake = ClockReading(
+        10**9, 10**9, 10**9
+    )  # read at leisure: on a busy machine there may be a while between two clocks
     block = write(path, 140_000, 1_000, clocks=lambda: awake)
     before, clocks = read_whole(path), TraceReader(path).metadata["start_clocks_ns"]
     assert compact(path)
