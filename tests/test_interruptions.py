@@ -21,7 +21,7 @@ from ebbench.sealing import record_of
 pytestmark = pytest.mark.realtime
 
 #: three steps in each of four epochs
-SMALL = {"images": 48, "idle_s": 0.2, "amplify_s": 0.6}
+SMALL = {"images": 48, "idle_s": 0.2, "amplify_s": 1.0}
 #: of each scenario: seconds between checkpoints, then when the run is killed, once per start
 SCENARIOS = {
     "checkpoints at every step": (

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.realtime
 def sealed(tmp_path_factory):
     """One whole run of EB Train with idle phases and amplified blocks, started as a user starts it."""
     folder = tmp_path_factory.mktemp("sealed")
-    experiment = write_experiment(folder, idle_s=0.3, amplify_s=1.5)
+    experiment = write_experiment(folder, idle_s=0.3, amplify_s=3.0)
     code, out, err = call("run", experiment, "--out", folder / "runs", "--json", cwd=folder)
     assert code == 0, err
     return only_run(folder / "runs"), json.loads(out)
