@@ -1,4 +1,4 @@
-"""The numbers of the paper, as its tables print them, and what in them cannot be right (``paper/README.md``)."""
+"""The numbers of the paper, as its tables print them, and what in them cannot be right (reports/published-numbers.md)."""
 
 from __future__ import annotations
 
