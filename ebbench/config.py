@@ -1,19 +1,19 @@
-"""Recipe (what to run), Bench (with what to measure it), Experiment (a file that expands to recipes). All frozen."""
+"""Recipe (what to run) and Bench (with what to measure it), from TOML and JSON values. Both are frozen."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from ebbench.errors import ConfigError, nearest
 from ebbench.meter_ref import MeterRef, Named, refs_of
+from ebbench.method_settings import READERS, TRAIN_FIRST, default_draw, is_one_of, reads
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +28,10 @@ Draw = Union[str, Tuple[int, ...]]  # "early-bird", "final", "best-accuracy", or
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to run. Every default is the paper's CIFAR protocol (You et al. 2020, section 4.1 and appendix)."""
+    """What to run. Every default is the paper's CIFAR protocol (You et al. 2020, section 4.1 and appendix).
+
+    What one method reads and another does not is listed in `ebbench.method_settings`.
+    """
 
     method: str = "eb-ff"
     model: str = "vgg16"
@@ -42,6 +45,7 @@ class Recipe:
     #: where the learning rate is divided by ten, as fractions of `epochs`
     milestones: Tuple[float, ...] = (0.5, 0.75)
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 1e-4
     #: L1 penalty on every BatchNorm scale during search and retraining (Liu et al. 2017)
     l1: float = 1e-4
@@ -52,7 +56,8 @@ class Recipe:
     residual: str = "keep"
     #: let masked channels that could not be removed come back to life in retraining, as the public code does
     regrow: bool = False
-    draw: Draw = "early-bird"
+    #: when the ticket is drawn. None becomes "early-bird" for EB Train, and "final" for what trains in full first
+    draw: Optional[Draw] = None
     #: the ticket is drawn when the last `fifo_length` mask distances are all below `epsilon` (Algorithm 1)
     epsilon: float = 0.1
     fifo_length: int = 5
@@ -60,6 +65,21 @@ class Recipe:
     pairs: str = "paper"
     #: epochs after the draw: "remaining" (epochs - t*) or "full"
     retrain_epochs: str = "remaining"
+    #: epochs of fine-tuning after pruning (None: as many as `epochs`) and the rate they begin with (None: `learning_rate`)
+    finetune_epochs: Optional[int] = None
+    finetune_rate: Optional[float] = None
+    #: layers whose weights a mask over weights ranks: "conv" or "conv+linear"
+    lt_layers: str = "conv"
+    snip_layers: str = "conv+linear"
+    #: images of the one batch that connection sensitivities are taken from (None: `batch_size`)
+    snip_images: Optional[int] = None
+    #: per layer, images (None: 1,000, or all) and outputs of each (channel and place) from which ThiNet samples contributions
+    thinet_images: Optional[int] = None
+    thinet_positions: int = 10
+    #: scale what the kept channels contribute, by least squares, so that it stands for all
+    thinet_rescale: bool = True
+    #: epochs from one zeroing of filters to the next
+    sfp_every: int = 1
     #: train and measure this many epochs of each phase, after one that settles, and extrapolate to the schedule (None: train all)
     measure_epochs: Optional[int] = None
     #: the epoch at which a search would have found its ticket: an assumption, where `measure_epochs` cuts the search short
@@ -81,6 +101,8 @@ class Recipe:
     checkpoint_s: float = 120.0
 
     def __post_init__(self) -> None:
+        if self.draw is None:
+            object.__setattr__(self, "draw", default_draw(self.method))
         faults = list(_recipe_faults(self))
         if faults:
             raise ConfigError("; ".join(faults))
@@ -95,6 +117,8 @@ _CHOICES = {
     "retrain_epochs": ("remaining", "full"),
     "masks": ("per-layer", "grouped"),
     "residual": ("keep", "select"),
+    "lt_layers": ("conv", "conv+linear"),
+    "snip_layers": ("conv", "conv+linear"),
 }
 
 
@@ -102,10 +126,10 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
     """Every fault of the values themselves, each with what would be right."""
     if not 0 < recipe.prune_ratio < 1:
         yield f"prune_ratio = {recipe.prune_ratio} is outside (0, 1); 0.5 prunes half of the channels"
-    for name in ("epochs", "batch_size", "threads", "fifo_length", "evaluate_every", "workers"):
+    for name in ("epochs", "batch_size", "threads", "fifo_length", "evaluate_every", "workers", "sfp_every"):
         if getattr(recipe, name) < 1:
             yield f"{name} = {getattr(recipe, name)} is below 1"
-    for name in ("train_images", "test_images"):
+    for name in ("train_images", "test_images", "finetune_epochs", "snip_images", "thinet_images", "thinet_positions"):
         value = getattr(recipe, name)
         if value is not None and value < 1:
             yield f"{name} = {value} is below 1"
@@ -117,6 +141,10 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
     for name in ("momentum", "weight_decay", "l1"):
         if not getattr(recipe, name) >= 0:
             yield f"{name} = {getattr(recipe, name)} is below 0"
+    if recipe.finetune_rate is not None and not recipe.finetune_rate > 0:
+        yield f"finetune_rate = {recipe.finetune_rate} is not above 0"
+    if recipe.nesterov and not recipe.momentum > 0:
+        yield "nesterov = true needs a momentum above 0"
     if recipe.seed < 0:
         yield f"seed = {recipe.seed} is below 0"
     if not 0 < recipe.checkpoint_s <= 600:
@@ -128,6 +156,7 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
             yield f"{name} = {getattr(recipe, name)!r}: {nearest(getattr(recipe, name), choices)}"
     yield from _draw_faults(recipe)
     yield from _excerpt_faults(recipe)
+    yield from _foreign_settings(recipe)
 
 
 def _excerpt_faults(recipe: Recipe) -> Iterable[str]:
@@ -149,11 +178,30 @@ def _excerpt_faults(recipe: Recipe) -> Iterable[str]:
 
 def _draw_faults(recipe: Recipe) -> Iterable[str]:
     names = ("early-bird", "final", "best-accuracy")
-    if isinstance(recipe.draw, str):
-        if recipe.draw not in names:
-            yield f"draw = {recipe.draw!r}: {nearest(recipe.draw, names)}, or an epoch"
-    elif not recipe.draw or any(not 1 <= e <= recipe.epochs for e in recipe.draw):
-        yield f"draw = {list(recipe.draw)}: the epochs must lie in 1..{recipe.epochs}"
+    draw = recipe.draw
+    if draw == "early-bird" and is_one_of(recipe.method, TRAIN_FIRST):
+        yield f"draw = 'early-bird' is EB Train's; {recipe.method!r} draws at 'final', 'best-accuracy' or an epoch"
+    if draw == "best-accuracy" and recipe.evaluate_every > recipe.epochs:
+        yield (
+            f"draw = 'best-accuracy' needs an accuracy before the draw, but evaluate_every = {recipe.evaluate_every} is "
+            f"beyond the {recipe.epochs} epochs; take 1"
+        )
+    if isinstance(draw, str):
+        if draw not in names:
+            yield f"draw = {draw!r}: {nearest(draw, names)}, or an epoch"
+    elif not draw or any(not 1 <= e <= recipe.epochs for e in draw):
+        yield f"draw = {list(draw or ())}: the epochs must lie in 1..{recipe.epochs}"
+
+
+def _foreign_settings(recipe: Recipe) -> Iterable[str]:
+    """What was set and means nothing to the method."""
+    defaults = {f.name: f.default for f in dataclasses.fields(recipe)}
+    defaults["draw"] = default_draw(recipe.method)
+    for name, readers in READERS.items():
+        value = getattr(recipe, name)
+        if value != defaults[name] and not reads(recipe.method, name):
+            shown = list(value) if isinstance(value, tuple) else value
+            yield f"{name} = {shown!r} means nothing to method {recipe.method!r}, only to {', '.join(readers)}; leave it out"
 
 
 @dataclass(frozen=True)
@@ -255,68 +303,10 @@ def _remote_faults(bench: Bench) -> Iterable[str]:
         yield f"on_command = {bench.on_command!r}: {error}"
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A name, the recipes in the order in which they are run, and the bench's settings that the file fixes."""
-
-    name: str
-    description: str
-    recipes: Tuple[Recipe, ...]
-    bench: Bench
-    #: whether `auto` may fall back on the simulated meter (the quickstart alone says so)
-    may_simulate: bool = False
-
-
-def load_experiment(path: Path, overrides: Mapping[str, Any], bench_overrides: Mapping[str, Any]) -> Experiment:
-    """Read an experiment's TOML and expand its matrix; `overrides` with a list widen or replace the matrix.
-
-    The file has ``[experiment]`` (description, may_simulate), ``[recipe]``, ``[matrix]`` (recipe fields with lists) and
-    ``[bench]``. Unknown keys are errors that name the nearest known key.
-    """
-    document = load_toml(path)
-    _refuse_unknown(document, ("experiment", "recipe", "matrix", "bench"), f"{path}")
-    for section, table in document.items():
-        if not isinstance(table, dict):
-            raise ConfigError(f"{path}: {section} = {table!r} is not a table; write [{section}] and its keys below")
-    about = document.get("experiment", {})
-    _refuse_unknown(about, ("description", "may_simulate"), f"{path} [experiment]")
-    for key, kind in (("description", "str"), ("may_simulate", "bool")):
-        if key in about:
-            _scalar(f"{path} [experiment] {key}", about[key], kind)
-    known = [f.name for f in dataclasses.fields(Recipe)]
-    for section in ("recipe", "matrix"):
-        _refuse_unknown(document.get(section, {}), known, f"{path} [{section}]")
-    for key, values in document.get("matrix", {}).items():
-        if not isinstance(values, list) or not values:
-            raise ConfigError(f"{path} [matrix] {key}: a non-empty list is needed")
-    axes: Dict[str, List[Any]] = {k: [v] for k, v in document.get("recipe", {}).items()}
-    axes.update(document.get("matrix", {}))
-    axes.update({k: list(v) for k, v in overrides.items()})
-    bench = load_bench(document.get("bench", {}), bench_overrides, f"{path} [bench]")
-    return Experiment(
-        path.stem, about.get("description", ""), tuple(expand(axes)), bench, bool(about.get("may_simulate", False))
-    )
-
-
-def expand(axes: Mapping[str, Sequence[Any]]) -> List[Recipe]:
-    """All combinations of the axes, interleaved by replicate: the seed varies slowest, so heat meets every method alike.
-
-    Dense training has no prune ratio: where that varies, dense is run once.
-    """
-    names = sorted(axes, key=lambda name: name != "seed")
-    combinations = [dict(zip(names, values)) for values in itertools.product(*(axes[n] for n in names))]
-    for settings in combinations:
-        if settings.get("method") == "dense" and len(axes.get("prune_ratio", ())) > 1:
-            settings.pop("prune_ratio")
-        if not str(settings.get("method", "eb-")).startswith("eb-"):
-            settings.pop("ticket_epoch", None)  # no other method has one
-    return list(dict.fromkeys(make_recipe(settings) for settings in combinations))
-
-
 def make_recipe(settings: Mapping[str, Any]) -> Recipe:
     """A recipe from JSON or TOML values, each checked for its type."""
     known = {f.name: f for f in dataclasses.fields(Recipe)}
-    _refuse_unknown(settings, known, "recipe")
+    refuse_unknown(settings, known, "recipe")
     return Recipe(**{k: _coerce(k, v, Recipe) for k, v in settings.items()})
 
 
@@ -336,7 +326,7 @@ def load_bench(settings: Mapping[str, Any], overrides: Mapping[str, Any], where:
         faults.append(str(error))
     if faults:
         raise ConfigError(f"{where}: {'; '.join(faults)}")
-    _refuse_unknown(overrides, known, where)
+    refuse_unknown(overrides, known, where)
     return Bench(**{**values, **{key: _bench_value(key, value) for key, value in overrides.items()}})
 
 
@@ -363,7 +353,7 @@ def _meters(value: Any) -> Tuple[Named, ...]:
                 ref = MeterRef.from_table(each)
                 meters.append(each["uri"] if set(each) == {"uri"} else ref)
             else:
-                meters.append(_scalar("meters", each, "str"))
+                meters.append(typed_scalar("meters", each, "str"))
         except ConfigError as error:
             faults.append(f"meter {number}: {error}" if isinstance(each, Mapping) else str(error))
     if faults:
@@ -389,23 +379,27 @@ def run_id(recipe: Recipe, bench: Bench) -> str:
     The tail hashes every setting of the recipe and the bench that differs from its default, so that a setting added
     later with a default does not rename old runs.
     """
-    differing = {"recipe": _differing(recipe), "bench": _differing(bench)}
+    own_defaults = type(recipe)(method=recipe.method)
+    differing = {"recipe": _differing(recipe, own_defaults), "bench": _differing(bench, Bench())}
+    if recipe.method != Recipe.method:
+        differing["recipe"]["method"] = recipe.method
     text = json.dumps(differing, sort_keys=True, default=MeterRef.settings)
     dataset = recipe.dataset.partition(":")[0]
-    ratio = "" if recipe.method == "dense" else f"-p{recipe.prune_ratio:g}"
+    ratio = f"-p{recipe.prune_ratio:g}" if reads(recipe.method, "prune_ratio") else ""
     return f"{recipe.method}-{recipe.model}-{dataset}{ratio}-s{recipe.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _differing(settings: Any) -> Dict[str, Any]:
+def _differing(settings: Any, defaults: Any) -> Dict[str, Any]:
     """The fields that are not at their defaults."""
     return {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
-        if getattr(settings, f.name) != f.default
+        if getattr(settings, f.name) != getattr(defaults, f.name)
     }
 
 
-def _refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+def refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Raise ConfigError with every key that is not known, and the nearest one that is."""
     names = list(known)
     faults = [f"{where}: unknown key {key!r}; {nearest(key, names)}" for key in settings if key not in names]
     if faults:
@@ -418,17 +412,20 @@ _NUMBERS = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)
 def _coerce(name: str, value: Any, cls: type) -> Any:
     """Check one value against the field's annotation; lists become tuples."""
     kind = next(f.type for f in dataclasses.fields(cls) if f.name == name)
+    if kind.startswith("Optional["):
+        if value is None:
+            return None
+        kind = kind[len("Optional[") : -1]
     if kind == "Draw":
         kind = "str" if isinstance(value, str) else "Tuple[int, ...]"
     if kind.startswith("Tuple["):
         values = value if isinstance(value, (list, tuple)) else (value,)
-        return tuple(_scalar(name, v, kind[len("Tuple[") : -len(", ...]")]) for v in values)
-    if kind.startswith("Optional["):
-        return None if value is None else _scalar(name, value, kind[len("Optional[") : -1])
-    return _scalar(name, value, kind)
+        return tuple(typed_scalar(name, v, kind[len("Tuple[") : -len(", ...]")]) for v in values)
+    return typed_scalar(name, value, kind)
 
 
-def _scalar(name: str, value: Any, kind: str) -> Any:
+def typed_scalar(name: str, value: Any, kind: str) -> Any:
+    """The value, if it is an int, float (a finite one), bool or str as `kind` says. Raises ConfigError with the name."""
     if not isinstance(value, _NUMBERS[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise ConfigError(f"{name} = {value!r}: a value of type {kind} is needed")
     if kind == "float" and not abs(value) <= sys.float_info.max:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ebbench import plugins
-from ebbench.config import Experiment, Recipe, load_experiment
+from ebbench.config import Recipe
 from ebbench.context import Display
 from ebbench.errors import EXIT_OK, ConfigError, DeviceError, RunFailed, nearest
+from ebbench.experiment_file import Experiment, load_experiment
+from ebbench.method_settings import reads
 from ebbench.records import RunRecord
 from ebbench.remote.line import LineLost
 from ebbench.remote.session import conductor
@@ -16,13 +18,15 @@ from ebbench.remote.session import conductor
 _BY_SEVERITY = (0, 1, 2, 3, 70)
 
 
-def find_experiment(name: str, recipe: Mapping[str, List[Any]], bench: Mapping[str, Any]) -> Experiment:
-    """The experiment of a TOML file or a built-in name, with what was typed on top; all its names are checked."""
+def find_experiment(
+    name: str, recipe: Mapping[str, List[Any]], bench: Mapping[str, Any], scale: Optional[str] = None
+) -> Experiment:
+    """The experiment of a TOML file or a built-in name, scaled, with what was typed on top; all its names are checked."""
     known = plugins.experiments()
     path = Path(name) if name.endswith(".toml") else known.get(name)
     if path is None:
         raise ConfigError(f"unknown experiment {name!r}; {nearest(name, known)}, or give a TOML file")
-    experiment = load_experiment(path, recipe, bench)
+    experiment = load_experiment(path, recipe, bench, scale)
     for each in experiment.recipes:
         plugins.load(plugins.PIPELINES, each.method)
     return experiment
@@ -57,7 +61,7 @@ def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Dis
 
 def title(recipe: Recipe) -> str:
     """A recipe in a few words."""
-    ratio = "" if recipe.method == "dense" else f", p = {recipe.prune_ratio:g}"
+    ratio = f", p = {recipe.prune_ratio:g}" if reads(recipe.method, "prune_ratio") else ""
     cut = "" if recipe.measure_epochs is None else f" ({recipe.measure_epochs} of each phase measured)"
     return (
         f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs{cut}, seed {recipe.seed}"
@@ -65,6 +69,8 @@ def title(recipe: Recipe) -> str:
 
 
 def list_experiments() -> List[Dict[str, Any]]:
-    """Name, number of runs and description of every built-in experiment."""
+    """Name, number of runs, scales and description of every built-in experiment."""
     loaded = [load_experiment(path, {}, {}) for _, path in sorted(plugins.experiments().items())]
-    return [{"name": e.name, "runs": len(e.recipes), "description": e.description} for e in loaded]
+    return [
+        {"name": e.name, "runs": len(e.recipes), "scales": list(e.scales), "description": e.description} for e in loaded
+    ]

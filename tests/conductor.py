@@ -22,9 +22,7 @@ train_images = {images}
 test_images = 32
 epochs = {epochs}
 batch_size = 16
-prune_ratio = 0.5
-epsilon = 0.9
-fifo_length = 2
+{search}
 checkpoint_s = {checkpoint_s}
 [bench]
 meters = ["sim"]
@@ -40,8 +38,15 @@ def write_experiment(
     """Write the experiment's TOML and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "small.toml"
+    search = "epsilon = 0.9\nfifo_length = 2" if method.startswith("eb-") else ""
     text = EXPERIMENT.format(
-        method=method, images=images, epochs=epochs, checkpoint_s=checkpoint_s, idle_s=idle_s, amplify_s=amplify_s
+        search=search,
+        method=method,
+        images=images,
+        epochs=epochs,
+        checkpoint_s=checkpoint_s,
+        idle_s=idle_s,
+        amplify_s=amplify_s,
     )
     path.write_text(text + extra)
     return path

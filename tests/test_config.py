@@ -14,9 +14,7 @@ from ebbench.config import (
     Bench,
     MeterRef,
     Recipe,
-    expand,
     load_bench,
-    load_experiment,
     load_toml,
     make_recipe,
     run_id,
@@ -162,55 +160,12 @@ def test_whatever_a_bench_is_made_of_it_is_a_bench_or_one_clear_line(settings):
         assert load_bench(bench.settings(), {}, "bench") == bench
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "recipe = 3",
-        'experiment = "x"',
-        "matrix = [1]",
-        "bench = true",
-        "[matrix]\nseed = 1",
-        "[matrix]\nseed = []",
-        "[experiment]\nname = 'x'",
-        "[recipes]\nepochs = 3",
-        "[recipe]\nepochs = ",
-        "[experiment]\ndescription = 3",
-        "[experiment]\nmay_simulate = 'no'",
-    ],
-)
-def test_a_malformed_experiment_is_one_line_with_the_file_in_it(tmp_path, text):
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=r"mine\.toml") as caught:
-        load_experiment(path, {}, {})
-    assert "\n" not in str(caught.value)
-
-
 def test_a_file_that_is_absent_a_folder_or_no_text_is_one_line(tmp_path):
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "absent.toml", tmp_path, binary):
         with pytest.raises(ConfigError, match=str(path)):
             load_toml(path)
-
-
-def test_a_matrix_is_interleaved_by_replicate_so_that_heat_meets_every_method_alike():
-    recipes = expand({"seed": [1, 2, 3], "method": ["dense", "eb-ff"], "prune_ratio": [0.3, 0.5]})
-    assert len(recipes) == 9  # dense has no prune ratio and is run once per seed
-    assert [r.seed for r in recipes] == sorted(r.seed for r in recipes)
-    per_replicate = [{(r.method, r.prune_ratio) for r in recipes if r.seed == seed} for seed in (1, 2, 3)]
-    assert per_replicate[0] == per_replicate[1] == per_replicate[2]
-    assert per_replicate[0] == {("dense", 0.5), ("eb-ff", 0.3), ("eb-ff", 0.5)}
-
-
-def test_the_command_line_replaces_what_the_file_says(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text("[recipe]\nepochs = 8\n[matrix]\nseed = [1, 2]\n[bench]\nidle_s = 3.0\n")
-    experiment = load_experiment(path, {"seed": [5], "method": ["dense", "eb-ff"]}, {"idle_s": 1.0})
-    assert [(r.seed, r.method, r.epochs) for r in experiment.recipes] == [(5, "dense", 8), (5, "eb-ff", 8)]
-    assert experiment.bench.idle_s == 1.0
-    assert experiment.name == "mine"
-    assert not experiment.may_simulate
 
 
 def test_a_run_keeps_its_name_when_a_setting_with_a_default_is_added_later():
@@ -236,7 +191,7 @@ def test_each_setting_that_differs_names_another_run(setting):
 
 def test_a_run_is_named_alike_by_every_process():
     """Hashes of strings differ between processes; a name must not hang on them."""
-    code = "from ebbench.config import *; print(run_id(Recipe(method='dense', draw=(3,)), Bench(meters=('sim',))))"
+    code = "from ebbench.config import *; print(run_id(Recipe(method='ns', draw=(3,)), Bench(meters=('sim',))))"
     names = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -248,7 +203,7 @@ def test_a_run_is_named_alike_by_every_process():
         for seed in ("1", "2")
     }
     assert len(names) == 1
-    assert names.pop().startswith("dense-vgg16-cifar10-s1-")
+    assert names.pop().startswith("ns-vgg16-cifar10-p0.5-s1-")
 
 
 def test_a_run_id_is_a_file_name_whatever_the_data_set():
@@ -260,6 +215,35 @@ def test_a_run_id_is_a_file_name_whatever_the_data_set():
 def test_settings_are_json():
     assert json.loads(json.dumps(Recipe(draw=(1, 2)).settings()))["draw"] == [1, 2]
     assert json.loads(json.dumps(Bench().settings()))["meters"] == ["auto"]
+
+
+@pytest.mark.parametrize(
+    ("method", "draw"), [("eb-ff", "early-bird"), ("lt", "final"), ("ns", "final"), ("thinet", "final")]
+)
+def test_each_method_draws_by_default_when_its_paper_does(method, draw):
+    assert Recipe(method=method).draw == draw
+    assert run_id(Recipe(method=method, draw=draw), Bench()) == run_id(Recipe(method=method), Bench())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "sfp", "epsilon": 0.2}, r"epsilon = 0\.2 means nothing to method 'sfp', only to eb-\*"),
+        ({"method": "sfp", "draw": "early-bird", "l1": 0.0}, r"l1 = 0\.0 means nothing"),
+        ({"method": "dense", "draw": (3,)}, r"draw = \[3\] means nothing to method 'dense'"),
+        ({"method": "ns", "retrain_epochs": "full"}, "retrain_epochs = 'full' means nothing"),
+        ({"method": "eb-ff", "finetune_epochs": 3}, "only to ns, thinet"),
+        ({"method": "ns", "draw": "early-bird"}, "is EB Train's; 'ns' draws at 'final'"),
+        ({"method": "lt", "draw": "best-accuracy", "evaluate_every": 161}, "evaluate_every = 161"),
+        ({"method": "lt", "lt_layers": "convs"}, "did you mean 'conv'"),
+        ({"method": "ns", "finetune_rate": 0.0}, "finetune_rate = 0.0 is not above 0"),
+        ({"method": "snip", "snip_images": 0}, "snip_images = 0 is below 1"),
+        ({"nesterov": True, "momentum": 0.0}, "needs a momentum above 0"),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused_with_the_reason(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        make_recipe(settings)
 
 
 def test_a_search_cut_short_needs_the_epoch_that_it_assumes():
@@ -286,8 +270,3 @@ def test_a_search_cut_short_needs_the_epoch_that_it_assumes():
 def test_an_excerpt_that_cannot_be_is_refused(settings, why):
     with pytest.raises(ConfigError, match=why):
         Recipe(**settings)
-
-
-def test_methods_without_a_search_have_no_ticket_epoch():
-    recipes = expand({"method": ["dense", "eb-ff"], "measure_epochs": [3], "ticket_epoch": [20]})
-    assert [recipe.ticket_epoch for recipe in recipes] == [None, 20]

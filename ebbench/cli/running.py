@@ -11,7 +11,8 @@ import click
 
 @click.command()
 @click.argument("experiment", default="quickstart")
-@click.option("--method", multiple=True, help="dense, eb-ff, eb-reinit, ...; repeat for a matrix.")
+@click.option("--scale", help="A scaled version that the experiment has, such as small: the same runs, in minutes.")
+@click.option("--method", multiple=True, help="dense, lt, snip, ns, thinet, sfp, eb-ff, ...; repeat for a matrix.")
 @click.option("--model", multiple=True, help="vgg16, vgg16-small, ...; repeat for a matrix.")
 @click.option(
     "--dataset",
@@ -26,7 +27,12 @@ import click
 @click.option("--batch-size", type=int)
 @click.option("--learning-rate", type=float)
 @click.option("--seed", type=int, multiple=True, help="Repeat for replicates.")
-@click.option("--draw", help="When to draw the ticket: early-bird, final, best-accuracy, or epochs such as 3 or 3,5.")
+@click.option(
+    "--draw",
+    multiple=True,
+    help="When to draw the ticket: early-bird, final, best-accuracy, or an epoch; repeat for a matrix. Of several epochs "
+    "(3,5) the search goes to the last, and the ticket is of the first.",
+)
 @click.option(
     "--measure-epochs",
     type=int,
@@ -77,7 +83,15 @@ import click
 )
 @click.option("--resume", is_flag=True, help="Go on with runs that did not end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def run(experiment: str, bench_file: Optional[Path], out: Path, resume: bool, as_json: bool, **options: Any) -> int:
+def run(
+    experiment: str,
+    scale: Optional[str],
+    bench_file: Optional[Path],
+    out: Path,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Train, measure and seal the runs of an experiment. EXPERIMENT is a built-in name or a TOML file.
 
     \b
@@ -85,12 +99,13 @@ def run(experiment: str, bench_file: Optional[Path], out: Path, resume: bool, as
     ebbench run quickstart --method eb-ff --prune-ratio 0.3 --prune-ratio 0.5
     ebbench run vgg16-cifar10 --dataset npz:cifar10.npz --epochs 16 --meter ina3221
     ebbench run vgg16-cifar10 --on nvidia@tx2 --meter shelly:192.168.1.20   # a meter here, the board there
+    ebbench run table2 --scale small --meter sim
     ebbench run vgg16-cifar10 --measure-epochs 5 --ticket-epoch 20
     """
     from ebbench.cli.display import Progress, print_runs
     from ebbench.experiments import conduct_all, find_experiment
 
-    chosen = find_experiment(experiment, _recipe_options(options), _bench_options(options, bench_file))
+    chosen = find_experiment(experiment, _recipe_options(options), _bench_options(options, bench_file), scale)
     with Progress() as display:
         records, code = conduct_all(chosen, out, resume=resume, display=display)
     if as_json:
@@ -123,8 +138,8 @@ def _recipe_options(options: Dict[str, Any]) -> Dict[str, List[Any]]:
     """The axes of the recipe matrix that were typed."""
     axes = {name: list(options[name]) for name in _AXES if options[name]}
     axes.update({name: [options[name]] for name in _SINGLE if options[name] is not None})
-    if options["draw"] is not None:
-        axes["draw"] = [_draw(options["draw"])]
+    if options["draw"]:
+        axes["draw"] = [_draw(text) for text in options["draw"]]
     return axes
 
 
@@ -182,5 +197,6 @@ def experiments(as_json: bool) -> None:
         click.echo(json.dumps({"experiments": found}))
     else:
         print_table(
-            ["experiment", "runs", "what it does"], [[e["name"], str(e["runs"]), e["description"]] for e in found]
+            ["experiment", "runs", "scales", "what it does"],
+            [[e["name"], str(e["runs"]), ", ".join(e["scales"]), e["description"]] for e in found],
         )

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from ebbench.method_settings import READERS, reads
 from ebbench.quantity import Quantity, mean_of
 from ebbench.records import OK, RunRecord, worst
 from ebbench_reports.collect import Run
@@ -14,17 +15,7 @@ from ebbench_reports.collect import Run
 COMMON = ("gain", "offset", "time_base")
 
 #: settings of a recipe that a dense training does not depend on
-_NOT_DENSE = (
-    "method",
-    "prune_ratio",
-    "draw",
-    "epsilon",
-    "fifo_length",
-    "pairs",
-    "retrain_epochs",
-    "l1",
-    "ticket_epoch",
-)
+_NOT_DENSE = ("method", *(name for name in READERS if not reads("dense", name)))
 #: settings that say where things are and how often they are saved, not what is trained
 _NOT_TRAINING = ("seed", "data_dir", "checkpoint_s")
 

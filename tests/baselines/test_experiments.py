@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ebbench import plugins
-from ebbench.config import Experiment, Recipe, load_experiment
+from ebbench.config import Recipe
 from ebbench.early_bird import EarlyBirdInherit
+from ebbench.experiment_file import Experiment, load_experiment
 from ebbench.testing import FakeContext
 
 NAMES = ("mask-overhead", "quickstart", "vgg16-cifar10")

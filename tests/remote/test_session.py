@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbench.config import Bench, Recipe, load_experiment
+from ebbench.config import Bench, Recipe
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, UserError
+from ebbench.experiment_file import load_experiment
 from ebbench.meter_ref import MeterRef
 from ebbench.remote import agent, fetch
 from ebbench.remote.job import Job

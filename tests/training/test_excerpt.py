@@ -54,6 +54,12 @@ def recipe(dataset) -> Recipe:
     )
 
 
+def densely(recipe: Recipe, **settings) -> Recipe:
+    """The same schedule, with none of a search's settings."""
+    own = {"method": "dense", "ticket_epoch": None, "epsilon": Recipe.epsilon}
+    return dataclasses.replace(recipe, **{**own, **settings})
+
+
 def run(pipeline, recipe, **options):
     context = FakeContext(**options)
     return pipeline(recipe).run(context), context
@@ -83,7 +89,7 @@ def test_of_each_stage_one_epoch_settles_and_the_asked_number_is_measured(recipe
 
 
 def test_dense_training_counts_the_flops_of_its_whole_schedule(recipe):
-    dense = dataclasses.replace(recipe, method="dense", ticket_epoch=None)
+    dense = densely(recipe)
     cut, _ = run(DensePipeline, dense)
     whole, _ = run(DensePipeline, dataclasses.replace(dense, measure_epochs=None))
     assert cut.flops == whole.flops
@@ -131,13 +137,13 @@ def test_other_draws_have_the_epochs_that_their_schedule_says(recipe, draw, epoc
 
 
 def test_a_stage_whose_evaluations_lie_beyond_the_measured_epochs_is_evaluated_once(recipe):
-    _, context = run(DensePipeline, dataclasses.replace(recipe, method="dense", ticket_epoch=None, evaluate_every=5))
+    _, context = run(DensePipeline, densely(recipe, evaluate_every=5))
     assert context.paths.count("train/evaluate") == 1
     assert stages_of(context)["train"]["evaluations"] == 2
 
 
 def test_a_schedule_no_longer_than_what_is_measured_is_trained_whole(recipe):
-    outcome, context = run(DensePipeline, dataclasses.replace(recipe, method="dense", ticket_epoch=None, epochs=4))
+    outcome, context = run(DensePipeline, densely(recipe, epochs=4))
     assert epochs_of(context, "train") == [1, 2, 3, 4] and outcome.accuracy["final"] is not None
 
 

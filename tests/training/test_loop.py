@@ -33,7 +33,7 @@ def leave_torch_as_it_was():
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     path = tmp_path_factory.mktemp("data") / "noise.npz"
     write_images(path)
-    return Recipe(method="dense", model="vgg16-small", dataset=f"npz:{path}", epochs=4, batch_size=BATCH, l1=1e-2)
+    return Recipe(model="vgg16-small", dataset=f"npz:{path}", epochs=4, batch_size=BATCH, l1=1e-2)
 
 
 def write_images(path: Any, side: int = 32, count: int = IMAGES) -> None:

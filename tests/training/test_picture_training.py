@@ -64,7 +64,7 @@ def test_from_every_checkpoint_and_with_any_number_of_readers_it_ends_with_the_s
 
 
 def test_a_training_learns_the_colours(recipe):
-    trainer = Trainer(dataclasses.replace(recipe, method="dense", epochs=8), FakeContext(due=False), "train")
+    trainer = Trainer(dataclasses.replace(recipe, epochs=8), FakeContext(due=False), "train")
     trainer.train_until(8, l1=0.0)
     found = trainer.evaluate()
     assert found.images == 15

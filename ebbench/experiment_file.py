@@ -1,0 +1,145 @@
+"""Experiment files: what an experiment's runs share, its matrices, its scaled versions, and the recipes that they make."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from ebbench.config import Bench, Recipe, load_bench, load_toml, make_recipe, refuse_unknown, typed_scalar
+from ebbench.errors import ConfigError, nearest
+from ebbench.method_settings import READERS, reads
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A name, the recipes in the order in which they are run, and the bench's settings that the file fixes."""
+
+    name: str
+    description: str
+    recipes: Tuple[Recipe, ...]
+    bench: Bench
+    #: whether `auto` may fall back on the simulated meter (the quickstart alone says so)
+    may_simulate: bool = False
+    #: the names of its scaled versions
+    scales: Tuple[str, ...] = ()
+
+
+def load_experiment(
+    path: Path,
+    overrides: Mapping[str, Any],
+    bench_overrides: Mapping[str, Any],
+    scale: Optional[str] = None,
+) -> Experiment:
+    """Read an experiment's TOML and expand its matrix; `overrides` with a list widen or replace the matrix.
+
+    The file has ``[experiment]`` (description, may_simulate), ``[recipe]``, ``[matrix]`` (recipe fields with lists; several
+    matrices are ``[[matrix]]``, one after the other), ``[bench]``, and ``[scale.NAME]``: recipe fields, and a table ``bench``,
+    that stand in the place of the others where that scale is asked for. Unknown keys are errors that name the nearest known key.
+    """
+    document = load_toml(path)
+    refuse_unknown(document, ("experiment", "recipe", "matrix", "bench", "scale"), f"{path}")
+    for section, table in document.items():
+        if not isinstance(table, dict) and not (section == "matrix" and _are_tables(table)):
+            raise ConfigError(f"{path}: {section} = {table!r} is not a table; write [{section}] and its keys below")
+    about = document.get("experiment", {})
+    refuse_unknown(about, ("description", "may_simulate"), f"{path} [experiment]")
+    for key, kind in (("description", "str"), ("may_simulate", "bool")):
+        if key in about:
+            typed_scalar(f"{path} [experiment] {key}", about[key], kind)
+    known = [f.name for f in dataclasses.fields(Recipe)]
+    matrices = document.get("matrix", {})
+    matrices = matrices if isinstance(matrices, list) else [matrices]
+    for where, table in [("recipe", document.get("recipe", {})), *(("matrix", matrix) for matrix in matrices)]:
+        refuse_unknown(table, known, f"{path} [{where}]")
+    for key, values in (item for matrix in matrices for item in matrix.items()):
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{path} [matrix] {key}: a non-empty list is needed")
+    scales = _scales(document.get("scale", {}), [*known, "bench"], path)
+    if scale is not None and scale not in scales:
+        raise ConfigError(f"{path} has no scale {scale!r}; {nearest(scale, scales)}")
+    scaled = dict(scales.get(scale or "", {}))
+    bench_scaled = scaled.pop("bench", {})
+    bench = load_bench({**document.get("bench", {}), **bench_scaled}, bench_overrides, f"{path} [bench]")
+    fixed = {name: [value] for name, value in document.get("recipe", {}).items()}
+    recipes = _recipes([{**fixed, **matrix, **_axes(scaled)} for matrix in matrices], overrides)
+    return Experiment(
+        path.stem,
+        about.get("description", ""),
+        tuple(recipes),
+        bench,
+        bool(about.get("may_simulate", False)),
+        tuple(sorted(scales)),
+    )
+
+
+def _scales(tables: Mapping[str, Any], known: Sequence[str], path: Path) -> Dict[str, Dict[str, Any]]:
+    """The scaled versions of an experiment by name, every one of them checked."""
+    for name, table in tables.items():
+        where = f"{path} [scale.{name}]"
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{path}: scale.{name} = {table!r} is not a table; write [scale.{name}] and its keys below"
+            )
+        refuse_unknown(table, known, where)
+        if not isinstance(table.get("bench", {}), dict):
+            raise ConfigError(f"{where} bench = {table['bench']!r} is not a table; write [scale.{name}.bench]")
+        load_bench(table.get("bench", {}), {}, f"{path} [scale.{name}.bench]")
+    return dict(tables)
+
+
+def _axes(scaled: Mapping[str, Any]) -> Dict[str, List[Any]]:
+    """The settings of a scale as axes of the matrix: a list is several values, unless the setting is itself a list."""
+    kinds = {f.name: str(f.type) for f in dataclasses.fields(Recipe)}
+    return {
+        name: value if isinstance(value, list) and not ("Tuple[" in kinds[name] or "Draw" in kinds[name]) else [value]
+        for name, value in scaled.items()
+    }
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
+def _recipes(matrices: Sequence[Mapping[str, List[Any]]], overrides: Mapping[str, Any]) -> List[Recipe]:
+    """The recipes of a file's matrices with what was typed on top, interleaved by replicate across the matrices too.
+
+    A setting of the file that only methods read which the command line has replaced goes with them.
+    """
+    typed = {name: list(values) for name, values in overrides.items()}
+    own = _methods(matrices)
+    methods = _methods([{**matrix, **typed} for matrix in matrices])
+    gone = {n for n in READERS if not _is_read(n, methods) and _is_read(n, own)}
+    found: List[Recipe] = []
+    for matrix in matrices:
+        kept = {name: values for name, values in matrix.items() if name not in gone}
+        found += expand({**kept, **typed}, methods)
+    seeds = list(dict.fromkeys(recipe.seed for recipe in found))
+    return sorted(dict.fromkeys(found), key=lambda recipe: seeds.index(recipe.seed))
+
+
+def _methods(matrices: Sequence[Mapping[str, Sequence[Any]]]) -> List[str]:
+    return [method for matrix in matrices for method in matrix.get("method", [Recipe.method])]
+
+
+def _is_read(setting: str, methods: Iterable[str]) -> bool:
+    return any(reads(method, setting) for method in methods)
+
+
+def expand(axes: Mapping[str, Sequence[Any]], methods: Optional[Sequence[str]] = None) -> List[Recipe]:
+    """All combinations of the axes, interleaved by replicate: the seed varies slowest, so heat meets every method alike.
+
+    `methods` are those of the whole experiment (None: of these axes). A setting that one of them reads is left out of the
+    recipes of those that do not, so that dense training, which has no prune ratio, is run once where that varies. One that
+    none of them reads is refused.
+    """
+    methods = _methods([axes]) if methods is None else methods
+    names = sorted(axes, key=lambda name: name != "seed")
+    recipes = []
+    for values in itertools.product(*(axes[n] for n in names)):
+        settings = dict(zip(names, values))
+        method = settings.get("method", Recipe.method)
+        recipes.append(make_recipe({n: v for n, v in settings.items() if reads(method, n) or not _is_read(n, methods)}))
+    return list(dict.fromkeys(recipes))
