@@ -325,7 +325,9 @@ def _narrowest_layer(ticket: Mapping[str, Any]) -> Check:
         kept / channels for kept, channels in zip(ticket.get("layer_kept") or [], ticket.get("layer_channels") or [])
     ]
     if not shares:
-        return Check("narrowest layer", NOT_CHECKED, None, NARROWEST, "the ticket does not say what its layers kept")
+        of_weights = "the mask is one of weights, every channel is there"
+        why = of_weights if "kept_weights" in ticket else "the ticket does not say what its layers kept"
+        return Check("narrowest layer", NOT_CHECKED, None, NARROWEST, why)
     narrowest = min(shares)
     where = shares.index(narrowest)
     advice = (

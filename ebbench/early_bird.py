@@ -6,30 +6,28 @@ consecutive masks are below 0.1 the ticket has emerged, and the search ends.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 import torch
 
 from ebbench.config import Recipe
-from ebbench.errors import ConfigError
 from ebbench.protocols import Outcome, RunContext
-from ebbench.training import excerpt
+from ebbench.training.draw_point import DrawPoint, planned_epochs
 from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
 from ebbench.training.loop import Trainer, check_recipe
 from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
 from ebbench.training.pruning import plan_of, prune, reinit
 from ebbench.training.ranking import Ranking
-from ebbench.training.state import load_weights, weights_of
 from ebbench.training.tally import run_flops
+from ebbench.training.ticket import channel_ticket, drawn_notes
 
 
 class EarlyBirdInherit:
     """``eb-ff``: the pruned network goes on with the weights that it has, at the epoch where the search ended."""
 
     def __init__(self, recipe: Recipe) -> None:
-        _refuse_draw(recipe)
         self.recipe = recipe
 
     def check(self) -> None:
@@ -41,7 +39,7 @@ class EarlyBirdInherit:
         trainer = Trainer(self.recipe, context, "search")
         state = trainer.state
         if state.stage == "search":
-            trainer.total_epochs = self._epochs_in_all(planned_search(self.recipe))
+            trainer.total_epochs = self._epochs_in_all(planned_epochs(self.recipe))
             search(trainer)
         ticket = state.facts["ticket"]
         if state.stage == "prune":
@@ -118,20 +116,20 @@ def search(trainer: Trainer) -> None:
     state, context = trainer.state, trainer.context
     with context.phase("search"):
         finder = _Finder(trainer)
-        while not finder.is_over():
+        while not finder.point.is_over():
             trainer.train_epoch(trainer.recipe.l1, at_end=finder.draw)
             trainer.evaluate_if_due()
             finder.close_epoch()
-            if not finder.is_over():
+            if not finder.point.is_over():
                 trainer.checkpoint_if_due()
-        trainer.close_stage(finder.searched())
+        finder.point.close()
     finder.take_ticket()
     context.mark("ticket", **{name: state.facts["ticket"][name] for name in ("found", "epoch", "kept_channels")})
     trainer.checkpoint()
 
 
 class _Finder:
-    """Decides when the search is over and which epoch's mask is the ticket; all it knows is in the trainer's state."""
+    """Draws the masks of a search, and takes the ticket; all it knows is in the trainer's state."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.recipe, self.state = trainer, trainer.recipe, trainer.state
@@ -142,6 +140,7 @@ class _Finder:
             self.state.arrays["gamma"] = np.empty((0, sum(self.check.layer_sizes)), np.float32)
             self.state.facts.update(distances=[], settled=False)
         self.masks = self.check.replay(self.state.arrays["gamma"])
+        self.point = DrawPoint(trainer)
 
     def draw(self, number: int) -> None:
         """The check of epoch `number`, with its phase around nothing else."""
@@ -155,76 +154,28 @@ class _Finder:
             self.trainer.context.metric("mask_distance", verdict["distance"], epoch=number)
 
     def close_epoch(self) -> None:
-        """Store the masks, and the weights where the ticket may be of this epoch and the search goes on."""
+        """Store the masks, and the weights where they may be the ticket's."""
         context, epoch = self.trainer.context, self.state.epoch
         with context.phase("checkpoint"):  # writing files is not part of the method
             context.save_masks(np.array(self.masks), list(range(1, epoch + 1)), self.state.arrays["gamma"])
-        if epoch == self.ticket_epoch() and not self.is_over():
-            self._keep_weights()
-
-    def is_over(self) -> bool:
-        """Whether the search has nothing more to do."""
-        draw, epoch = self.recipe.draw, self.state.epoch
-        if draw == "early-bird" and self.state.facts["settled"]:
-            return True
-        return epoch >= self.trainer.last_epoch(planned_search(self.recipe))
-
-    def searched(self) -> int:
-        """The epochs of the search: those until the mask settled, or else those that were planned."""
-        settled = self.recipe.draw == "early-bird" and self.state.facts["settled"]
-        return self.state.epoch if settled else planned_search(self.recipe)
-
-    def is_assumed(self) -> bool:
-        """Whether the ticket is of an epoch that the search was not trained to, or that the recipe assumes."""
-        recipe, epoch = self.recipe, self.ticket_epoch()
-        by_recipe = recipe.draw == "early-bird" and recipe.ticket_epoch is not None and not self.state.facts["settled"]
-        return (
-            by_recipe
-            or (epoch or 0) > len(self.masks)
-            or (recipe.draw == "best-accuracy" and excerpt.is_cut(self.state))
-        )
-
-    def ticket_epoch(self) -> Optional[int]:
-        """The epoch of the ticket as far as is known now; None while there is none."""
-        draw = self.recipe.draw
-        if draw == "best-accuracy" and excerpt.is_cut(self.state):
-            return self.recipe.ticket_epoch
-        if draw == "best-accuracy":
-            seen = [entry for entry in self.state.accuracy if entry["stage"] == "search"]
-            return max(seen, key=lambda entry: entry["top1"])["epoch"] if seen else None  # the first of equals
-        if not isinstance(draw, str):
-            return draw[0]
-        return self.state.epoch if self.is_over() else None
+        self.point.close_epoch()
 
     def take_ticket(self) -> None:
         """Fix the ticket and go back to its weights when later epochs were trained too."""
-        epoch = self.ticket_epoch()
-        assert epoch is not None, "every kind of draw has an epoch by the end of the search"
-        assumed = self.is_assumed()
-        mask = self.masks[-1 if assumed else epoch - 1]
-        if epoch < len(self.masks) and not assumed:
-            load_weights(self.trainer.model, self._kept_weights())
-        self.state.arrays = {"gamma": self.state.arrays["gamma"], "mask": mask}
+        assumed, epoch = self.point.is_assumed(), self.point.go_back()
+        self.state.arrays["mask"] = mask = self.masks[-1 if assumed else epoch - 1]
         self.state.stage, self.state.epoch = "prune", epoch
-        self.state.facts["ticket"] = {
-            "found": None if assumed else self.recipe.draw != "early-bird" or self.state.facts["settled"],
-            "epoch": epoch,
-            "assumed": assumed,
-            "searched_epochs": len(self.masks),
-            "draw": self.recipe.draw if isinstance(self.recipe.draw, str) else list(self.recipe.draw),
-            "distances": self.state.facts["distances"],
-            "kept_channels": int(mask.sum()),
-            "channels": len(mask),
-            "prune_ratio": self.recipe.prune_ratio,
-            "layer_kept": [int(layer.sum()) for layer in split(mask, self.check.layer_sizes)],
-            "layer_channels": list(self.check.layer_sizes),
-        }
-
-    def _keep_weights(self) -> None:
-        self.state.arrays.update({f"kept/{n}": value for n, value in weights_of(self.trainer.model).items()})
-
-    def _kept_weights(self) -> Dict[str, np.ndarray]:
-        return {n[len("kept/") :]: value for n, value in self.state.arrays.items() if n.startswith("kept/")}
+        self.state.facts["ticket"] = channel_ticket(
+            mask,
+            self.check.layer_sizes,
+            found=None if assumed else self.recipe.draw != "early-bird" or self.state.facts["settled"],
+            epoch=epoch,
+            assumed=assumed,
+            searched_epochs=len(self.masks),
+            draw=self.point.named(),
+            distances=self.state.facts["distances"],
+            prune_ratio=self.recipe.prune_ratio,
+        )
 
 
 def _outcome(trainer: Trainer) -> Outcome:
@@ -232,22 +183,9 @@ def _outcome(trainer: Trainer) -> Outcome:
     state, ticket = trainer.state, trainer.state.facts["ticket"]
     model = trainer.dense_model()
     dense, pruned = forward_cost(model), forward_cost(trainer.model)
-    notes = trainer.notes()
-    masked = np.count_nonzero(~state.arrays.get("live", np.ones(1, dtype=bool)))
-    if masked:
-        notes.append(
-            f"{masked} masked channels of residual streams could not be removed exactly and stay, held at zero"
-        )
-    if ticket["assumed"]:
-        notes.append(
-            f"the ticket of epoch {ticket['epoch']} is an assumption: its mask is the one after {ticket['searched_epochs']} epochs"
-        )
-    elif not ticket["found"]:
-        notes.append(f"the mask had not settled by epoch {ticket['epoch']}: the ticket was drawn there")
-    if ticket["searched_epochs"] > ticket["epoch"]:
-        notes.append(
-            f"the ticket is of epoch {ticket['epoch']}, the search went on to epoch {ticket['searched_epochs']}"
-        )
+    notes = [*trainer.notes(), *drawn_notes(ticket)]
+    if "retrain" not in state.images:
+        notes.append("no epoch was left to retrain the ticket; retrain_epochs = 'full' trains it for all of them")
     return Outcome(
         accuracy=trainer.accuracy(),
         flops=run_flops(state.images, dense, pruned),
@@ -275,18 +213,3 @@ def _repeatable_check(trainer: Trainer, model: Network) -> Callable[[], None]:
 
 def _cost_of_a_check(channels: int, dense: ForwardCost) -> Dict[str, Any]:
     return draw_cost(channels, dense.parameters, dense.counter_flops)
-
-
-def planned_search(recipe: Recipe) -> int:
-    """How many epochs a search takes at most; where it is cut short, the epochs that it is assumed to take."""
-    if not isinstance(recipe.draw, str):
-        return max(recipe.draw)
-    return recipe.ticket_epoch if recipe.draw == "early-bird" and recipe.ticket_epoch else recipe.epochs
-
-
-def _refuse_draw(recipe: Recipe) -> None:
-    if recipe.draw == "best-accuracy" and recipe.evaluate_every > recipe.epochs:
-        raise ConfigError(
-            f"draw = 'best-accuracy' needs an accuracy during the search, but evaluate_every = {recipe.evaluate_every} is "
-            f"beyond the {recipe.epochs} epochs; take 1"
-        )

@@ -218,3 +218,9 @@ def test_what_the_bench_logged_is_judged_and_what_it_did_not_log_is_not(healthy)
 def test_every_finding_says_what_to_do(healthy):
     broken = dataclasses.replace(healthy, covered_s=50.0, uncertainty_j=900.0, redone_j=500.0)
     assert all(check.advice for check in check_run(broken) if check.verdict in (WARN, FAIL))
+
+
+def test_a_mask_over_weights_has_no_narrowest_layer(healthy):
+    ticket = {"found": True, "kept_weights": 10, "weights": 20, "kept_channels": 8, "channels": 8}
+    (check,) = [c for c in check_run(healthy, ticket=ticket) if c.name == "narrowest layer"]
+    assert check.verdict == "NOT CHECKED" and "weights" in check.advice

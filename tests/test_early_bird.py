@@ -191,6 +191,7 @@ class TestSearch:
         assert (outcome.ticket["found"], outcome.ticket["epoch"]) == (False, EPOCHS)
         assert any("not settled" in note for note in outcome.notes)
         assert top_level(context) == ["search", "checkpoint", "prune", "evaluate"]  # no epoch remains to retrain
+        assert any("retrain_epochs = 'full'" in note for note in outcome.notes)
 
     def test_distances_are_those_between_the_masks_of_consecutive_epochs(self, recipe: Recipe) -> None:
         outcome, context = run(recipe, due=False)

@@ -55,6 +55,11 @@ SCHEDULES: Dict[str, Schedule] = {
 PAPER_SCHEDULES: Dict[str, Schedule] = {
     "sfp": lambda epochs, ticket: [("train", epochs, DENSE), ("finetune", epochs, PRUNED)],
 }
+#: draws that pass images through the network; how many is a setting of the recipe, and a run's record counts them
+UNCOUNTED_DRAWS = {
+    "snip": "the one batch that the mask is drawn from is not counted",
+    "thinet": "the forward passes that the channels are chosen from are not counted",
+}
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,12 @@ def document(
     size, schedule = _size_of(dataset), _schedule_of(method, retrain_epochs, convention)
     pruning = Pruning(prune_ratio, widths, masks, residual)
     assumptions = pruning.assumptions
+    if convention == EXACT and method in UNCOUNTED_DRAWS:
+        assumptions.append(UNCOUNTED_DRAWS[method])
+    if convention == PAPER and method in PAPER_SCHEDULES:
+        assumptions.append(
+            f"{method!r} is charged as in the paper's Table 3, a dense and a pruned training; it runs one, dense"
+        )
     epochs = size.epochs if epochs is None else epochs
     ticket = _ticket_epoch(method, ticket_epoch, epochs, assumptions)
     network = empty_model(model, size.classes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ import torch.nn.functional as F
 
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError, RunFailed, UserError
+from ebbench.method_settings import RANK_CHANNELS, is_one_of
 from ebbench.protocols import RunContext
 from ebbench.training import compat, excerpt
 from ebbench.training.accuracy import Accuracy, evaluate
 from ebbench.training.batches import augmented_batches, steps_per_epoch
 from ebbench.training.data import Dataset, load_dataset
+from ebbench.training.held import Held
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
 from ebbench.training.models import SELECT, Network, build_model, input_shape_of
 from ebbench.training.pruning import HeldMask
@@ -32,10 +34,23 @@ from ebbench.training.state import TrainState, pack, refuse_other_arithmetic, re
 LOOK_EVERY_STEPS = 50
 
 
-def learning_rate(recipe: Recipe, epoch: int) -> float:
+#: stages that see batches of their own; the first training of every method sees the same, so that one is comparable with another
+SECOND_TRAININGS = ("retrain", "finetune")
+
+
+class Schedule(NamedTuple):
+    """The epochs and rates of a training that are not the recipe's own."""
+
+    epochs: int
+    learning_rate: float
+    #: where the rate is divided by ten, as fractions of the epochs
+    milestones: Tuple[float, ...]
+
+
+def learning_rate(schedule: Union[Recipe, Schedule], epoch: int) -> float:
     """The rate of the epoch that has `epoch` epochs before it: divided by ten at each milestone reached."""
-    passed = sum(epoch >= fraction * recipe.epochs - 1e-9 for fraction in recipe.milestones)
-    return recipe.learning_rate / 10.0**passed
+    passed = sum(epoch >= fraction * schedule.epochs - 1e-9 for fraction in schedule.milestones)
+    return schedule.learning_rate / 10.0**passed
 
 
 def add_l1(gammas: Sequence[torch.Tensor], l1: float) -> None:
@@ -65,6 +80,8 @@ class Trainer:
         self.steps = steps_per_epoch(len(self._train), recipe.batch_size)
         #: of all the work to come, for the progress; a method that trains longer says so
         self.total_epochs = recipe.epochs
+        #: of the stage that is open; a method whose stages have different ones says so
+        self.schedule: Union[Recipe, Schedule] = recipe
         self._losses = torch.zeros(self.steps, device=context.device)
         self._stretch = 1.0  # of the open stage: epochs scheduled for each that is trained
         stored = context.load_checkpoint()
@@ -86,12 +103,14 @@ class Trainer:
         self.model = model.to(self.context.device).to(memory_format=layout)
         self._gammas = [norm.weight for norm in self.model.prunable_norms()]
         live = self.state.arrays.get("live")
-        self._held = None if live is None else HeldMask(self.model, live)
+        #: what stays zero while the network trains; a method that holds anything else says so, also when it is resumed
+        self.held: Optional[Held] = None if live is None else HeldMask(self.model, live)
         self._optimizer = compat.sgd(
             self.model.parameters(),
             lr=self.recipe.learning_rate,
             momentum=self.recipe.momentum,
             weight_decay=self.recipe.weight_decay,
+            nesterov=self.recipe.nesterov,
         )
 
     def open_stage(self, stage: str, epoch: int, model: Network, live: Optional[np.ndarray] = None) -> None:
@@ -167,6 +186,26 @@ class Trainer:
         self.context.metric("accuracy", found.top1, epoch=state.epoch, stage=state.stage)
         return found
 
+    def looks(
+        self, images: int, *, phase: str, number: int, batch_size: int, augment: bool
+    ) -> Iterator[Tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of `images` random training images, for a method that looks at data to draw; they are booked as `draw`.
+
+        Which ones depends on (seed, phase, number) alone; the last batch may be short. (x, y) in the run's memory layout.
+        """
+        recipe, data, left = self.recipe, self.dataset, images
+        batches = augmented_batches(
+            self._train, batch_size, seed=recipe.seed, phase=phase, epoch=number, mean=data.mean, std=data.std, augment=augment
+        )  # fmt: skip
+        layout = MEMORY_FORMATS[self.state.memory_format]
+        for _, x_BCHW, y_B in batches:
+            count = min(left, len(y_B))
+            yield x_BCHW[:count].contiguous(memory_format=layout), y_B[:count]
+            self.state.images["draw"] = self.state.images.get("draw", 0) + count
+            left -= count
+            if left == 0:
+                return
+
     def checkpoint_if_due(self) -> None:
         """Save the training at this step boundary when the context says that it is time."""
         if self.context.checkpoint_due():
@@ -188,19 +227,24 @@ class Trainer:
 
     def notes(self) -> List[str]:
         """What a reader of the result should know about the training."""
-        return [f"memory layout: {self.state.memory_format}", *self.dataset.notes]
+        notes = [f"memory layout: {self.state.memory_format}", *self.dataset.notes]
+        masked = np.count_nonzero(~self.state.arrays.get("live", np.ones(1, dtype=bool)))
+        if masked:
+            notes.append(
+                f"{masked} masked channels of residual streams could not be removed exactly and stay, held at zero"
+            )
+        return notes
 
     def _train_steps(self, l1: float) -> None:
         recipe, state = self.recipe, self.state
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, state.epoch)
+            group["lr"] = learning_rate(self.schedule, state.epoch)
         batches = augmented_batches(
             self._train,
             recipe.batch_size,
             seed=recipe.seed,
-            # the first training of every method sees the same batches, so that one is comparable with another
-            phase="retrain" if state.stage == "retrain" else "train",
+            phase=state.stage if state.stage in SECOND_TRAININGS else "train",
             epoch=state.epoch,
             start_step=state.step,
             mean=self.dataset.mean,
@@ -223,8 +267,8 @@ class Trainer:
         loss.backward()
         add_l1(self._gammas, l1)
         self._optimizer.step()
-        if self._held is not None:
-            self._held.hold(self._optimizer)
+        if self.held is not None:
+            self.held.hold(self._optimizer)
         return loss.detach()
 
     def _look_at_losses(self) -> float:
@@ -240,7 +284,7 @@ class Trainer:
 
     def _show_progress(self) -> None:
         images = self.state.images
-        trained = sum(count for name, count in images.items() if "evaluate" not in name)
+        trained = sum(count for name, count in images.items() if name != "draw" and "evaluate" not in name)
         trained += (self._stretch - 1) * images.get(self.state.stage, 0)
         self.context.progress(trained / len(self._train), self.total_epochs)
 
@@ -278,12 +322,14 @@ class Trainer:
         restore(arrays, self.model, self._optimizer, self._losses)
 
 
-def check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe) -> Tuple[Dataset, Network]:
     """Load the data and build the network as a run would. Raises UserError with what is wrong, before anything is measured."""
     dataset = data_of(recipe)
     for note in dataset.notes:
         print(note, file=sys.stderr)
-    refuse_misfits(recipe, dataset, build_model(recipe.model, dataset.num_classes, seed=recipe.seed))
+    model = build_model(recipe.model, dataset.num_classes, seed=recipe.seed)
+    refuse_misfits(recipe, dataset, model)
+    return dataset, model
 
 
 def data_of(recipe: Recipe) -> Dataset:
@@ -317,7 +363,7 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset, model: Network) -> None:
             f"model {recipe.model!r} takes images of {_by(model.input_shape)}, "
             f"dataset {dataset.name!r} has {_by(dataset.image_shape)}"
         )
-    if recipe.method != "dense":
+    if is_one_of(recipe.method, RANK_CHANNELS):
         faults += _pruning_faults(recipe, model)
     if faults:
         raise ConfigError("; ".join(faults))

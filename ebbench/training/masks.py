@@ -76,7 +76,7 @@ def _draw_with_care(gamma: np.ndarray, pruned: int, layer_sizes: Sequence[int]) 
     """`draw_mask` where channels tie or a layer would be emptied: the top channel of each layer is not for sale."""
     if np.isnan(gamma).any():
         raise RunFailed(
-            "no mask can be drawn: a BatchNorm scale is NaN, the training diverged; lower the learning rate"
+            "no mask can be drawn: a number that ranks its channels or weights is NaN, the training diverged; lower learning_rate"
         )
     if pruned > len(gamma) - len(layer_sizes):
         raise ConfigError(

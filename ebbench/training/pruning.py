@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ebbench.errors import InputError
+from ebbench.training.held import Held
 from ebbench.training.masks import layer_sizes_of, split
 from ebbench.training.models import KEEP, Network, SlicingPlan, build_model, empty_model, slicing_plan
 
@@ -76,40 +77,21 @@ def apply_mask(model: Network, mask: np.ndarray) -> None:
     HeldMask(model, mask).hold()
 
 
-class HeldMask:
+class HeldMask(Held):
     """Holds gamma and beta of the pruned channels, and their momentum, at zero.
 
-    `hold` is called after every step of the optimiser. Left alone, L1, weight decay and (in a residual network) the gradient
-    itself would move them.
+    Left alone, L1, weight decay and (in a residual network) the gradient itself would move them.
     """
 
     def __init__(self, model: Network, mask: np.ndarray) -> None:
-        layers = layer_masks_of(model, mask)
-        self._parameters: List[Tensor] = []
-        self._masks: List[Tensor] = []
-        for norm, layer in zip(model.prunable_norms(), layers):
+        parameters: List[Tensor] = []
+        masks: List[Tensor] = []
+        for norm, layer in zip(model.prunable_norms(), layer_masks_of(model, mask)):
             if not layer.all():
                 kept = torch.from_numpy(layer.copy()).to(norm.weight.device, norm.weight.dtype)
-                self._parameters += [norm.weight, norm.bias]
-                self._masks += [kept, kept]
-
-    def hold(self, optimizer: Optional[torch.optim.Optimizer] = None) -> None:
-        """Zero what is pruned: in the network, and in the momentum buffers of `optimizer`."""
-        if not self._parameters:
-            return
-        with torch.no_grad():
-            torch._foreach_mul_(self._parameters, self._masks)
-            buffers = [] if optimizer is None else self._momentum_of(optimizer)
-            if buffers:
-                torch._foreach_mul_([b for b, _ in buffers], [m for _, m in buffers])
-
-    def _momentum_of(self, optimizer: torch.optim.Optimizer) -> List[Tuple[Tensor, Tensor]]:
-        pairs = []
-        for parameter, mask in zip(self._parameters, self._masks):
-            buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if buffer is not None:
-                pairs.append((buffer, mask))
-        return pairs
+                parameters += [norm.weight, norm.bias]
+                masks += [kept, kept]
+        super().__init__(parameters, masks)
 
 
 def _masked_state(model: Network, mask: np.ndarray) -> Dict[str, Tensor]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from ebbench.training.flops import EXACT, ForwardCost
 
+#: phases whose work is the pruned network's, where there is one
+OF_PRUNED = ("retrain", "finetune", "evaluate")
 
-def run_flops(images: Mapping[str, int], dense: ForwardCost, pruned: Optional[ForwardCost] = None) -> Dict[str, Any]:
+
+def run_flops(
+    images: Mapping[str, int],
+    dense: ForwardCost,
+    pruned: Optional[ForwardCost] = None,
+    forward_only: Sequence[str] = (),
+) -> Dict[str, Any]:
     """The FLOPs of a run by phase, exact convention; `images` as in `TrainState`: by phase, each step once.
 
-    ``total`` is of the training phases; evaluations stand in ``by_phase``. The phases ``retrain``, ``retrain/evaluate`` and
-    ``evaluate`` (of the result) are the pruned network's where there is one. Work that a kill made necessary a second time
-    is not in it.
+    ``total`` is of the training phases; evaluations stand in ``by_phase``. What a pruned network does is counted as its:
+    retraining, fine-tuning, their evaluations and the one of the result. Evaluations and the phases `forward_only` do no
+    gradients. Work that a kill made necessary a second time is not in it.
     """
     by_phase = {}
     for path, count in images.items():
-        of_pruned = pruned is not None and path.split("/")[0] in ("retrain", "evaluate")
+        of_pruned = pruned is not None and path.split("/")[0] in OF_PRUNED
         cost = pruned if of_pruned and pruned is not None else dense
         forward = cost.forward_flops()
-        per_image = forward if path.endswith("evaluate") else cost.training_flops()
+        per_image = forward if path.endswith("evaluate") or path in forward_only else cost.training_flops()
         by_phase[path] = {"images": count, "forward_flops": forward, "flops": count * per_image}
     return {
         "total": sum(entry["flops"] for path, entry in by_phase.items() if not path.endswith("evaluate")),

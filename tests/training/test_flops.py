@@ -55,6 +55,10 @@ def test_the_exact_total_is_epochs_times_images_times_a_step():
         ("eb-ff", [("search", 20), ("retrain", 140)]),
         ("eb-reinit", [("search", 20), ("retrain", 160)]),
         ("lt", [("train", 160), ("retrain", 160)]),
+        ("snip", [("train", 160)]),
+        ("ns", [("train", 160), ("finetune", 160)]),
+        ("thinet", [("train", 160), ("finetune", 160)]),
+        ("sfp", [("train", 160)]),
     ],
 )
 def test_each_method_has_its_phases_and_the_total_is_their_sum(method, phases):
@@ -63,6 +67,19 @@ def test_each_method_has_its_phases_and_the_total_is_their_sum(method, phases):
     assert found["total_flops"] == sum(p["flops"] for p in found["phases"])
     assert all(p["images"] == 2000 for p in found["phases"])
     json.dumps(found, allow_nan=False)
+
+
+def test_soft_filters_are_charged_what_they_do_and_by_the_papers_convention_what_the_paper_charges():
+    dense = document("vgg16", "cifar10", "dense")
+    assert document("vgg16", "cifar10", "sfp")["total_flops"] == dense["total_flops"]
+    charged = document("vgg16", "cifar10", "sfp", pruned_forward=0.31, convention="paper")
+    assert charged["total_flops"] == 3 * 160 * 50_000 * (630_000_000 + 310_000_000)
+    assert any("it runs one" in line for line in charged["assumptions"])
+
+
+def test_the_images_of_a_draw_are_said_to_be_left_out():
+    for method in ("snip", "thinet"):
+        assert any("not counted" in line for line in document("vgg16-small", "synthetic", method)["assumptions"])
 
 
 def test_what_was_not_said_is_listed_as_assumed():

@@ -26,6 +26,14 @@ def test_evaluations_are_counted_beside_the_total_and_each_phase_by_its_own_netw
     assert (flops["forward_dense"], flops["forward_pruned"]) == (DENSE.forward_flops(), SMALL.forward_flops())
 
 
+def test_a_phase_that_only_looks_has_no_gradients_and_fine_tuning_is_of_the_pruned_network():
+    flops = run_flops({"train": 4, "draw": 6, "finetune": 2}, DENSE, SMALL, forward_only=("draw",))
+    by_phase = {path: entry["flops"] for path, entry in flops["by_phase"].items()}
+    assert by_phase["draw"] == 6 * DENSE.forward_flops()
+    assert by_phase["finetune"] == 2 * SMALL.training_flops()
+    assert flops["total"] == sum(by_phase.values())
+
+
 def test_a_run_without_a_pruned_network_has_no_pruned_forward():
     flops = run_flops({"train": 3, "evaluate": 2}, DENSE)
     assert flops["forward_pruned"] is None
