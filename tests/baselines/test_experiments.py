@@ -8,7 +8,7 @@ from ebbench.early_bird import EarlyBirdInherit
 from ebbench.experiment_file import Experiment, load_experiment
 from ebbench.testing import FakeContext
 
-NAMES = ("mask-overhead", "quickstart", "vgg16-cifar10")
+NAMES = ("mask-overhead", "quickstart", "table2", "vgg16-cifar10")
 
 
 def built_in(name: str) -> Experiment:
@@ -35,6 +35,31 @@ def test_the_cifar_experiment_is_the_papers_protocol_and_runs_dense_once():
         assert recipe == defaults
     assert (defaults.epochs, defaults.batch_size, defaults.learning_rate) == (160, 256, 0.1)
     assert [fraction * defaults.epochs for fraction in defaults.milestones] == [80, 120]
+
+
+def test_table_2_has_every_ratio_that_the_paper_has_and_each_methods_defaults():
+    recipes = built_in("table2").recipes
+    paper = {("vgg16", "cifar100"): (0.1, 0.3, 0.5)}
+    paper.update(
+        {k: (0.3, 0.5, 0.7) for k in (("vgg16", "cifar10"), *(("preresnet101", f"cifar{n}") for n in (10, 100)))}
+    )
+    methods = ("lt", "snip", "ns", "thinet", "eb-reinit", "eb-ff")
+    wanted = {(m, *k, p) for m in methods for k in paper for p in paper[k]} | {("dense", *k, 0.5) for k in paper}
+    assert {(r.method, r.model, r.dataset, r.prune_ratio) for r in recipes} == wanted and len(recipes) == len(wanted)
+    for r in recipes:
+        assert r == Recipe(method=r.method, model=r.model, dataset=r.dataset, prune_ratio=r.prune_ratio)
+
+
+def test_table_2_scaled_down_has_the_same_methods_on_small_networks():
+    small = load_experiment(plugins.experiments()["table2"], {}, {}, "small")
+    methods = {r.method for r in built_in("table2").recipes}
+    assert {(r.method, r.model) for r in small.recipes} == {
+        (m, n) for m in methods for n in ("vgg16-small", "preresnet-small")
+    }
+    assert {(r.dataset, r.epochs) for r in small.recipes} == {("synthetic", 8)} and len(small.recipes) == 14
+    assert small.bench.idle_s == 1.0
+    for recipe in small.recipes:
+        plugins.load(plugins.PIPELINES, recipe.method)(recipe).check()
 
 
 def test_the_quickstarts_search_finds_its_ticket_and_leaves_epochs_to_retrain():
