@@ -29,10 +29,21 @@ EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 
 
+def printable(text: str) -> str:
+    r"""`text` without what could steer a terminal or break a line: such signs are written out, as in ``\x1b`` and ``\n``."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 class EbbenchError(Exception):
-    """Base of every error with a message for the user; `exit_code` is the command line's."""
+    """Base of every error with a message for the user; `exit_code` is the command line's.
+
+    Whatever a file or an instrument put into it, the message is one printable line.
+    """
 
     exit_code = EXIT_BUG
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UserError(EbbenchError):
@@ -79,11 +90,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = closest(name, names, likeness=0.5)
     hint = f"did you mean {close!r}? " if close else ""
     return f"{hint}(known: {', '.join(map(printable, names)) or 'none'})"
-
-
-def printable(text: str) -> str:
-    """A text that others wrote, such as a column's name in a file, without what would steer a terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def closest(name: str, known: Iterable[str], likeness: float = 0.75) -> Optional[str]:

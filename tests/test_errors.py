@@ -39,3 +39,9 @@ def test_with_nothing_known_the_list_says_none():
 
 def test_names_that_others_wrote_steer_no_terminal():
     assert nearest("time_s", ["tim\x1b[2Je", "Ü", "a\u202eb"]).endswith(r"(known: a\u202eb, tim\x1b[2Je, Ü)")
+
+
+@pytest.mark.parametrize("error", [errors.ConfigError, errors.MeterError, errors.DiskError])
+def test_a_message_is_one_printable_line_whatever_an_instrument_said(error):
+    said = "it says \x1b]0;mine\x07\r\n\u202e\u2028 ± 5 Ω"
+    assert str(error(said)) == r"it says \x1b]0;mine\x07\r\n\u202e\u2028 ± 5 Ω"

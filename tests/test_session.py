@@ -137,10 +137,10 @@ def test_a_run_that_did_not_end_is_refused_without_resume(tmp_path, nursery):
     assert code == 2 and "--resume" in err
 
 
-def test_a_run_whose_meter_is_not_there_leaves_no_folder_behind(tmp_path):
+def test_a_run_whose_meter_is_not_there_leaves_no_folder_behind(tmp_path, nursery):
     experiment = write_experiment(tmp_path)
     meter = "tcp:127.0.0.1:1?scope=wall&pattern=([0-9]+)&unit=W"
-    code, _, err = call("run", experiment, "--meter", "sim", "--meter", meter, "--out", "runs", cwd=tmp_path)
+    code, _, err = nursery.call("run", experiment, "--meter", "sim", "--meter", meter, "--out", "runs", cwd=tmp_path)
     assert code == 3 and "Connection refused" in err
     assert list((tmp_path / "runs").iterdir()) == []
 

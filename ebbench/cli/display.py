@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from ebbench.errors import printable
 from ebbench.quantity import Quantity, format_quantity, with_unit
 from ebbench.records import FAIL, PASS, SIMULATED, WARN, RunRecord
 from ebbench.units import format_duration, format_si
@@ -68,7 +69,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line above the bars."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -87,7 +88,7 @@ def print_findings(findings: Sequence[Mapping[str, str]]) -> None:
     width = max(20, min(console.width, 100)) if console.is_terminal else _UNBROKEN
 
     def folded(text: str) -> List[str]:
-        return textwrap.wrap(text, width - margin, break_on_hyphens=False)
+        return textwrap.wrap(printable(text), width - margin, break_on_hyphens=False)
 
     for found in findings:
         first, *rest = folded(f"{found['name']}: {found['found']}")
@@ -240,7 +241,7 @@ def _number(value: Optional[float]) -> str:
 
 def _styled(cell: str) -> str:
     style = _STYLES.get(cell)
-    return f"[{style}]{cell}[/]" if style else escape(cell)
+    return f"[{style}]{cell}[/]" if style else escape(printable(cell))
 
 
 def _stdout() -> Console:

@@ -98,7 +98,7 @@ def run(
     ebbench run
     ebbench run quickstart --method eb-ff --prune-ratio 0.3 --prune-ratio 0.5
     ebbench run vgg16-cifar10 --dataset npz:cifar10.npz --epochs 16 --meter ina3221
-    ebbench run vgg16-cifar10 --on nvidia@tx2 --meter shelly:192.168.1.20   # a meter here, the board there
+    ebbench run --on nvidia@tx2 --meter 'shelly:http://192.168.1.20?scope=wall'
     ebbench run table2 --scale small --meter sim
     ebbench run vgg16-cifar10 --measure-epochs 5 --ticket-epoch 20
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, List, Optional
 
-from ebbench import plugins
+from ebbench import calibration_store, plugins
 from ebbench.config import Bench
 from ebbench.context import Display
 from ebbench.energy.links import BOARD_CLOCK, HOST, LAPTOP
@@ -28,6 +28,9 @@ class LaptopBench:
         phases = str(here.phases.resolve())
         self._refs = bench.laptop_meters
         self._chosen = plugins.choose_meters(bench.laptop_meters, None) if bench.laptop_meters else []
+        self._here, self._use_calibration = plugins.choose_board(), bench.calibration
+        if self._use_calibration:
+            calibration_store.check(self._here, self._chosen)
         wanted = [
             (name, factory, dataclasses.replace(request, phases=phases), bench.rate_hz)
             for name, factory, request in self._chosen
@@ -36,9 +39,11 @@ class LaptopBench:
         self._recording = Recording(here, wanted, header={HOST: LAPTOP, "note": AWAY}) if wanted else None
 
     def described(self) -> List[Dict[str, Any]]:
-        """What the manifest says of the meters, the reference first; they are known from `open` on."""
+        """What the manifest says of the meters, the reference first, with their calibrations here; known from `open` on."""
         infos = self._recording.infos if self._recording is not None else []
-        return [{**meter, HOST: LAPTOP} for meter in plugins.described(infos, self._chosen, self._refs)]
+        meters = [{**meter, HOST: LAPTOP} for meter in plugins.described(infos, self._chosen, self._refs)]
+        calibration_store.add_to(meters, infos, self._chosen, self._here, self._use_calibration)
+        return meters
 
     def open(self, display: Display) -> None:
         """Start to read the meters. Raises MeterError where one cannot be read."""

@@ -31,9 +31,10 @@ from ebbench.remote.job import DIED, ENDED, NONE, RUNNING
 from ebbench.remote.line import plain
 from ebbench.remote.progress import Followed
 from ebbench.room import Room
-from ebbench.rundir import RunDir, read_json, write_json
+from ebbench.rundir import LaptopDir, RunDir, read_json, write_json
 from ebbench.sealing import load_record, seal
 from ebbench.session import conduct
+from ebbench.unbegun import forgotten_unless_begun
 
 #: how often the board is asked how it does (s); it costs the board a few milliseconds of one core
 LOOK_EVERY_S = 2.0
@@ -182,7 +183,8 @@ class _Run:
             self.display.say(f"the run on {self.board.on} has ended; bringing it back")
             return
         status, reason = "aborted", None
-        self.laptop.open(self.display)
+        with self._forgotten(unless_there=found["state"] != NONE):
+            self.laptop.open(self.display)
         self.board.meanwhile = self.laptop.check
         try:
             self._keep_infos()
@@ -200,6 +202,12 @@ class _Run:
         finally:
             self.board.meanwhile = lambda: None
             self.laptop.stop(status, reason)
+
+    def _forgotten(self, unless_there: bool) -> contextlib.AbstractContextManager:
+        """Leave no folder here where the laptop's meters cannot be opened, unless there is a run on the board."""
+        if unless_there:
+            return contextlib.nullcontext()
+        return forgotten_unless_begun(self.rundir, LaptopDir(self.rundir.path).phases)
 
     def _watch(self) -> None:
         """Show what the board does until it has ended; what it says when it fails is raised here."""

@@ -129,6 +129,7 @@ def test_the_laptops_meter_counts_and_the_boards_is_kept_beside_it(cut):
     assert energy.status == "ok" and energy.total_j == pytest.approx(WATTS * energy.duration_s, rel=1e-6)
     assert energy.rails["sim/VDD_IN"]["total_j"] > 0 and energy.rails["sim/VDD_IN"]["scope"] == "module"
     assert [(m["name"], m["reference"]) for m in found.meters] == [("replay", True), ("sim", False)]
+    assert [m["calibration"]["reason"] for m in found.meters] == ["this meter was not calibrated on this machine"] * 2
 
 
 def test_the_clocks_of_one_machine_are_found_to_be_one(cut):
@@ -271,3 +272,9 @@ def test_another_version_there_is_refused_with_both(ebbench, place):
     found, lines = ebbench("--on", "board", "--on-command", str(script))
     assert found == 2 and len(lines) == 1
     assert "board has ebbench 9.9, this machine" in lines[0]
+
+
+def test_a_meter_of_the_laptop_that_is_not_there_leaves_no_folder_behind(sshd, place):
+    with pytest.raises(DeviceError, match="Connection refused"):
+        place.conduct(meters=("tcp:127.0.0.1:1?scope=wall&pattern=([0-9]+)&unit=W",))
+    assert list((place.folder / "laptop").iterdir()) == [] and not list(place.folder.glob("board/*/runs"))
