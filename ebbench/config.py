@@ -84,6 +84,12 @@ class Recipe:
     measure_epochs: Optional[int] = None
     #: the epoch at which a search would have found its ticket: an assumption, where `measure_epochs` cuts the search short
     ticket_epoch: Optional[int] = None
+    #: 8-bit block floating point (eb-lf, eb-ll): "stochastic" or to the "nearest"
+    rounding: str = "stochastic"
+    #: where the average of eb-ll's weights begins, as a fraction of `epochs` (the last 20 of 160)
+    average_from: float = 0.875
+    #: 16-bit type of eb-amp: "float16", "bfloat16", or "auto" (float16 on a GPU, bfloat16 on a CPU)
+    amp_dtype: str = "auto"
     #: side in pixels of what a network sees of an image of a folder (None: what the model takes), and the processes that read them
     image_size: Optional[int] = None
     workers: int = 4
@@ -145,6 +151,8 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
         yield f"finetune_rate = {recipe.finetune_rate} is not above 0"
     if recipe.nesterov and not recipe.momentum > 0:
         yield "nesterov = true needs a momentum above 0"
+    if not 0 <= recipe.average_from < 1:
+        yield f"average_from = {recipe.average_from} is outside [0, 1): it is a fraction of the epochs, such as 0.875"
     if recipe.seed < 0:
         yield f"seed = {recipe.seed} is below 0"
     if not 0 < recipe.checkpoint_s <= 600:
@@ -225,6 +233,8 @@ class Bench:
     signature_s: Optional[float] = None
     #: longest interval between readings that is interpolated (None: max(1 s, 10 median intervals))
     max_gap_s: Optional[float] = None
+    #: from which an arithmetic that is only simulated here is estimated: a table of ebbench/energy/unit_energies.toml, or a file
+    unit_energies: str = "horowitz-45nm"
     #: for the run only, put back afterwards: a power mode by number or name (None: as it is), clocks at their greatest
     power_mode: Optional[str] = None
     lock_clocks: bool = False

@@ -338,6 +338,8 @@ class Outcome:
     #: cost of one check in FLOPs and bytes, and the network's parameter count, for the overhead's fractions
     draw_cost: Optional[Dict[str, float]] = None
     notes: List[str] = field(default_factory=list)
+    #: what a training did whose arithmetic is simulated, by phase, as `ebbench.training.work` counts it: its energy is estimated
+    work: Optional[Dict[str, Any]] = None
 
 
 @dataclass(frozen=True)
@@ -358,7 +360,12 @@ class Stage:
 
 
 class Pipeline(Protocol):
-    """Trains, and says what phase it is in. One class per method."""
+    """Trains, and says what phase it is in. One class per method.
+
+    A class with `is_simulated = True` simulates an arithmetic that the machine does not do: the energy of its runs is estimated
+    from `Outcome.work`, and what is measured meanwhile is kept apart. One with a method `check_device(device)` is asked, before
+    anything is written, to raise UserError for a device that it cannot train on.
+    """
 
     def __init__(self, recipe: Any) -> None: ...
 

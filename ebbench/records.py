@@ -75,6 +75,9 @@ class EnergyAccount:
     cross_checks: List[Dict[str, Any]] = field(default_factory=list)
     #: how the totals were made from a few measured epochs, and what was measured (`energy.extrapolate`); None where all was
     extrapolation: Optional[Dict[str, Any]] = None
+    #: where `kind` is estimated (`energy.estimate`): how, and the measured account of the simulation, which is in no total
+    estimate: Optional[Dict[str, Any]] = None
+    while_simulating: Optional[Dict[str, Any]] = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ebbench.board.state import board_state, facts
 from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.amplify import AmplifiedDraw, MeasuredBlock, estimate
+from ebbench.energy.estimate import UnitEnergies, estimated
 from ebbench.energy.extrapolate import extrapolate
 from ebbench.energy.phases import read_events
 from ebbench.energy.trace import compact
@@ -26,10 +27,11 @@ from ebbench.rundir import LOCK, RunDir, read_json, sha256_of, write_json
 Event = Mapping[str, Any]
 
 
-def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord:
+def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optional[UnitEnergies] = None) -> RunRecord:
     """Integrate, check and put together the record of a run folder; nothing is written.
 
-    `max_gap_s` overrides the bench's. A run that never said how it ended is ``aborted``.
+    `max_gap_s` overrides the bench's, `units` the table that a simulated arithmetic's energy is estimated from. A run that
+    never said how it ended is ``aborted``.
     """
     manifest = read_json(rundir.manifest)
     events = read_events(rundir.phases)
@@ -38,19 +40,20 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
     outcome = _last_mark(events, "outcome") or {}
     state = board_state(rundir.board)
     stop = next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
-    energy = measured
+    whole = measured
     notes = list(outcome.get("notes", []))
     if (manifest.get("recipe") or {}).get("measure_epochs") and stop.get("status") == "success":
         stages = _stages(events)
-        energy = extrapolate(measured, stages, _assumptions(outcome.get("ticket")))
+        whole = extrapolate(measured, stages, _assumptions(outcome.get("ticket")))
         notes += (
             [] if stages else ["measure_epochs means nothing to this method: all its epochs were trained and measured"]
         )
-    refused = (energy.extrapolation or {}).get("refused")
-    overhead = _overhead(energy, events, outcome)
+    refused = (whole.extrapolation or {}).get("refused")
+    energy = _estimated(whole, manifest, outcome, units)
+    overhead = _overhead(whole, events, outcome)
     checks = check_run(
         measured,
-        whole=energy,
+        whole=whole,
         ticket=outcome.get("ticket"),
         overhead=overhead,
         facts=_facts(state, bench, events),
@@ -66,7 +69,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None) -> RunRecord
         energy=energy,
         duration_s=_duration_s(events),
         flops=outcome.get("flops"),
-        accuracy=None if energy.extrapolation else outcome.get("accuracy"),
+        accuracy=None if whole.extrapolation else outcome.get("accuracy"),
         ticket=outcome.get("ticket"),
         mask_distance_overhead=overhead,
         verdict=worst([check.verdict for check in checks]),
@@ -88,7 +91,9 @@ def seal(rundir: RunDir) -> RunRecord:
     return record
 
 
-def integrate_again(rundir: RunDir, max_gap_s: Optional[float] = None) -> Tuple[RunRecord, Path]:
+def integrate_again(
+    rundir: RunDir, max_gap_s: Optional[float] = None, units: Optional[UnitEnergies] = None
+) -> Tuple[RunRecord, Path]:
     """A new record from the same raw files, and where it is: beside the sealed one, or beside none where a run can be resumed.
 
     A measurement that ended without its record (its process was killed, the disk was full) is sealed. Raises UserError where
@@ -96,11 +101,14 @@ def integrate_again(rundir: RunDir, max_gap_s: Optional[float] = None) -> Tuple[
     """
     if max_gap_s is not None and not max_gap_s > 0:
         raise ConfigError(f"max_gap_s = {max_gap_s:g} is not above 0")
-    can_be_resumed = bool(read_json(rundir.manifest).get("recipe"))
+    manifest = read_json(rundir.manifest)
+    can_be_resumed = bool(manifest.get("recipe"))
+    if units is not None and "unit_energies" not in manifest:
+        raise ConfigError(f"--unit-energies: nothing in {rundir.path} is estimated, its arithmetic was not simulated")
     with contextlib.closing(rundir.lock()):
         if not rundir.is_sealed and not can_be_resumed and max_gap_s is None:
             return seal(rundir), rundir.record
-        path, record = rundir.next_record(), record_of(rundir, max_gap_s=max_gap_s)
+        path, record = rundir.next_record(), record_of(rundir, max_gap_s=max_gap_s, units=units)
         write_json(path, record.to_json())
     return record, path
 
@@ -113,6 +121,15 @@ def load_record(rundir: RunDir) -> RunRecord:
             f"or see what there is with `ebbench integrate {rundir.path}`"
         )
     return RunRecord.from_json(read_json(rundir.record))
+
+
+def _estimated(
+    measured: EnergyAccount, manifest: Mapping[str, Any], outcome: Mapping[str, Any], units: Optional[UnitEnergies]
+) -> EnergyAccount:
+    """The account of a run whose arithmetic was simulated; any other's is the measured one."""
+    if "unit_energies" not in manifest:
+        return measured
+    return estimated(measured, outcome.get("work"), units or UnitEnergies(**manifest["unit_energies"]))
 
 
 def _facts(state: Optional[Mapping[str, Any]], bench: Mapping[str, Any], events: List[Event]) -> Dict[str, Any]:

@@ -20,6 +20,7 @@ from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import amplify
 from ebbench.energy.clocks import chip_for
+from ebbench.energy.estimate import UnitEnergies, unit_energies
 from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
 from ebbench.energy.signature import pattern
@@ -72,12 +73,16 @@ def conduct(
         raise UserError(f"{rundir.path} holds a run that did not end; go on with --resume, or choose another --out")
     pipeline = plugins.load(plugins.PIPELINES, recipe.method)(recipe)
     pipeline.check()
+    is_simulated = getattr(pipeline, "is_simulated", False)
+    units = unit_energies(bench.unit_energies) if is_simulated else None
     setup = find_setup(bench, may_simulate, display.say)
+    if hasattr(pipeline, "check_device"):
+        pipeline.check_device(setup.device.name)
     rundir.create()
     with contextlib.closing(rundir.lock()), forgotten_unless_begun(rundir, rundir.log):
         clear(rundir)  # what a start that was killed before its first phase left
         Room(rundir).check_before()
-        _write_manifest(rundir, recipe, bench, setup)
+        _write_manifest(rundir, recipe, bench, setup, units)
         if not _has_stopped(rundir):
             recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
             with changed(setup.change, rundir.board, display.say), StateLog(
@@ -110,8 +115,11 @@ def _meters(rundir: RunDir, setup: Setup, bench: Bench) -> List[Tuple[str, str, 
     return [(name, factory, dataclasses.replace(r, phases=phases), bench.rate_hz) for name, factory, r in setup.meters]
 
 
-def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup) -> None:
-    """Write everything that is needed to interpret the data, before there are any; a resumed run must match its own."""
+def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup, units: Optional[UnitEnergies]) -> None:
+    """Write everything that is needed to interpret the data, before there are any; a resumed run must match its own.
+
+    `units`: where the energy will be estimated, from what.
+    """
     manifest: Dict[str, Any] = {
         "ebbench": package_version("ebbench"),
         "run_id": run_id(recipe, bench),
@@ -122,6 +130,8 @@ def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup) 
         "environment": describe(),
         "meters": [],
     }
+    if units is not None:
+        manifest["unit_energies"] = units.to_json()
     if rundir.manifest.exists():
         old = read_json(rundir.manifest)
         differing = [key for key in ("recipe", "device") if old.get(key) != manifest[key]]
@@ -194,6 +204,7 @@ def _outcome_values(outcome: Outcome, device: str) -> Dict[str, Any]:
         "ticket": outcome.ticket,
         "draw_cost": outcome.draw_cost,
         "notes": outcome.notes,
+        "work": outcome.work,
         "peak_memory_bytes": peak_memory_bytes(device),
     }
 

@@ -113,6 +113,7 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
         _print_findings(record)
     if any(record.kind == SIMULATED for record in records):
         _stdout().print("Energies are SIMULATED: no real meter was read.", style="bold yellow")
+    _print_estimates(records)
     _stdout().print(f"Report: ebbench report {escape(str(out))}")
 
 
@@ -135,6 +136,7 @@ def print_measurement(record: RunRecord, path: Path) -> None:
         f"scope {reference.get('scope')}); verdict {record.verdict}; {path}",
         markup=False,
     )
+    _print_estimates([record])
     _print_findings(record)
 
 
@@ -205,6 +207,20 @@ def print_flops(document: Mapping[str, Any]) -> None:
     )
     for assumption in document.get("assumptions", []):
         _stdout().print(f"assumed: {assumption}", markup=False)
+
+
+def _print_estimates(records: Sequence[RunRecord]) -> None:
+    """Where an energy is estimated: from what, and what else the record holds."""
+    for record in (r for r in records if r.energy.estimate is not None and r.energy.while_simulating is not None):
+        estimate, meanwhile = record.energy.estimate or {}, record.energy.while_simulating or {}
+        units = estimate["unit_energies"]
+        seen = _with_interval(meanwhile["total_j"], meanwhile["uncertainty_j"])
+        _stdout().print(
+            f"{record.run_id} is ESTIMATED, not measured: {units['title']} ({units['name']}); the same work in float32: "
+            f"{format_si(estimate['float32_j'], 'J')}; while it was simulated: {seen} ({meanwhile['kind']})",
+            style="bold yellow",
+            markup=False,
+        )
 
 
 def energy_text(record: RunRecord) -> str:

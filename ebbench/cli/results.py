@@ -82,6 +82,10 @@ def check(runs: Tuple[Path, ...], as_json: bool) -> int:
 @click.option("--trace", type=_PATH, help="CSV, Parquet or Arrow file of readings, instead of a run folder.")
 @click.option("--phases", type=_PATH, help="CSV with phase,start_s,end_s.")
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option(
+    "--unit-energies",
+    help="Estimate a simulated arithmetic's energy from this table: a name, or a file that ends in .toml.",
+)
 @click.option("--time-column", default="time_s", show_default=True)
 @click.option("--time-unit", type=click.Choice(["s", "ms", "us", "ns"]), default="s", show_default=True)
 @click.option(
@@ -95,6 +99,7 @@ def integrate(
     trace: Optional[Path],
     phases: Optional[Path],
     max_gap_s: Optional[float],
+    unit_energies: Optional[str],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -102,13 +107,16 @@ def integrate(
 
     \b
     ebbench integrate runs/eb-ff-vgg16-...
+    ebbench integrate runs/eb-ll-vgg16-... --unit-energies paper-calibrated
     ebbench integrate --trace T.csv --phases P.csv --json
     """
     if (run is None) == (trace is None) or (trace is None) != (phases is None):
         raise click.UsageError("give either a run folder, or --trace FILE with --phases FILE")
     if run is not None:
-        _integrate_run(run, max_gap_s, as_json)
+        _integrate_run(run, max_gap_s, unit_energies, as_json)
         return
+    if unit_energies is not None:
+        raise click.UsageError("--unit-energies is for a run folder: a trace is integrated, not estimated")
     from ebbench.cli.display import print_integral
     from ebbench.energy.tables import integrate_tables
 
@@ -120,12 +128,13 @@ def integrate(
         print_integral(document)
 
 
-def _integrate_run(run: Path, max_gap_s: Optional[float], as_json: bool) -> None:
+def _integrate_run(run: Path, max_gap_s: Optional[float], units: Optional[str], as_json: bool) -> None:
     from ebbench.cli.display import print_measurement
+    from ebbench.energy.estimate import unit_energies
     from ebbench.rundir import RunDir
     from ebbench.sealing import integrate_again
 
-    record, path = integrate_again(RunDir(run), max_gap_s)
+    record, path = integrate_again(RunDir(run), max_gap_s, None if units is None else unit_energies(units))
     if as_json:
         click.echo(json.dumps(record.to_json(), allow_nan=False))
     else:

@@ -75,6 +75,10 @@ import click
     "--cooldown", "cooldown_c", type=float, help="Wait until the board is at most this warm (degrees Celsius)."
 )
 @click.option("--no-calibration", is_flag=True, help="Take the meters as they describe themselves.")
+@click.option(
+    "--unit-energies",
+    help="From what a simulated arithmetic's energy is estimated: horowitz-45nm, paper-calibrated, or a file that ends in .toml.",
+)
 @click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
 @click.option("--power-mode", help="Power mode of the board during the run, by number or name; put back afterwards.")
 @click.option("--lock-clocks", is_flag=True, help="Clocks at their greatest during the run; put back afterwards.")
@@ -130,7 +134,7 @@ _SINGLE = (
     "threads",
     "checkpoint_s",
 )
-_BENCH = ("board", "device", "rate_hz", "idle_s", "warmup_s", "cooldown_c", "max_gap_s", "power_mode")
+_BENCH = ("board", "device", "rate_hz", "idle_s", "warmup_s", "cooldown_c", "max_gap_s", "power_mode", "unit_energies")
 _REMOTE = ("on", "on_command", "on_out")
 
 

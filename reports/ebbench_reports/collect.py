@@ -30,6 +30,7 @@ METHODS = {
     "eb-ff": "EB Train (FF)",
     "eb-lf": "EB Train (LF)",
     "eb-ll": "EB Train (LL)",
+    "eb-wage": "EB Train (8-bit WAGE search)",
     "eb-amp": "EB Train (AMP)",
 }
 _NUMBERS = ("total_j", "uncertainty_j", "redone_j", "other_j", "net_j", "idle_power_w", "duration_s", "covered_s")
@@ -52,6 +53,12 @@ class Run:
         """Training energy (J) without the work that was done twice: total - redone."""
         account = self.record.energy
         return None if account.total_j is None else account.total_j - (account.redone_j or 0.0)
+
+    @property
+    def measured(self) -> Mapping[str, Any]:
+        """`kind` and `reference` of what the meter showed: of the simulation, where the energy is an estimate."""
+        account = self.record.energy
+        return account.while_simulating or {"kind": self.record.kind, "reference": account.reference}
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ def read_record(path: Path) -> RunRecord:
         for name in _NUMBERS:
             _check_number(name, document["energy"][name])
         document["energy"]["phases"] = []
+        (document["energy"].get("while_simulating") or {}).pop("phases", None)
         fields = {
             **document,
             "energy": account_from_json(document["energy"]),

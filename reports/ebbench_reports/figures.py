@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ebbench.quantity import Quantity, format_quantity, prefix_for
-from ebbench.records import SIMULATED
+from ebbench.records import ESTIMATED, SIMULATED
 from ebbench_reports.collect import Run, method_title
 from ebbench_reports.compare import Group
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
@@ -70,7 +70,7 @@ def power(run: Run, timeline: Timeline) -> Optional[Figure]:
     _draw_power(top, timeline, scale)
     _draw_lane(lane, timeline.bands, rows, scale, timeline.duration_s)
     lane.set_xlabel(f"Time since the start ({unit})")
-    reference = run.record.energy.reference
+    reference = run.measured["reference"]
     top.set_ylabel(f"Power of {_plain(str(reference.get('rail') or 'the rail'), 24)} (W)")
     _legend_of_phases(top, timeline.bands)
     top.set_xlim(0, timeline.duration_s / scale)
@@ -164,7 +164,7 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
     axes.set_xlabel(f"Training energy ({letter}J){twice}; interval: k = 2")
     handles = [Patch(facecolor=_colour(n), hatch=_HATCHES.get(n, ""), edgecolor=PAPER, label=n) for n in seen]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=8, borderpad=0, handlelength=1.4)
-    return finish(figure, "Energy by phase", runs)
+    return finish(figure, "Energy by phase", runs, of_energies=True)
 
 
 def _draw_total(axes: Axes, y: int, run: Run, factor: float, letter: str) -> None:
@@ -264,7 +264,8 @@ def tradeoff(groups: Sequence[Group]) -> Optional[Figure]:
     )  # fmt: skip
     for axes, members in zip(all_axes[:, 0], shown):
         _draw_tradeoff(axes, members)
-    return finish(figure, "Accuracy against energy", [run for members in shown for g in members for run in g.runs])
+    drawn = [run for members in shown for g in members for run in g.runs]
+    return finish(figure, "Accuracy against energy", drawn, of_energies=True)
 
 
 def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
@@ -312,10 +313,11 @@ def legend_beside(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=2.6)
 
 
-def finish(figure: Figure, title: str, runs: Sequence[Run]) -> Figure:
-    """Title, and SIMULATED over everything that was."""
-    kinds = {run.record.kind for run in runs}
-    word = "" if SIMULATED not in kinds else "SIMULATED" if kinds == {SIMULATED} else "PARTLY SIMULATED"
+def finish(figure: Figure, title: str, runs: Sequence[Run], of_energies: bool = False) -> Figure:
+    """Title, and SIMULATED over everything that was; over energies, ESTIMATED too."""
+    kinds = {run.record.kind if of_energies else run.measured["kind"] for run in runs}
+    word = " AND ".join(kind.upper() for kind in (SIMULATED, ESTIMATED) if kind in kinds)
+    word = f"PARTLY {word}" if kinds - {SIMULATED, ESTIMATED} and word else word
     title = f"{word} · {title}" if word else title
     carried_on = [run.record.energy.extrapolation is not None for run in runs]
     title += (
@@ -332,7 +334,7 @@ def finish(figure: Figure, title: str, runs: Sequence[Run]) -> Figure:
         "alpha": 0.13,
         "zorder": 10,
     }
-    figure.text(0.5, 0.48, word, fontsize=64 if word == "SIMULATED" else 40, **mark)
+    figure.text(0.5, 0.48, word, fontsize=64 if len(word) < 10 else 40, **mark)
     figure.canvas.draw()  # the layout is solved once, not again for every format
     if hasattr(figure, "set_layout_engine"):
         figure.set_layout_engine("none")

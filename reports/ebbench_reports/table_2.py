@@ -206,6 +206,8 @@ def _energy_notes(group: Group) -> Tuple[str, ...]:
             f"{100 * covered_s / duration_s:.3g} % of the training time covered" if duration_s else "nothing covered"
         )
         notes.append(f"Energy {_status(group)}: {share} ({reasons})")
+    elif group.energy_j is not None and accounts[0].estimate is not None:
+        notes.append(_estimate_note(group, accounts[0].estimate))
     elif group.energy_j is not None and group.energy_j.half_width is None:
         notes.append("No interval: an uncertainty is not stated in the record")
     unknown = sorted({name for a in accounts for name, part in a.components_j.items() if part is None})
@@ -217,3 +219,14 @@ def _energy_notes(group: Group) -> Tuple[str, ...]:
     if any(a.redone_j is None for a in accounts) and group.energy_j is not None:
         notes.append("Work done twice is not known and is included")
     return tuple(notes)
+
+
+def _estimate_note(group: Group, estimate: Mapping[str, Any]) -> str:
+    """From what an energy is estimated, and the same work in float32 by the same table."""
+    units = estimate["unit_energies"]
+    float32_j = sum((run.record.energy.estimate or {}).get("float32_j") or 0.0 for run in group.runs) / len(group.runs)
+    ratio = f", {float32_j / group.energy_j.value:.3g} times as much" if group.energy_j and group.energy_j.value else ""
+    return (
+        f"Estimated with the unit energies {units['name']} ({units['title']}), interval not known; by the same table the same work "
+        f"takes {format_si(float32_j, 'J')} in float32{ratio}"
+    )

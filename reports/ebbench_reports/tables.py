@@ -7,21 +7,24 @@ import io
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.quantity import MISSING_TEXT, Quantity, aligned, with_unit
-from ebbench.records import FAIL, NOT_CHECKED, OK, SIMULATED, WARN
+from ebbench.records import ESTIMATED, FAIL, NOT_CHECKED, OK, SIMULATED, WARN
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
 from ebbench_reports.markup import Cell, Column, Section, Table, ranges
 
 SIMULATED_BANNER = "SIMULATED: made from a simulated power sensor. No energy here was measured; do not cite it."
 PARTLY_SIMULATED_BANNER = "PARTLY SIMULATED: rows of the kind 'simulated' are not measurements; do not cite them."
+ESTIMATED_BANNER = (
+    "ESTIMATED: rows of the kind 'estimated' were trained in a simulated arithmetic; their energy comes from counted operations "
+    "and bytes, not from a meter. Compare them with each other, never with a measured row."
+)
 
 
 def banner(runs: Iterable[Run]) -> str:
     """What must be shouted above everything that is made from these runs; empty when all is measured."""
     kinds = {run.record.kind for run in runs}
-    if SIMULATED not in kinds:
-        return ""
-    return SIMULATED_BANNER if kinds == {SIMULATED} else PARTLY_SIMULATED_BANNER
+    simulated = SIMULATED_BANNER if kinds == {SIMULATED} else PARTLY_SIMULATED_BANNER if SIMULATED in kinds else ""
+    return " ".join(text for text in (simulated, ESTIMATED_BANNER if ESTIMATED in kinds else "") if text)
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -124,7 +124,7 @@ def _points(events: Sequence[Mapping[str, Any]], clockwork: Clockwork) -> List[P
 
 def _envelope(run: Run, events: Sequence[Event], clockwork: Clockwork, end_s: float) -> Optional[Envelope]:
     """Min, mean and max power of the reference rail in `BINS` bins of [0, end_s)."""
-    reference = run.record.energy.reference
+    reference = run.measured["reference"]
     if not reference.get("meter"):
         return None
     bins = _Bins(end_s)
