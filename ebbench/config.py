@@ -125,6 +125,8 @@ _CHOICES = {
     "residual": ("keep", "select"),
     "lt_layers": ("conv", "conv+linear"),
     "snip_layers": ("conv", "conv+linear"),
+    "rounding": ("stochastic", "nearest"),
+    "amp_dtype": ("auto", "float16", "bfloat16"),
 }
 
 

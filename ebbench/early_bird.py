@@ -18,6 +18,7 @@ from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
 from ebbench.training.loop import Trainer, check_recipe
 from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
+from ebbench.training.precision import FullPrecision
 from ebbench.training.pruning import plan_of, prune, reinit
 from ebbench.training.ranking import Ranking
 from ebbench.training.tally import run_flops
@@ -36,7 +37,7 @@ class EarlyBirdInherit:
 
     def run(self, context: RunContext) -> Outcome:
         """Search, prune, retrain; from the start or from the last checkpoint."""
-        trainer = Trainer(self.recipe, context, "search")
+        trainer = Trainer(self.recipe, context, "search", lambda stage: self._precision(stage, context.device))
         state = trainer.state
         if state.stage == "search":
             trainer.total_epochs = self._epochs_in_all(planned_epochs(self.recipe))
@@ -51,9 +52,25 @@ class EarlyBirdInherit:
         trainer.total_epochs = self._epochs_in_all(ticket["epoch"])
         if state.epoch < self.recipe.epochs:
             with context.phase("retrain"):
-                trainer.train_until(self.recipe.epochs, l1=self.recipe.l1)
+                trainer.train_until(
+                    self.recipe.epochs, self.recipe.l1, lambda number: self._after_epoch(trainer, number)
+                )
             trainer.checkpoint()
+        self._finish(trainer)
+        return self._outcome(trainer)
+
+    def _precision(self, stage: str, device: str) -> FullPrecision:
+        """The arithmetic of a stage."""
+        return FullPrecision()
+
+    def _after_epoch(self, trainer: Trainer, number: int) -> None:
+        """What is still part of epoch `number` of retraining."""
+
+    def _finish(self, trainer: Trainer) -> None:
+        """From the trained network to the accuracy of the run."""
         trainer.evaluate()
+
+    def _outcome(self, trainer: Trainer) -> Outcome:
         return _outcome(trainer)
 
     def _small_network(self, model: Network, mask: np.ndarray) -> Network:

@@ -47,6 +47,21 @@ def sgd(parameters: Any, **settings: Any) -> torch.optim.SGD:
         return torch.optim.SGD(parameters, **settings)
 
 
+def grad_scaler() -> Any:
+    """The scaler of the loss for float16 on CUDA; torch 2.3 moved it."""
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler("cuda")
+    return torch.cuda.amp.GradScaler()
+
+
+def has_bfloat16(is_cuda: bool) -> bool:
+    """Whether bfloat16 is an arithmetic of this GPU, or of this CPU with oneDNN; elsewhere it is emulated, slower than float32."""
+    if is_cuda:
+        return bool(torch.cuda.is_bf16_supported())
+    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return torch.backends.mkldnn.is_available() and asked is not None and bool(asked())
+
+
 def import_torchvision_datasets() -> ModuleType:
     """`torchvision.datasets`, also where a torchvision built for CUDA stands beside a CPU torch. Raises InputError when absent.
 

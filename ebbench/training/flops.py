@@ -47,7 +47,7 @@ SCHEDULES: Dict[str, Schedule] = {
     "eb-reinit": lambda epochs, ticket: [("search", ticket, DENSE), ("retrain", epochs, PRUNED)],
     # an operation in 8 bits counts as one
     **dict.fromkeys(
-        ("eb-ff", "eb-lf", "eb-ll"),
+        ("eb-ff", "eb-lf", "eb-ll", "eb-wage", "eb-amp"),
         lambda epochs, ticket: [("search", ticket, DENSE), ("retrain", epochs - ticket, PRUNED)],
     ),
 }

@@ -21,12 +21,16 @@ EXACT, PAPER = "exact", "paper"
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's forward pass of one image: multiply-adds (0 for BatchNorm, ReLU, pooling) and the paper counter's FLOPs."""
+    """One layer's forward pass of one image: multiply-adds (0 for BatchNorm, ReLU, pooling), the paper counter's FLOPs, and the
+    numbers that it reads, gives and has as weights."""
 
     name: str
     kind: str
     macs: int
     counter_flops: int
+    inputs: int
+    outputs: int
+    weights: int
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,9 @@ def check_convention(convention: str) -> None:
 def _recorder(name: str, layers: List[LayerCost]) -> Callable[..., None]:
     def record(module: nn.Module, inputs: Tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         macs, extra = _COUNTERS[type(module)](module, output.numel())
-        layers.append(LayerCost(name, type(module).__name__, macs, 2 * macs + extra))
+        weights = sum(p.numel() for p in module.parameters())
+        kind = type(module).__name__
+        layers.append(LayerCost(name, kind, macs, 2 * macs + extra, inputs[0].numel(), output.numel(), weights))
 
     return record
 

@@ -21,11 +21,13 @@ from ebbench.method_settings import RANK_CHANNELS, is_one_of
 from ebbench.protocols import RunContext
 from ebbench.training import compat, excerpt
 from ebbench.training.accuracy import Accuracy, evaluate
-from ebbench.training.batches import augmented_batches, steps_per_epoch
+from ebbench.training.averaging import estimate_norms, take_average
+from ebbench.training.batches import Step, augmented_batches, steps_per_epoch
 from ebbench.training.data import Dataset, load_dataset
 from ebbench.training.held import Held
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
 from ebbench.training.models import SELECT, Network, build_model, input_shape_of
+from ebbench.training.precision import FullPrecision
 from ebbench.training.pruning import HeldMask
 from ebbench.training.ranking import Ranking
 from ebbench.training.state import TrainState, pack, refuse_other_arithmetic, restore, unpack
@@ -63,15 +65,22 @@ def add_l1(gammas: Sequence[torch.Tensor], l1: float) -> None:
 class Trainer:
     """A network, its optimiser and its data, moved on epoch by epoch; new, or where its last checkpoint left it.
 
-    `stage` is the phase with which a new training begins. Raises UserError, before any training, for everything that
-    does not fit together.
+    `stage` is the phase with which a new training begins, `precision_of` gives the arithmetic of each stage. Raises UserError,
+    before any training, for everything that does not fit together.
     """
 
-    def __init__(self, recipe: Recipe, context: RunContext, stage: str) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        context: RunContext,
+        stage: str,
+        precision_of: Callable[[str], FullPrecision] = lambda stage: FullPrecision(),
+    ) -> None:
         torch.set_num_threads(recipe.threads)
         compat.set_arithmetic(recipe.deterministic, recipe.tf32)
         self.recipe = recipe
         self.context = context
+        self._precision_of = precision_of
         self.dataset = data_of(recipe)
         model = self.dense_model()
         refuse_misfits(recipe, self.dataset, model)
@@ -101,6 +110,8 @@ class Trainer:
         """Train this network from now on, with a fresh optimiser and what is masked in it held."""
         layout = MEMORY_FORMATS[self.state.memory_format]
         self.model = model.to(self.context.device).to(memory_format=layout)
+        self.precision = self._precision_of(self.state.stage)
+        self.precision.attach(self.model)
         self._gammas = [norm.weight for norm in self.model.prunable_norms()]
         live = self.state.arrays.get("live")
         #: what stays zero while the network trains; a method that holds anything else says so, also when it is resumed
@@ -124,10 +135,10 @@ class Trainer:
             self.state.arrays["live"] = live
         self.place(model)
 
-    def train_until(self, epochs: int, l1: float) -> None:
+    def train_until(self, epochs: int, l1: float, at_end: Optional[Callable[[int], None]] = None) -> None:
         """Train the open stage until `epochs` epochs of its schedule are complete; accuracies between, not after the last."""
         while self.state.epoch < self.last_epoch(epochs):
-            self.train_epoch(l1)
+            self.train_epoch(l1, at_end)
             self.evaluate_if_due(epochs)
             self.checkpoint_if_due()
         self.close_stage(epochs, except_at=epochs)
@@ -172,6 +183,7 @@ class Trainer:
     def evaluate(self, books: str = "evaluate") -> Accuracy:
         """Accuracy on the test part, now, in a phase of its own; its images go to `books`."""
         state, data = self.state, self.dataset
+        self.precision.begin(f"{state.stage}/evaluate", state.epoch, 0)
         with self.context.phase("evaluate"):
             found = evaluate(
                 self.model,
@@ -206,6 +218,16 @@ class Trainer:
             if left == 0:
                 return
 
+    def average_weights(self) -> None:
+        """Put the average of the weights in their place, with running statistics of its own; its cost is one of evaluating."""
+        state, layout = self.state, MEMORY_FORMATS[self.state.memory_format]
+        with self.context.phase("evaluate"):
+            self.precision.begin("average", state.epoch, 0)
+            take_average(state, self.model)
+            batches = self._batches("average", state.epoch)
+            images = estimate_norms(self.model, (x_BCHW.contiguous(memory_format=layout) for _, x_BCHW, _ in batches))
+        state.images[f"{state.stage}/average/evaluate"] = images
+
     def checkpoint_if_due(self) -> None:
         """Save the training at this step boundary when the context says that it is time."""
         if self.context.checkpoint_due():
@@ -214,9 +236,8 @@ class Trainer:
     def checkpoint(self) -> None:
         """Save the training as it is; call at a step boundary only."""
         arrays, document = pack(self.state, self.model, self._optimizer, self._losses)
-        self.context.save_checkpoint(
-            arrays, {**document, "data": self.dataset.fingerprint, "decoder": self.dataset.decoder}
-        )
+        data = {"data": self.dataset.fingerprint, "decoder": self.dataset.decoder}
+        self.context.save_checkpoint(arrays, {**document, **data, "precision": self.precision.state()})
 
     def accuracy(self) -> Dict[str, Optional[float]]:
         """The last accuracy, and the best one of the stage that it belongs to; None where not all epochs were trained."""
@@ -240,17 +261,10 @@ class Trainer:
         self.model.train()
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.schedule, state.epoch)
-        batches = augmented_batches(
-            self._train,
-            recipe.batch_size,
-            seed=recipe.seed,
-            phase=state.stage if state.stage in SECOND_TRAININGS else "train",
-            epoch=state.epoch,
-            start_step=state.step,
-            mean=self.dataset.mean,
-            std=self.dataset.std,
-        )
+        # the first training of every method sees the same batches, so that one is comparable with another
+        batches = self._batches(state.stage if state.stage in SECOND_TRAININGS else "train", state.epoch, state.step)
         for step, x_BCHW, y_B in batches:
+            self.precision.begin(state.stage, state.epoch, step)
             self._losses[step] = self._train_step(x_BCHW, y_B, l1)
             state.step = step + 1
             state.images[state.stage] = state.images.get(state.stage, 0) + len(y_B)
@@ -259,14 +273,28 @@ class Trainer:
             self._show_progress()
             self.checkpoint_if_due()
 
+    def _batches(self, phase: str, epoch: int, start_step: int = 0) -> Iterator[Step]:
+        """One pass over the training images, in a random order that depends on the seed, `phase` and `epoch`."""
+        return augmented_batches(
+            self._train,
+            self.recipe.batch_size,
+            seed=self.recipe.seed,
+            phase=phase,
+            epoch=epoch,
+            start_step=start_step,
+            mean=self.dataset.mean,
+            std=self.dataset.std,
+        )
+
     def _train_step(self, x_BCHW: torch.Tensor, y_B: torch.Tensor, l1: float) -> torch.Tensor:
         """One step of SGD; the loss stays on the device."""
         self._optimizer.zero_grad(set_to_none=True)
         layout = MEMORY_FORMATS[self.state.memory_format]
-        loss = F.cross_entropy(self.model(x_BCHW.contiguous(memory_format=layout)), y_B)
-        loss.backward()
+        with self.precision.arithmetic():
+            loss = F.cross_entropy(self.model(x_BCHW.contiguous(memory_format=layout)), y_B)
+        self.precision.backward(loss, self._optimizer)
         add_l1(self._gammas, l1)
-        self._optimizer.step()
+        self.precision.step(self._optimizer)
         if self.held is not None:
             self.held.hold(self._optimizer)
         return loss.detach()
@@ -320,6 +348,7 @@ class Trainer:
         self.state = unpack(arrays, document)
         self.place(build_model(self.recipe.model, self.dataset.num_classes, document["widths"]))
         restore(arrays, self.model, self._optimizer, self._losses)
+        self.precision.restore(document.get("precision", {}))
 
 
 def check_recipe(recipe: Recipe) -> Tuple[Dataset, Network]:
