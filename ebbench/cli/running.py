@@ -12,7 +12,9 @@ import click
 @click.command()
 @click.argument("experiment", default="quickstart")
 @click.option("--scale", help="A scaled version that the experiment has, such as small: the same runs, in minutes.")
-@click.option("--method", multiple=True, help="dense, lt, snip, ns, thinet, sfp, eb-ff, ...; repeat for a matrix.")
+@click.option(
+    "--method", multiple=True, help="dense, lt, snip, ns, thinet, sfp, eb-ff, eb-reinit, eb-ll, ...; repeat for a matrix."
+)
 @click.option("--model", multiple=True, help="vgg16, vgg16-small, ...; repeat for a matrix.")
 @click.option(
     "--dataset",

@@ -240,6 +240,29 @@ def test_a_pruned_step_of_preresnet101(ratio, capsys):
         assert least["keep"] / least["dense"] < 0.92
 
 
+@pytest.mark.parametrize("batch", [32, 128])
+def test_a_step_in_block_floating_point(capsys, batch):
+    """Of a repeatable training, as runs are; the other arithmetics stand beside it."""
+    names = ("float32", "block", "wage", "mixed")
+    order = {"layout": "contiguous_format", "batch": batch, "deterministic": True}
+    steppers = {name: Stepper(precision=name, **order) for name in names}
+    least = dict.fromkeys(names, float("inf"))
+    try:
+        for _ in range(7 if batch < 64 else 3):
+            for name, stepper in steppers.items():
+                least[name] = min(least[name], stepper.step_s())
+    finally:
+        for stepper in steppers.values():
+            stepper.close()
+    ratios = {name: least[name] / least["float32"] for name in names}
+    with capsys.disabled():
+        print(
+            f"\nVGG16 step of {batch} images: {least['float32'] * 1e3:.0f} ms CPU; in simulated 8-bit block floating point "
+            f"{ratios['block']:.2f}x (limit 1.7x), WAGE's integers {ratios['wage']:.2f}x, bfloat16 really {ratios['mixed']:.2f}x"
+        )
+    assert ratios["block"] < 2.0
+
+
 def test_augmented_input(capsys):
     datasets = import_torchvision_datasets()
     transforms = importlib.import_module("torchvision.transforms")

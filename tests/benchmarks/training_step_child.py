@@ -15,12 +15,23 @@ import torch.nn.functional as F
 from torch import nn
 
 from ebbench.training import compat
+from ebbench.training.block_precision import BlockPrecision
 from ebbench.training.loop import add_l1
 from ebbench.training.masks import draw_mask, layer_sizes_of
+from ebbench.training.mixed import MixedPrecision
 from ebbench.training.models import build_model
+from ebbench.training.noise import Noise
+from ebbench.training.precision import FullPrecision
 from ebbench.training.pruning import HeldMask, plan_of, reinit
+from ebbench.training.wage import WagePrecision
 
 L1 = 1e-4
+PRECISIONS = {
+    "float32": FullPrecision,
+    "block": lambda: BlockPrecision(Noise(1, "cpu"), "stochastic"),
+    "wage": lambda: WagePrecision(Noise(1, "cpu")),
+    "mixed": lambda: MixedPrecision("cpu", "bfloat16"),
+}
 
 
 class Gather(nn.Module):
@@ -59,6 +70,8 @@ def pruned(model, order):
 def main() -> None:
     order = json.loads(sys.argv[1])
     torch.set_num_threads(1)
+    if order.get("deterministic", False):
+        compat.set_arithmetic(deterministic=True)
     layout = getattr(torch, order["layout"])
     model, held = build_model(order.get("model", "vgg16"), 10, order.get("widths"), seed=1), None
     if "prune_ratio" in order:
@@ -75,18 +88,22 @@ def main() -> None:
     optimizer = (
         torch.optim.SGD(model.parameters(), **settings) if is_peer else compat.sgd(model.parameters(), **settings)
     )
-    for _ in sys.stdin:
+    precision = PRECISIONS[order.get("precision", "float32")]()
+    precision.attach(model)
+    for step, _ in enumerate(sys.stdin):
         start_s = time.process_time()
+        precision.begin("train", 0, step)
         optimizer.zero_grad(set_to_none=True)
-        logits = model(x_BCHW)
-        loss = F.cross_entropy(logits, y_B)
-        loss.backward()
+        with precision.arithmetic():
+            logits = model(x_BCHW)
+            loss = F.cross_entropy(logits, y_B)
+        precision.backward(loss, optimizer)
         if is_peer:
             add_l1_layer_by_layer(model)
             logits.detach().topk(5)[1].eq(y_B[:, None]).sum().item()  # an accuracy of every step
         else:
             add_l1(gammas, L1)
-        optimizer.step()
+        precision.step(optimizer)
         if held is not None:
             held.hold(optimizer)
         print(time.process_time() - start_s, loss.item(), flush=True)
