@@ -14,7 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conductor import Nursery, call, only_run, record, weights, write_experiment
 
 import ebbench
+from ebbench import plugins
+from ebbench.config import Recipe
 from ebbench.records import PASS
+from ebbench.testing import FakeContext
 from ebbench.training.masks import draw_mask
 from ebbench.training.models import build_model
 from ebbench.training.pruning import HeldMask, plan_of, prune
@@ -52,6 +55,25 @@ def test_the_draws_on_the_gpu_have_an_energy_from_amplified_blocks(whole):
     overhead = record(whole)["mask_distance_overhead"]
     assert 0 < overhead["energy_fraction"] < 1 and overhead["memory_fraction"] > 0
     assert overhead["amplified"]["power_w"] > 1
+
+
+@pytest.mark.parametrize("method", ["eb-ll", "eb-wage", "eb-amp"])
+def test_a_training_in_fewer_bits_ends_with_the_same_bits_on_the_gpu(method, tmp_path):
+    """Float16 with a scaled loss, and rounding by the GPU's own generator, from a checkpoint in the middle of each stage."""
+    settings = {"epochs": 3, "batch_size": 16, "train_images": 64, "test_images": 32, "draw": (1,), "average_from": 0.5}
+    recipe = Recipe(method=method, model="vgg16-small", dataset="synthetic", **settings)
+    pipeline = plugins.load(plugins.PIPELINES, method)(recipe)
+    whole = FakeContext()
+    whole.device = "cuda:0"
+    outcome = pipeline.run(whole)
+    for checkpoint in whole.checkpoints[2::4]:
+        again = FakeContext(checkpoint=checkpoint)
+        again.device = "cuda:0"
+        assert pipeline.run(again).accuracy == outcome.accuracy
+        assert again.checkpoint[1] == whole.checkpoint[1]
+        assert all(
+            value.tobytes() == whole.checkpoint[0][name].tobytes() for name, value in again.checkpoint[0].items()
+        )
 
 
 def test_a_run_killed_on_the_gpu_ends_with_the_same_masks_and_weights(whole, tmp_path):

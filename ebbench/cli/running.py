@@ -13,7 +13,9 @@ import click
 @click.argument("experiment", default="quickstart")
 @click.option("--scale", help="A scaled version that the experiment has, such as small: the same runs, in minutes.")
 @click.option(
-    "--method", multiple=True, help="dense, lt, snip, ns, thinet, sfp, eb-ff, eb-reinit, eb-ll, ...; repeat for a matrix."
+    "--method",
+    multiple=True,
+    help="dense, lt, snip, ns, thinet, sfp, eb-ff, eb-reinit, eb-ll, ...; repeat for a matrix.",
 )
 @click.option("--model", multiple=True, help="vgg16, vgg16-small, ...; repeat for a matrix.")
 @click.option(

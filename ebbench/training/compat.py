@@ -49,7 +49,7 @@ def sgd(parameters: Any, **settings: Any) -> torch.optim.SGD:
 
 def grad_scaler() -> Any:
     """The scaler of the loss for float16 on CUDA; torch 2.3 moved it."""
-    if hasattr(torch.amp, "GradScaler"):
+    if hasattr(getattr(torch, "amp", None), "GradScaler"):
         return torch.amp.GradScaler("cuda")
     return torch.cuda.amp.GradScaler()
 
@@ -58,8 +58,10 @@ def has_bfloat16(is_cuda: bool) -> bool:
     """Whether bfloat16 is an arithmetic of this GPU, or of this CPU with oneDNN; elsewhere it is emulated, slower than float32."""
     if is_cuda:
         return bool(torch.cuda.is_bf16_supported())
-    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return torch.backends.mkldnn.is_available() and asked is not None and bool(asked())
+    try:
+        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # an old torch without the question
+        return False
 
 
 def import_torchvision_datasets() -> ModuleType:

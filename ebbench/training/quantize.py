@@ -81,12 +81,16 @@ class BlockRounding:
 def quantum_of(x: Tensor) -> Tensor:
     """The step between the numbers of each block, float32 [blocks, 1]; `x` is float32 [blocks, elements].
 
-    The exponent is taken from the bits: floor(log2(8 - ulp)) is 3 in float32. No step is below
+    No step is below
     2^-100, so that 2^16 of them can be divided by: a block of zeros stays zeros, and numbers below 1e-30 round to zero or one step.
     """
     largest = x.abs().amax(1, keepdim=True)
-    power = (largest.view(torch.int32) & _EXPONENT).view(torch.float32)  # 2^floor(log2 largest)
-    return (power * 2.0 ** -(WORD_BITS - 2)).clamp_(min=_FINEST)
+    return (power_of(largest) * 2.0 ** -(WORD_BITS - 2)).clamp_(min=_FINEST)
+
+
+def power_of(x: Tensor) -> Tensor:
+    """2^floor(log2 x) of float32 numbers that are not negative, 0 below 2^-126; by their bits: floor(log2(8 - ulp)) is 3."""
+    return (x.view(torch.int32) & _EXPONENT).view(torch.float32)
 
 
 class RoundedBothWays(torch.autograd.Function):

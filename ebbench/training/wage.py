@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ebbench.training.noise import Noise
 from ebbench.training.precision import FullPrecision, Storage
+from ebbench.training.quantize import power_of
 
 STEP = 2.0**-7
 LARGEST = 1 - STEP
@@ -91,7 +92,8 @@ class RoundedActivation(torch.autograd.Function):
 
 
 def scale_of(x: Tensor) -> Tensor:
-    """2^round(log2 max|x|), a scalar on the device of `x`; 1 for zeros."""
-    fraction, exponent = torch.frexp(x.abs().max())  # max|x| = fraction 2^exponent, fraction in [1/2, 1)
-    rounded = exponent - (fraction < 0.5**0.5).int()
-    return torch.where(fraction == 0, torch.ones_like(fraction), torch.ldexp(torch.ones_like(fraction), rounded))
+    """2^round(log2 max|x|), a scalar on the device of `x`; 1 where all are below 2^-126."""
+    largest = x.abs().max()
+    power = power_of(largest)  # 2^floor(log2 max|x|)
+    power = torch.where(largest >= power * 2**0.5, 2 * power, power)
+    return torch.where(power > 0, power, torch.ones_like(power))
