@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from ebbench.rundir import RunDir, read_json
 from ebbench.sealing import integrate_again, load_record
 from ebbench.session import conduct
 from ebbench.training import compat
+from ebbench_reports import figures
 from ebbench_reports.collect import collect
 from ebbench_reports.table_2 import table_2
 from ebbench_reports.tables import ESTIMATED_BANNER
@@ -144,3 +146,16 @@ def test_mixed_precision_is_measured_and_has_nothing_to_estimate(tmp_path: Path)
     assert "unit_energies" not in read_json(rundir.manifest)
     with pytest.raises(ConfigError, match="its arithmetic was not simulated"):
         integrate_again(rundir, units=unit_energies("horowitz-45nm"))
+
+
+def test_estimates_have_an_axis_of_their_own_beside_measured_bars(folder: Path) -> None:
+    estimated = collect([folder]).runs
+    energy = dataclasses.replace(estimated[0].record.energy, kind="measured", estimate=None, while_simulating=None)
+    measured = dataclasses.replace(
+        estimated[0], record=dataclasses.replace(estimated[0].record, kind="measured", energy=energy)
+    )
+    (alone,) = figures.energy(estimated).axes
+    both = figures.energy([measured, *estimated[1:]])
+    assert [len(axes.get_yticks()) for axes in both.axes] == [1, 2] and len(alone.get_yticks()) == 3
+    assert "not of this board" in both.axes[1].get_xlabel() and "not of this board" not in both.axes[0].get_xlabel()
+    assert both.get_label().startswith("PARTLY ESTIMATED")

@@ -134,13 +134,30 @@ def _legend_of_phases(axes: Axes, bands: Sequence[Band]) -> None:
 
 
 def energy(runs: Sequence[Run]) -> Optional[Figure]:
-    """Training energy of each run as a stacked bar of its phases, with the interval of the total."""
+    """Training energy of each run as a stacked bar of its phases, with its interval; estimates on an axis of their own."""
     runs = [run for run in runs if run.record.energy.total_j is not None]
-    if not runs:
+    panels = [[run for run in runs if (run.record.kind == ESTIMATED) == estimated] for estimated in (False, True)]
+    panels = [panel for panel in panels if panel]
+    if not panels:
         return None
-    factor, letter = prefix_for(run.record.energy.total_j for run in runs)
-    figure, axes = subplots(figsize=(WIDTH_IN, 1.3 + 0.42 * len(runs)))
+    heights = [0.9 + 0.42 * len(panel) for panel in panels]
+    figure, all_axes = subplots(
+        len(panels), 1, figsize=(WIDTH_IN, 0.4 + sum(heights)), squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    names = labels(runs)
     seen: Dict[str, None] = {}
+    for axes, panel in zip(all_axes[:, 0], panels):
+        _draw_energies(axes, panel, names, seen)
+    handles = [Patch(facecolor=_colour(n), hatch=_HATCHES.get(n, ""), edgecolor=PAPER, label=n) for n in seen]
+    all_axes[0, 0].legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=8, borderpad=0, handlelength=1.4
+    )
+    return finish(figure, "Energy by phase", runs, of_energies=True)
+
+
+def _draw_energies(axes: Axes, runs: Sequence[Run], names: Mapping[int, str], seen: Dict[str, None]) -> None:
+    """The bars of these runs; the phases that were met are added to `seen`."""
+    factor, letter = prefix_for(run.record.energy.total_j for run in runs)
     for y, run in enumerate(runs):
         left = 0.0
         for name, energy_j in phase_energies(run).items():
@@ -152,7 +169,7 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
             left += energy_j / factor
         _draw_total(axes, y, run, factor, letter)
     axes.set_yticks(range(len(runs)))
-    axes.set_yticklabels(list(labels(runs).values()))
+    axes.set_yticklabels([names[run.number] for run in runs])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
@@ -160,11 +177,11 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
     axes.set_xlim(
         0, 1.32 * max((r.record.energy.total_j or 0) + (r.record.energy.uncertainty_j or 0) for r in runs) / factor or 1
     )
-    twice = ", work done twice included" if any(run.record.energy.redone_j for run in runs) else ""
-    axes.set_xlabel(f"Training energy ({letter}J){twice}; interval: k = 2")
-    handles = [Patch(facecolor=_colour(n), hatch=_HATCHES.get(n, ""), edgecolor=PAPER, label=n) for n in seen]
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=8, borderpad=0, handlelength=1.4)
-    return finish(figure, "Energy by phase", runs, of_energies=True)
+    if runs[0].record.kind == ESTIMATED:
+        axes.set_xlabel(f"Estimated energy ({letter}J), not of this board; interval not known")
+    else:
+        twice = ", work done twice included" if any(run.record.energy.redone_j for run in runs) else ""
+        axes.set_xlabel(f"Training energy ({letter}J){twice}; interval: k = 2")
 
 
 def _draw_total(axes: Axes, y: int, run: Run, factor: float, letter: str) -> None:
