@@ -72,7 +72,8 @@ def test_what_was_measured_meanwhile_is_kept_under_its_own_name(records: List[Ru
     for record in records:
         meanwhile = record.energy.while_simulating
         assert meanwhile["kind"] == "simulated" and meanwhile["reference"]["meter"] == "sim"
-        assert meanwhile["total_j"] > 100 * record.energy.total_j  # a whole board against a chip's arithmetic
+        assert meanwhile["total_j"] > 0 and {"search", "search/epoch", "retrain"} <= set(meanwhile["by_phase"])
+        assert meanwhile["rails"] and meanwhile["phases"] and meanwhile["uncertainty_j"] > 0
 
 
 def test_the_record_fits_its_schema(folder: Path) -> None:

@@ -5,7 +5,8 @@ For an arithmetic that is simulated here, so that its energy has to be estimated
 * a convolution or linear layer multiplies in its forward pass, for the gradient of its weights and for that of its input (not
   the first layer), and each time reads two of and writes the third of {its input, its output, its weights} or their errors;
 * BatchNorm reads and writes once forward; backward it reads its input and the error, and writes an error; pooling, two and two;
-* ReLU and a residual sum work on what passes, and move nothing of their own.
+* ReLU, a residual sum and a choice of channels work on what passes, and move nothing of their own; a BatchNorm that reads such a
+  sum is counted as if it read what was added, at that width.
 
 Per step: weights are read by both passes and by the update, which writes them; gradients are written and read, momentum read and
 written. A number moves at the width in which the method keeps it (`Storage`). Operands of a multiplication are as wide as the

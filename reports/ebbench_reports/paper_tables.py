@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.quantity import MISSING_TEXT, Quantity, format_quantity
-from ebbench.records import EXTRAPOLATED, worst
+from ebbench.records import ESTIMATED, EXTRAPOLATED, worst
 from ebbench_reports.collect import Collection, method_title
 from ebbench_reports.compare import Group, pool
 from ebbench_reports.markup import Cell, Column, Section, Table
@@ -280,8 +280,10 @@ def _labels(places: Sequence[Tuple[Any, Group]]) -> List[str]:
 
 
 def _bench_title(group: Group) -> str:
-    """The bench without the kind of its energies, which each row says."""
-    return group.bench.title().rsplit(f", {group.bench.kind}", 1)[0]
+    """The bench that trained, without the kind of its energies, which each row says: estimates stand beside what was measured."""
+    measured = group.runs[0].measured
+    place = {name: str(measured["reference"].get(name) or "") for name in ("meter", "rail", "scope")}
+    return replace(group.bench, **place).title().rsplit(f", {group.bench.kind}", 1)[0]
 
 
 def _columns(plan: Layout, parts: Sequence[_Part]) -> List[Tuple[Column, str, Measure]]:
@@ -354,6 +356,8 @@ def _by_method(plan: Layout, part: _Part, value: str) -> Dict[str, Dict[str, flo
         if column == value and spot.ours is not None and "," not in row[0]:
             values = {m.name: m.of(spot.ours) for m in plan.measures}
             found[row[0]] = {name: q.value for name, q in values.items() if q is not None}
+            if spot.ours.bench.kind == ESTIMATED:  # never over or under an energy that was measured
+                found[row[0]].pop("energy", None)
     return found
 
 
@@ -413,6 +417,12 @@ def _departures(group: Group) -> List[str]:
     """In what a run is not the paper's protocol, in one sentence."""
     found = _departed(group)
     found += ["no accuracy: the training is extrapolated"] if EXTRAPOLATED in group.bench.kind else []
+    estimate = group.runs[0].record.energy.estimate
+    found += (
+        [f"energy estimated with the unit energies {estimate['unit_energies']['name']}, not of this board"]
+        if estimate
+        else []
+    )
     return [f"Ours: {'; '.join(found)}"] if found else []
 
 

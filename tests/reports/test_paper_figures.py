@@ -60,7 +60,9 @@ def test_searches_of_low_precision_are_figure_2s(tmp_path):
     drawn(tmp_path, [10])
     drawn(tmp_path, [10], method="eb-wage")
     assert [line.title.split(",")[0] for line in panels(tmp_path)[0].lines] == ["EB Train (FF)"]
-    assert [line.title.split(",")[0] for line in panels(tmp_path, low_precision=True)[0].lines] == ["eb-wage"]
+    assert [line.title.split(",")[0] for line in panels(tmp_path, low_precision=True)[0].lines] == [
+        "EB Train (8-bit WAGE search)"
+    ]
 
 
 def test_tickets_that_the_search_chose_make_no_figure_1(tmp_path):

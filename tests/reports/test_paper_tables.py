@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 
 import pytest
 from sample_runs import account, early_bird, record, write_run
@@ -97,6 +98,26 @@ def test_kinds_are_told_apart(runs):
     found = cells(paper_table(collect([runs]), 2, compare=True), "EB Train (re-init)")
     assert found["Kind"] == "extrapolated; measured" or found["Kind"] == "measured; extrapolated"
     assert found["p = 0.3, acc. (%)"] == "– / 93.11 / –"
+
+
+def test_an_estimated_energy_stands_beside_the_measured_ones_and_is_no_part_of_an_improvement(runs):
+    """The meter of an estimate is a model: it would be a bench of its own, and 370 kJ over 40 J a factor of thousands."""
+    measured = {"kind": "measured", "reference": {"meter": "ina3221", "rail": "VDD_IN", "scope": "module"}}
+    energy = account(
+        40.0, kind="estimated", uncertainty_j=None, components_j={}, while_simulating=measured,
+        reference={"meter": "unit energies mine", "rail": "operations and bytes", "scope": "model"},
+        estimate={"unit_energies": {"name": "mine", "title": "a chip"}, "work": {}, "float32_j": 170.0},
+    )  # fmt: skip
+    shutil.rmtree(runs / "eb-ll")
+    flops = {"total": 50 * 4e13, "forward_dense": 6e8, "forward_pruned": 2e8}
+    recipe = {**WHOLE, "method": "eb-ll"}
+    write_run(runs / "ll", early_bird("ll", recipe=recipe, flops=flops, kind="estimated", energy=energy))
+    table = paper_table(collect([runs]), 2, compare=True)
+    assert len([section for section in table.sections if "no run" not in section.title]) == 1
+    assert cells(table, "EB Train (LL)")["Kind"] == "estimated"
+    better = cells(table, "EB Train Improv.")
+    assert better["p = 0.5, energy (kJ)"].startswith("– / 8.6") and better["p = 0.5, FLOPs (P)"].startswith("7.4×")
+    assert "energy estimated with the unit energies mine, not of this board" in to_markdown(table)
 
 
 def test_tables_1_and_4_are_by_the_epoch_of_the_draw(tmp_path):
