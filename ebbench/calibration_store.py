@@ -66,8 +66,8 @@ def load(name: str) -> Optional[Dict[str, Any]]:
 def check(board: Optional[Board], meters: Sequence[Tuple[str, str, MeterRequest]]) -> None:
     """Raise UserError for a damaged calibration of one of these meters, before any of them is opened."""
     names = {path: name for name, path in plugins.registered(plugins.METERS).items()}
-    for _, path, request in meters:
-        load(key(board.name if board else None, names[path], request.address, request.options))
+    for called, path, request in meters:
+        load(key(board.name if board else None, names.get(path, called), request.address, request.options))
 
 
 def save(name: str, document: Dict[str, Any], raw: Path) -> Path:
