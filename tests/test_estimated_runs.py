@@ -33,7 +33,7 @@ from ebbench_reports.timeline import read_timeline
 METHODS = ("eb-lf", "eb-ll", "eb-wage")
 SMALL: Dict[str, Any] = {
     "model": "vgg16-small", "dataset": "synthetic", "train_images": 32, "test_images": 16, "epochs": 2, "batch_size": 16,
-    "draw": (1,), "average_from": 0.5,
+    "draw": (1,),
 }  # fmt: skip
 BENCH = Bench(meters=("sim",), idle_s=0.0, amplify_s=0.0, device="cpu")
 

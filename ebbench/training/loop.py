@@ -257,7 +257,7 @@ class Trainer:
         return notes
 
     def _train_steps(self, l1: float) -> None:
-        recipe, state = self.recipe, self.state
+        state = self.state
         self.model.train()
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.schedule, state.epoch)
