@@ -19,8 +19,8 @@ MEMORY_FORMATS: Dict[str, torch.memory_format] = {
 #: on a CPU with torch 2, channels-last is faster below this many channels: 1.3x for vgg16-small (64), 1.25x for a VGG16 of a
 #: quarter of the widths (128), 0.8x for VGG16 itself (512); with torch 1.11 it is slower throughout (0.8 to 0.95x)
 WIDEST_FOR_CHANNELS_LAST = 256
-#: from this compute capability on (A100, Orin) channels-last is taken. It was the faster one in single timings of VGG16 on one H100 that
-#: no benchmark here repeats; older GPUs were not tried
+#: from this compute capability on (A100, Orin) channels-last is taken. It was the faster one in single timings of VGG16 on
+#: one H100 that no benchmark here repeats; older GPUs were not tried
 CAPABILITY_FOR_CHANNELS_LAST = (8, 0)
 TIMED_STEPS = 3
 
