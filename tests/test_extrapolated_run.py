@@ -11,8 +11,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from conductor import call, only_run, record, write_experiment
 
-pytestmark = pytest.mark.realtime
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

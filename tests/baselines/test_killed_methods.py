@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from conductor import Nursery, record
+from conductor import record
 
 from ebbench import plugins
 from ebbench.experiment_file import load_experiment
 from ebbench.testing import FakeContext
-
-pytestmark = pytest.mark.realtime
 
 EXPERIMENT = """
 [experiment]
@@ -64,12 +62,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed(folder):
+def killed(folder, nursery):
     """The folders of the runs, each killed once and resumed, by method."""
-    with Nursery() as nursery:
-        for moment in [*MOMENTS, None]:
-            code, _, printed = nursery.call("run", "all.toml", "--out", "runs", "--resume", cwd=folder, moment=moment)
-            assert code == (0 if moment is None else -9), (moment, printed)
+    for moment in [*MOMENTS, None]:
+        code, _, printed = nursery.call("run", "all.toml", "--out", "runs", "--resume", cwd=folder, moment=moment)
+        assert code == (0 if moment is None else -9), (moment, printed)
     assert printed.count("is measured already") == 4  # what was sealed was found, and not trained again
     return {path.name.split("-")[0]: path for path in (folder / "runs").iterdir()}
 

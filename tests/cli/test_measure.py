@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.realtime
-
 EBBENCH = [sys.executable, "-m", "ebbench"]
 MARK = " ".join([*EBBENCH, "mark"])
 
@@ -147,6 +145,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.realtime
 def test_a_disk_that_fills_up_is_one_line_and_what_was_measured_is_kept(small_disk):
     fill = "sleep 1; dd if=/dev/zero of=big bs=4k 2>/dev/null; sleep 1.5"
     code, _, err = measure(small_disk, "--rate", "1000", "--", "sh", "-c", fill)

@@ -124,7 +124,7 @@ def nvml(request, tmp_path):
 def jtop(request, tmp_path):
     board = request.getfixturevalue("jtop_board")("tx2")
     facts = dict(plugins.choose_board().facts)
-    return MeterCase(METERS["jtop"], MeterRequest(board=facts), "jtop", disturb=board.kill, rate_hz=10.0)
+    return MeterCase(METERS["jtop"], MeterRequest(board=facts), "jtop", disturb=board.kill, rate_hz=4.0)
 
 
 @case("rapl")

@@ -121,7 +121,6 @@ def test_other_images_do_not_go_on(recipe, tmp_path):
         Trainer(recipe, context.resumed(), "train")
 
 
-@pytest.mark.realtime
 def test_a_run_that_is_killed_within_an_epoch_ends_with_the_same_weights(tree, tmp_path, nursery):
     folders = [tmp_path / name for name in ("whole", "killed")]
     for folder in folders:
