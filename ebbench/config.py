@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
-from ebbench.errors import ConfigError, nearest
+from ebbench.errors import ConfigError, Faults, nearest
 from ebbench.meter_ref import MeterRef, Named, refs_of
 from ebbench.method_settings import READERS, TRAIN_FIRST, default_draw, is_one_of, reads
 
@@ -111,7 +111,7 @@ class Recipe:
             object.__setattr__(self, "draw", default_draw(self.method))
         faults = list(_recipe_faults(self))
         if faults:
-            raise ConfigError("; ".join(faults))
+            raise ConfigError(*faults)
 
     def settings(self) -> Dict[str, Any]:
         """All fields as JSON values."""
@@ -270,7 +270,7 @@ class Bench:
             faults.append(f"device = {self.device!r}: {nearest(self.device, ('auto', 'cpu', 'cuda'))}")
         faults += _remote_faults(self)
         if faults:
-            raise ConfigError("; ".join(faults))
+            raise ConfigError(*faults)
 
     @property
     def laptop_meters(self) -> Tuple[Named, ...]:
@@ -325,19 +325,16 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
 def load_bench(settings: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> Bench:
     """A bench from the values of a file with the command line's on top. Raises ConfigError with all faults of the file."""
     known = [f.name for f in dataclasses.fields(Bench)]
-    faults = [f"unknown key {key!r}; {nearest(key, known)}" for key in settings if key not in known]
+    faults = Faults()
     values: Dict[str, Any] = {}
+    with faults.gathered():
+        refuse_unknown(settings, known, where)
     for key in (key for key in settings if key in known):
-        try:
+        with faults.gathered(f"{where}: "):
             values[key] = _bench_value(key, settings[key])
-        except ConfigError as error:
-            faults.append(str(error))
-    try:
+    with faults.gathered(f"{where}: "):
         Bench(**values)
-    except ConfigError as error:
-        faults.append(str(error))
-    if faults:
-        raise ConfigError(f"{where}: {'; '.join(faults)}")
+    faults.refuse()
     refuse_unknown(overrides, known, where)
     return Bench(**{**values, **{key: _bench_value(key, value) for key, value in overrides.items()}})
 
@@ -369,7 +366,7 @@ def _meters(value: Any) -> Tuple[Named, ...]:
         except ConfigError as error:
             faults.append(f"meter {number}: {error}" if isinstance(each, Mapping) else str(error))
     if faults:
-        raise ConfigError("; ".join(faults))
+        raise ConfigError(*faults)
     return tuple(meters)
 
 
@@ -415,7 +412,7 @@ def refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], where: str
     names = list(known)
     faults = [f"{where}: unknown key {key!r}; {nearest(key, names)}" for key in settings if key not in names]
     if faults:
-        raise ConfigError("; ".join(faults))
+        raise ConfigError(*faults)
 
 
 _NUMBERS = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}

@@ -18,8 +18,9 @@ and what to do. Any other exception is our own bug: exit code 70.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from typing import Iterable, Optional
+from typing import Iterable, Iterator, List, Optional, Sequence
 
 EXIT_OK = 0
 EXIT_SHORT = 1
@@ -27,6 +28,9 @@ EXIT_USER = 2
 EXIT_DEVICE = 3
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
+
+#: up to so many names are listed beside the one that was meant
+FEW_NAMES = 20
 
 
 def printable(text: str) -> str:
@@ -53,7 +57,11 @@ class UserError(EbbenchError):
 
 
 class ConfigError(UserError):
-    """A wrong name or value in an experiment, a bench file or an option."""
+    """Wrong names or values in an experiment, a bench file or an option: one fault, or several that are said in one line."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults: Sequence[str] = faults
 
 
 class InputError(UserError):
@@ -84,12 +92,41 @@ class RunFailed(ResultError):
     """The run ended without a usable result; what was measured is kept."""
 
 
+class Faults:
+    """Gathers what the user has to fix, so that all of it is said at once and each fault once::
+
+    faults = Faults()
+    for setting in settings:
+        with faults.gathered(f"{path}: "):
+            check(setting)
+    faults.refuse()
+    """
+
+    def __init__(self) -> None:
+        self.found: List[str] = []
+
+    @contextlib.contextmanager
+    def gathered(self, where: str = "") -> Iterator[None]:
+        """Keep a UserError of the block, `where` in front of each of its faults, and go on behind the block."""
+        try:
+            yield
+        except UserError as error:
+            self.found += [where + fault for fault in getattr(error, "faults", [str(error)])]
+
+    def refuse(self) -> None:
+        """Raise ConfigError with everything that was found, if anything was."""
+        if self.found:
+            raise ConfigError(*dict.fromkeys(self.found))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which names exist, the one most like `name` first: "did you mean 'vgg16'? (known: ...)"."""
+    """Say which names exist, the one most like `name` first: "did you mean 'vgg16'? (known: ...)"; of many that one alone."""
     names = sorted(known)
     close = closest(name, names, likeness=0.5)
-    hint = f"did you mean {close!r}? " if close else ""
-    return f"{hint}(known: {', '.join(map(printable, names)) or 'none'})"
+    all_names = f"known: {', '.join(map(printable, names)) or 'none'}"
+    if close is None:
+        return all_names
+    return f"did you mean {close!r}?" + (f" ({all_names})" if len(names) <= FEW_NAMES else "")
 
 
 def closest(name: str, known: Iterable[str], likeness: float = 0.75) -> Optional[str]:

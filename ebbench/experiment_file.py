@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.config import Bench, Recipe, load_bench, load_toml, make_recipe, refuse_unknown, typed_scalar
-from ebbench.errors import ConfigError, nearest
+from ebbench.errors import Faults, nearest
 from ebbench.method_settings import READERS, reads
+
+RECIPE_KEYS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 
 @dataclass(frozen=True)
@@ -37,57 +39,94 @@ def load_experiment(
 
     The file has ``[experiment]`` (description, may_simulate), ``[recipe]``, ``[matrix]`` (recipe fields with lists; several
     matrices are ``[[matrix]]``, one after the other), ``[bench]``, and ``[scale.NAME]``: recipe fields, and a table ``bench``,
-    that stand in the place of the others where that scale is asked for. Unknown keys are errors that name the nearest known key.
+    that stand in the place of the others where that scale is asked for. Raises ConfigError with all faults of the file.
     """
     document = load_toml(path)
-    refuse_unknown(document, ("experiment", "recipe", "matrix", "bench", "scale"), f"{path}")
-    for section, table in document.items():
-        if not isinstance(table, dict) and not (section == "matrix" and _are_tables(table)):
-            raise ConfigError(f"{path}: {section} = {table!r} is not a table; write [{section}] and its keys below")
-    about = document.get("experiment", {})
-    refuse_unknown(about, ("description", "may_simulate"), f"{path} [experiment]")
-    for key, kind in (("description", "str"), ("may_simulate", "bool")):
-        if key in about:
-            typed_scalar(f"{path} [experiment] {key}", about[key], kind)
-    known = [f.name for f in dataclasses.fields(Recipe)]
+    _check_sections(document, path)
     matrices = document.get("matrix", {})
     matrices = matrices if isinstance(matrices, list) else [matrices]
-    for where, table in [("recipe", document.get("recipe", {})), *(("matrix", matrix) for matrix in matrices)]:
-        refuse_unknown(table, known, f"{path} [{where}]")
-    for key, values in (item for matrix in matrices for item in matrix.items()):
-        if not isinstance(values, list) or not values:
-            raise ConfigError(f"{path} [matrix] {key}: a non-empty list is needed")
-    scales = _scales(document.get("scale", {}), [*known, "bench"], path)
+    scales = document.get("scale", {})
+    faults = Faults()
+    with faults.gathered():
+        _check_about(document.get("experiment", {}), path)
+    with faults.gathered():
+        refuse_unknown(document.get("recipe", {}), RECIPE_KEYS, f"{path} [recipe]")
+    for matrix in matrices:
+        with faults.gathered():
+            _check_matrix(matrix, path)
+    for name, table in scales.items():
+        with faults.gathered():
+            _check_scale(table, path, f"scale.{name}")
     if scale is not None and scale not in scales:
-        raise ConfigError(f"{path} has no scale {scale!r}; {nearest(scale, scales)}")
+        faults.found.append(f"{path} has no scale {scale!r}; {nearest(scale, scales)}")
+
     scaled = dict(scales.get(scale or "", {}))
-    bench_scaled = scaled.pop("bench", {})
-    bench = load_bench({**document.get("bench", {}), **bench_scaled}, bench_overrides, f"{path} [bench]")
-    fixed = {name: [value] for name, value in document.get("recipe", {}).items()}
-    recipes = _recipes([{**fixed, **matrix, **_axes(scaled)} for matrix in matrices], overrides)
+    bench_scaled = scaled.pop("bench", {}) if isinstance(scaled.get("bench", {}), dict) else {}
+    fixed = {name: [value] for name, value in document.get("recipe", {}).items() if name in RECIPE_KEYS}
+    with faults.gathered():
+        bench = load_bench({**document.get("bench", {}), **bench_scaled}, bench_overrides, f"{path} [bench]")
+    with faults.gathered():
+        recipes = _recipes([{**fixed, **_known_axes(matrix), **_axes(scaled)} for matrix in matrices], overrides)
+    faults.refuse()
+    about = document.get("experiment", {})
+    may_simulate = bool(about.get("may_simulate", False))
     return Experiment(
-        path.stem,
-        about.get("description", ""),
-        tuple(recipes),
-        bench,
-        bool(about.get("may_simulate", False)),
-        tuple(sorted(scales)),
+        path.stem, about.get("description", ""), tuple(recipes), bench, may_simulate, tuple(sorted(scales))
     )
 
 
-def _scales(tables: Mapping[str, Any], known: Sequence[str], path: Path) -> Dict[str, Dict[str, Any]]:
-    """The scaled versions of an experiment by name, every one of them checked."""
-    for name, table in tables.items():
-        where = f"{path} [scale.{name}]"
+def _check_sections(document: Mapping[str, Any], path: Path) -> None:
+    faults = Faults()
+    with faults.gathered():
+        refuse_unknown(document, ("experiment", "recipe", "matrix", "bench", "scale"), f"{path}")
+    for section, table in document.items():
+        if not isinstance(table, dict) and not (section == "matrix" and _are_tables(table)):
+            faults.found.append(f"{path}: {section} = {table!r} is not a table; write [{section}] and its keys below")
+    for name, table in document.get("scale", {}).items() if isinstance(document.get("scale", {}), dict) else ():
         if not isinstance(table, dict):
-            raise ConfigError(
+            faults.found.append(
                 f"{path}: scale.{name} = {table!r} is not a table; write [scale.{name}] and its keys below"
             )
-        refuse_unknown(table, known, where)
-        if not isinstance(table.get("bench", {}), dict):
-            raise ConfigError(f"{where} bench = {table['bench']!r} is not a table; write [scale.{name}.bench]")
-        load_bench(table.get("bench", {}), {}, f"{path} [scale.{name}.bench]")
-    return dict(tables)
+    faults.refuse()
+
+
+def _check_about(about: Mapping[str, Any], path: Path) -> None:
+    faults = Faults()
+    with faults.gathered():
+        refuse_unknown(about, ("description", "may_simulate"), f"{path} [experiment]")
+    for key, kind in (("description", "str"), ("may_simulate", "bool")):
+        if key in about:
+            with faults.gathered():
+                typed_scalar(f"{path} [experiment] {key}", about[key], kind)
+    faults.refuse()
+
+
+def _check_matrix(matrix: Mapping[str, Any], path: Path) -> None:
+    faults = Faults()
+    with faults.gathered():
+        refuse_unknown(matrix, RECIPE_KEYS, f"{path} [matrix]")
+    for key, values in matrix.items():
+        if not isinstance(values, list) or not values:
+            faults.found.append(f"{path} [matrix] {key}: a non-empty list is needed")
+    faults.refuse()
+
+
+def _known_axes(matrix: Mapping[str, Any]) -> Dict[str, List[Any]]:
+    """What is right of a matrix, so that its values can be looked at where its keys are wrong."""
+    return {key: values for key, values in matrix.items() if key in RECIPE_KEYS and isinstance(values, list) and values}
+
+
+def _check_scale(scale: Mapping[str, Any], path: Path, name: str) -> None:
+    faults = Faults()
+    with faults.gathered():
+        refuse_unknown(scale, (*RECIPE_KEYS, "bench"), f"{path} [{name}]")
+    bench = scale.get("bench", {})
+    if isinstance(bench, dict):
+        with faults.gathered():
+            load_bench(bench, {}, f"{path} [{name}.bench]")
+    else:
+        faults.found.append(f"{path} [{name}] bench = {bench!r} is not a table; write [{name}.bench]")
+    faults.refuse()
 
 
 def _axes(scaled: Mapping[str, Any]) -> Dict[str, List[Any]]:
@@ -96,6 +135,7 @@ def _axes(scaled: Mapping[str, Any]) -> Dict[str, List[Any]]:
     return {
         name: value if isinstance(value, list) and not ("Tuple[" in kinds[name] or "Draw" in kinds[name]) else [value]
         for name, value in scaled.items()
+        if name in kinds
     }
 
 
@@ -133,13 +173,16 @@ def expand(axes: Mapping[str, Sequence[Any]], methods: Optional[Sequence[str]] =
 
     `methods` are those of the whole experiment (None: of these axes). A setting that one of them reads is left out of the
     recipes of those that do not, so that dense training, which has no prune ratio, is run once where that varies. One that
-    none of them reads is refused.
+    none of them reads is refused. Raises ConfigError with the faults of all recipes.
     """
     methods = _methods([axes]) if methods is None else methods
     names = sorted(axes, key=lambda name: name != "seed")
-    recipes = []
+    recipes, faults = [], Faults()
     for values in itertools.product(*(axes[n] for n in names)):
         settings = dict(zip(names, values))
         method = settings.get("method", Recipe.method)
-        recipes.append(make_recipe({n: v for n, v in settings.items() if reads(method, n) or not _is_read(n, methods)}))
+        with faults.gathered():
+            own = {n: v for n, v in settings.items() if reads(method, n) or not _is_read(n, methods)}
+            recipes.append(make_recipe(own))
+    faults.refuse()
     return list(dict.fromkeys(recipes))

@@ -11,6 +11,7 @@ from ebbench.context import Display
 from ebbench.errors import EXIT_OK, ConfigError, DeviceError, RunFailed, nearest
 from ebbench.experiment_file import Experiment, load_experiment
 from ebbench.method_settings import reads
+from ebbench.preflight import check_all
 from ebbench.records import RunRecord
 from ebbench.remote.line import LineLost
 from ebbench.remote.session import conductor
@@ -21,23 +22,21 @@ _BY_SEVERITY = (0, 1, 2, 3, 70)
 def find_experiment(
     name: str, recipe: Mapping[str, List[Any]], bench: Mapping[str, Any], scale: Optional[str] = None
 ) -> Experiment:
-    """The experiment of a TOML file or a built-in name, scaled, with what was typed on top; all its names are checked."""
+    """The experiment of a TOML file or a built-in name, scaled, with what was typed on top."""
     known = plugins.experiments()
     path = Path(name) if name.endswith(".toml") else known.get(name)
     if path is None:
         raise ConfigError(f"unknown experiment {name!r}; {nearest(name, known)}, or give a TOML file")
-    experiment = load_experiment(path, recipe, bench, scale)
-    for each in experiment.recipes:
-        plugins.load(plugins.PIPELINES, each.method)
-    return experiment
+    return load_experiment(path, recipe, bench, scale)
 
 
 def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Display) -> Tuple[List[RunRecord], int]:
     """Conduct the runs one after the other; a run or a meter that fails does not stop the runs after it.
 
-    Returns the records, and the exit code of the worst run. A fault that is the user's to fix stops at once; what was
-    sealed by then is found again next time.
+    Returns the records, and the exit code of the worst run. What is the user's to fix is said of all runs before the first; a
+    fault that shows later stops at once, and what was sealed by then is found again next time.
     """
+    check_all(experiment, out)
     records: List[RunRecord] = []
     code = EXIT_OK
     with conductor(experiment.bench, display) as conduct:

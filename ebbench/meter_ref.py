@@ -66,7 +66,7 @@ class MeterRef:
             except ConfigError as error:
                 faults.append(str(error))
         if faults:
-            raise ConfigError("; ".join(faults))
+            raise ConfigError(*faults)
         options = {**start.options, **{k: v for k, v in table.items() if k not in OWN_KEYS}}
         return cls(
             own["type"] or start.name,
@@ -113,7 +113,7 @@ def refs_of(meters: Iterable[Named]) -> List[MeterRef]:
         names = ", ".join(ref.called for ref in refs if ref.is_reference)
         faults.append(f"{names} are all called the reference; one meter counts")
     if faults:
-        raise ConfigError("; ".join(faults))
+        raise ConfigError(*faults)
     return sorted(refs, key=lambda ref: not ref.is_reference)
 
 

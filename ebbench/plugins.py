@@ -51,7 +51,8 @@ def load(group: str, name: str) -> Any:
     """The object registered as `name`; the nearest known name is offered when there is none."""
     known = registered(group)
     if name not in known:
-        raise ConfigError(f"unknown {group.rpartition('.')[2][:-1]} {name!r}; {nearest(name, known)}")
+        kind = "method" if group == PIPELINES else group.rpartition(".")[2][:-1]
+        raise ConfigError(f"unknown {kind} {name!r}; {nearest(name, known)}")
     return resolve(known[name])
 
 
@@ -140,7 +141,7 @@ def choose_meters(
             faults += _option_faults(*chosen[-1])
     faults += together_faults([name for name, _, _ in chosen])
     if faults:
-        raise ConfigError("; ".join(faults))
+        raise ConfigError(*faults)
     return chosen
 
 

@@ -25,7 +25,7 @@ from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
 from ebbench.energy.signature import pattern
 from ebbench.environment import describe, hottest_c, package_version
-from ebbench.errors import ConfigError, DeviceError, EbbenchError, ResultError, UserError
+from ebbench.errors import ConfigError, DeviceError, EbbenchError, Faults, ResultError, UserError
 from ebbench.protocols import Board, BoardChange, MeterRequest, Outcome
 from ebbench.records import RunRecord
 from ebbench.room import Room
@@ -93,10 +93,16 @@ def conduct(
 
 
 def find_setup(bench: Bench, may_simulate: bool, say: Callable[[str], None]) -> Setup:
-    """Choose device, board and meters; a named board that does not exist is refused with the nearest name."""
-    device = choose_device(bench.device)
-    board = plugins.choose_board(bench.board)
-    meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate, say)
+    """Choose device, board and meters. Raises ConfigError with every name that is unknown, MeterError where no meter is here."""
+    faults = Faults()
+    device, board = choose_device("cpu"), None
+    with faults.gathered():
+        device = choose_device(bench.device)
+    with faults.gathered():
+        board = plugins.choose_board(bench.board)
+    with faults.gathered():
+        meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate or bool(faults.found), say)
+    faults.refuse()
     if bench.calibration:
         calibration_store.check(board, meters)
     change = plugins.choose_control(bench.power_mode, bench.lock_clocks, device.uuid)

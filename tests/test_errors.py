@@ -30,11 +30,11 @@ def test_the_nearest_name_is_offered_first_and_all_are_listed():
 
 
 def test_a_name_like_no_other_gets_the_list_and_no_guess():
-    assert nearest("zzz", ["b", "a"]) == "(known: a, b)"
+    assert nearest("zzz", ["b", "a"]) == "known: a, b"
 
 
 def test_with_nothing_known_the_list_says_none():
-    assert nearest("zzz", []) == "(known: none)"
+    assert nearest("zzz", []) == "known: none"
 
 
 def test_names_that_others_wrote_steer_no_terminal():
@@ -45,3 +45,9 @@ def test_names_that_others_wrote_steer_no_terminal():
 def test_a_message_is_one_printable_line_whatever_an_instrument_said(error):
     said = "it says \x1b]0;mine\x07\r\n\u202e\u2028 ± 5 Ω"
     assert str(error(said)) == r"it says \x1b]0;mine\x07\r\n\u202e\u2028 ± 5 Ω"
+
+
+def test_of_many_names_the_one_that_was_meant_stands_alone():
+    names = [f"name{i}" for i in range(30)]
+    assert nearest("nome7", names) == "did you mean 'name7'?"
+    assert nearest("zzz", names).startswith("known: name0, name1, ")

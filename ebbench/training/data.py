@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional, Tuple, Union
+from typing import Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -79,6 +81,33 @@ def load_dataset(
     Of folders of images as many of each class are taken, and `workers` processes read them into squares of `image_size`.
     Raises ConfigError for an unknown name or more images than there are, InputError for files that are missing or damaged.
     """
+    refuse_unknown_dataset(name)
+    load = _loaders[-1]
+    return load(name, data_dir, train_images, test_images, image_size, workers)
+
+
+def refuse_unknown_dataset(name: str) -> None:
+    """Raise ConfigError with the nearest name where no data set is called `name`; whether it is there is not looked at."""
+    kind, known = name.partition(":")[0], [*DATASETS, *FOLDERS]
+    if kind not in known:
+        raise ConfigError(
+            f"unknown dataset {name!r}; {nearest(kind, known)}; files are named npz:FILE, folders imagefolder:DIR"
+        )
+
+
+@contextlib.contextmanager
+def loaded_once() -> Iterator[None]:
+    """Within the block a data set that is asked for again and again is loaded once; the last one is held in memory."""
+    _loaders.append(functools.lru_cache(maxsize=1)(_load))
+    try:
+        yield
+    finally:
+        _loaders.pop()
+
+
+def _load(
+    name: str, data_dir: str, train_images: Optional[int], test_images: Optional[int], image_size: int, workers: int
+) -> Dataset:
     kind, _, rest = name.partition(":")
     if kind in FOLDERS:
         found = read_pictures(
@@ -89,16 +118,15 @@ def load_dataset(
             name, found.train, found.val, len(found.classes), (3, image_size, image_size), IMAGENET_MEAN, IMAGENET_STD,
             found.fingerprint, found.decoder, found.notes,
         )  # fmt: skip
-    if kind not in DATASETS:
-        raise ConfigError(
-            f"unknown dataset {name!r}; {nearest(kind, [*DATASETS, *FOLDERS])}; files are named npz:FILE, folders imagefolder:DIR"
-        )
     arrays, num_classes = DATASETS[kind](rest, Path(data_dir))
     train = _first(name, "training", arrays.x_train, arrays.y_train, train_images)
     test = _first(name, "test", arrays.x_test, arrays.y_test, test_images)
     mean, std = (CIFAR_MEAN, CIFAR_STD) if kind.startswith("cifar") else _moments(train.images.numpy())
     shape = (train.images.shape[1], train.images.shape[2], train.images.shape[3])
     return Dataset(name, train, test, num_classes, shape, mean, std, _fingerprint(train, test))
+
+
+_loaders: List[Callable[..., Dataset]] = [_load]
 
 
 def _first(name: str, part: str, images_NHWC: np.ndarray, labels: np.ndarray, count: Optional[int]) -> ImageSet:

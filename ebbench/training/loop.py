@@ -16,17 +16,17 @@ import torch
 import torch.nn.functional as F
 
 from ebbench.config import Recipe
-from ebbench.errors import ConfigError, RunFailed, UserError
+from ebbench.errors import ConfigError, Faults, RunFailed, UserError
 from ebbench.method_settings import RANK_CHANNELS, is_one_of
 from ebbench.protocols import RunContext
 from ebbench.training import compat, excerpt
 from ebbench.training.accuracy import Accuracy, evaluate
 from ebbench.training.averaging import estimate_norms, take_average
 from ebbench.training.batches import Step, augmented_batches, steps_per_epoch
-from ebbench.training.data import Dataset, load_dataset
+from ebbench.training.data import Dataset, load_dataset, refuse_unknown_dataset
 from ebbench.training.held import Held
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
-from ebbench.training.models import SELECT, Network, build_model, input_shape_of
+from ebbench.training.models import SELECT, Network, build_model, input_shape_of, refuse_unknown_model
 from ebbench.training.precision import FullPrecision
 from ebbench.training.pruning import HeldMask
 from ebbench.training.ranking import Ranking
@@ -98,6 +98,7 @@ class Trainer:
             self.state = TrainState(stage, self._choose_layout(model))
             self.place(model)
             if self.dataset.notes:
+                print(*self.dataset.notes, sep="\n", file=sys.stderr)
                 context.mark("images", notes=list(self.dataset.notes))
         else:
             self._reopen(*stored)
@@ -353,9 +354,12 @@ class Trainer:
 
 def check_recipe(recipe: Recipe) -> Tuple[Dataset, Network]:
     """Load the data and build the network as a run would. Raises UserError with what is wrong, before anything is measured."""
+    faults = Faults()
+    for refuse_unknown, name in ((refuse_unknown_model, recipe.model), (refuse_unknown_dataset, recipe.dataset)):
+        with faults.gathered():
+            refuse_unknown(name)
+    faults.refuse()
     dataset = data_of(recipe)
-    for note in dataset.notes:
-        print(note, file=sys.stderr)
     model = build_model(recipe.model, dataset.num_classes, seed=recipe.seed)
     refuse_misfits(recipe, dataset, model)
     return dataset, model
@@ -395,7 +399,7 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset, model: Network) -> None:
     if is_one_of(recipe.method, RANK_CHANNELS):
         faults += _pruning_faults(recipe, model)
     if faults:
-        raise ConfigError("; ".join(faults))
+        raise ConfigError(*faults)
 
 
 def _pruning_faults(recipe: Recipe, model: Network) -> Iterator[str]:

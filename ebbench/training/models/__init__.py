@@ -110,7 +110,12 @@ def input_shape_of(name: str) -> Tuple[int, int, int]:
     return architecture.build(name, 2, architecture.widths).input_shape
 
 
-def _architecture(name: str) -> Architecture:
+def refuse_unknown_model(name: str) -> None:
+    """Raise ConfigError with the nearest name where no network is called `name`."""
     if name not in MODELS:
         raise ConfigError(f"unknown model {name!r}; {nearest(name, MODELS)}")
+
+
+def _architecture(name: str) -> Architecture:
+    refuse_unknown_model(name)
     return MODELS[name]
