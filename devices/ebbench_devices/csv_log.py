@@ -22,13 +22,13 @@ from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, EbbenchError, InputError, MeterError, nearest
 from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S, format_duration
-from ebbench_devices import log_clock
-from ebbench_devices.external import address_of, named, unnamed
-from ebbench_devices.growing_file import GrowingFile
-from ebbench_devices.log_clock import LogClock
-from ebbench_devices.log_rows import ISO, TIME_UNITS, LogRows, Row, columns_of
-from ebbench_devices.options import DOUBTS, Options
-from ebbench_devices.untrusted import shown
+from ebbench_devices.logs import clock as log_clock
+from ebbench_devices.logs.clock import LogClock
+from ebbench_devices.logs.growing_file import GrowingFile
+from ebbench_devices.logs.rows import ISO, TIME_UNITS, LogRows, Row, columns_of
+from ebbench_devices.meter.external import address_of, named, unnamed
+from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.untrusted import shown
 
 OPTIONS = ("scope", "time_column", "time_unit", "column", *log_clock.OPTIONS, "total", *DOUBTS)
 EXAMPLE = "csv:/path/power.csv?scope=wall"

@@ -17,7 +17,8 @@ from ebbench.clock import monotonic_ns
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
-from ebbench_devices.ina3221_chips import (
+from ebbench_devices.kernel.sysfs import FileReader
+from ebbench_devices.nvidia.ina3221_chips import (
     HWMON,
     IIO,
     MODULE_INPUTS,
@@ -28,7 +29,6 @@ from ebbench_devices.ina3221_chips import (
     total_of,
     uncertainty,
 )
-from ebbench_devices.sysfs import FileReader
 
 DEFAULT_RATE_HZ = {IIO: 100.0, HWMON: 20.0}
 VOLTAGE_EVERY = 10  # sweeps

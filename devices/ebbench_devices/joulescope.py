@@ -26,9 +26,9 @@ from ebbench.environment import below_root, is_simulated_root, package_version, 
 from ebbench.errors import ConfigError, EbbenchError, MeterError, nearest
 from ebbench.protocols import AVERAGE, STATED, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
-from ebbench_devices.device_time import DeviceTime
-from ebbench_devices.joulescope_block import COLUMNS, Statistics
-from ebbench_devices.options import DOUBTS, Options
+from ebbench_devices.instruments.device_time import DeviceTime
+from ebbench_devices.instruments.joulescope_block import COLUMNS, Statistics
+from ebbench_devices.meter.options import DOUBTS, Options
 
 OPTIONS = ("scope", "i_range", "v_range", "offset_bound_s", *DOUBTS)
 INSTALL = "pip install 'ebbench[joulescope]' (it needs Python 3.9 or newer)"

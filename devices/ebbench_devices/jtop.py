@@ -25,8 +25,8 @@ from ebbench.environment import below_root, is_jetson, is_simulated_root, packag
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest
 from ebbench.units import NS_PER_S
-from ebbench_devices.board_rails import rail_of, total_of
-from ebbench_devices.jtop_connection import INSTALL, PACKAGE, SOCKET, Connection, Sample, check_socket
+from ebbench_devices.nvidia.board_rails import rail_of, total_of
+from ebbench_devices.nvidia.jtop_connection import INSTALL, PACKAGE, SOCKET, Connection, Sample, check_socket
 
 DEFAULT_RATE_HZ = 2.0
 MAX_RATE_HZ = 10.0

@@ -15,15 +15,15 @@ from typing import List, Optional, Tuple
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, MeterInfo, MeterRequest
-from ebbench_devices.external import address_of, named, unnamed
-from ebbench_devices.gatherer import Gathered
-from ebbench_devices.line_pattern import LinePattern, quantities_of
-from ebbench_devices.line_rails import SINGLE, rails_of, tables_of, total_of
-from ebbench_devices.lines import LineLink, Port
-from ebbench_devices.options import DOUBTS, Options
-from ebbench_devices.serial_port import SerialPort
-from ebbench_devices.tcp_port import TcpPort, parse_host_port
-from ebbench_devices.untrusted import quoted
+from ebbench_devices.lines.link import LineLink, Port
+from ebbench_devices.lines.pattern import LinePattern, quantities_of
+from ebbench_devices.lines.rails import SINGLE, rails_of, tables_of, total_of
+from ebbench_devices.lines.serial_port import SerialPort
+from ebbench_devices.lines.tcp_port import TcpPort, parse_host_port
+from ebbench_devices.meter.external import address_of, named, unnamed
+from ebbench_devices.meter.gatherer import Gathered
+from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.untrusted import quoted
 
 OPTIONS = (
     "scope", "rails", "total", *SINGLE, "start", "stop", "query", "end", "decimal", "encoding", "timeout_s",

@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
-from ebbench_devices.nvml_library import Absent, bare, load, text_of
-from ebbench_devices.options import Options
+from ebbench_devices.meter.options import Options
+from ebbench_devices.nvidia.nvml_library import Absent, bare, load, text_of
 
 OPTIONS = ("index", "uuid")
 #: NVML's documentation states +-5 % for its power; taken as a rectangular limit

@@ -19,11 +19,11 @@ from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
-from ebbench_devices.external import address_of, named, unnamed
-from ebbench_devices.options import DOUBTS, Options
-from ebbench_devices.other_clock import OtherClock, said_s
-from ebbench_devices.ptdaemon_link import PtdaemonLink, Sample
-from ebbench_devices.untrusted import quoted, shown
+from ebbench_devices.instruments.other_clock import OtherClock, said_s
+from ebbench_devices.instruments.ptdaemon_link import PtdaemonLink, Sample
+from ebbench_devices.meter.external import address_of, named, unnamed
+from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.untrusted import quoted, shown
 
 OPTIONS = ("scope", "voltage_range_v", "current_range_a", "averaging_s", "timeout_s", *DOUBTS)
 EXAMPLE = "ptdaemon:10.0.0.5:8888?scope=wall"

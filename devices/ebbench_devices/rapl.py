@@ -20,9 +20,9 @@ from ebbench.clock import Clock, monotonic_ns
 from ebbench.environment import below_root, is_simulated_root, read_text
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, Column, MeterInfo, MeterRequest, Rail
-from ebbench_devices.options import DOUBTS, Options
-from ebbench_devices.sysfs import FileReader, read_number
-from ebbench_devices.wrapping_counter import WrappingCounter
+from ebbench_devices.kernel.sysfs import FileReader, read_number
+from ebbench_devices.kernel.wrapping_counter import WrappingCounter
+from ebbench_devices.meter.options import DOUBTS, Options
 
 FOLDER = "/sys/class/powercap"
 #: opens the counters for this user, until the machine starts again, and for nobody else

@@ -23,7 +23,7 @@ from ebbench.energy.trace import TraceReader
 from ebbench.errors import ConfigError, InputError, MeterError, nearest
 from ebbench.protocols import STATED, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
-from ebbench_devices.options import SCOPES, Options
+from ebbench_devices.meter.options import SCOPES, Options
 
 OPTIONS = ("loop", "scope", "total")
 _COLUMN = re.compile(r"([A-Za-z0-9_]+)_([wvaj])")

@@ -17,13 +17,13 @@ from ebbench.environment import is_simulated_root, package_version
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, MeterInfo, MeterRequest
 from ebbench.units import NS_PER_S
-from ebbench_devices import plain_scpi, wt300
-from ebbench_devices.external import address_of, named, unnamed
-from ebbench_devices.options import DOUBTS, Options
-from ebbench_devices.plain_scpi import PlainScpi
-from ebbench_devices.untrusted import quoted, shown
-from ebbench_devices.visa import BACKEND, INSTALL, RESOURCE, Link
-from ebbench_devices.wt300 import Wt300
+from ebbench_devices.instruments import plain_scpi, wt300
+from ebbench_devices.instruments.plain_scpi import PlainScpi
+from ebbench_devices.instruments.visa import BACKEND, INSTALL, RESOURCE, Link
+from ebbench_devices.instruments.wt300 import Wt300
+from ebbench_devices.meter.external import address_of, named, unnamed
+from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.untrusted import quoted, shown
 
 OPTIONS = ("scope", "backend", "timeout_s", "baud", "idn", *DOUBTS)
 EXAMPLE = "scpi:TCPIP::10.0.0.5::INSTR?scope=wall"

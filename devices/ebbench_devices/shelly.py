@@ -15,10 +15,10 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ebbench.errors import MeterError
-from ebbench_devices.http_device import HttpDevice
-from ebbench_devices.options import Options
-from ebbench_devices.polled import Document, PolledMeter, Source, Values
-from ebbench_devices.untrusted import number_of, power_of, shown
+from ebbench_devices.meter.options import Options
+from ebbench_devices.meter.untrusted import number_of, power_of, shown
+from ebbench_devices.plugs.http_device import HttpDevice
+from ebbench_devices.plugs.polled import Document, PolledMeter, Source, Values
 
 #: components that may measure power: their name in the status, in the method, and the key of the power
 COMPONENTS = (("switch", "Switch", "apower"), ("pm1", "PM1", "apower"), ("em1", "EM1", "act_power"))

@@ -21,7 +21,7 @@ from ebbench.energy.phases import PhaseTail
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, HOLD, INSTANT, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
-from ebbench_devices.options import Options
+from ebbench_devices.meter.options import Options
 
 #: power (W) by the last part of a phase's path that is a name in here, about what a TX2 draws at its module's input;
 #: `other` is for phases of any other name, and with no phase open it is `idle`

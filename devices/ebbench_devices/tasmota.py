@@ -18,11 +18,11 @@ from urllib.parse import quote
 
 from ebbench.errors import MeterError
 from ebbench.units import TO_SI
-from ebbench_devices.http_device import HttpDevice
-from ebbench_devices.http_login import password_from
-from ebbench_devices.options import Options
-from ebbench_devices.polled import Document, PolledMeter, Source, Values
-from ebbench_devices.untrusted import number_of, power_of, quoted, step_of
+from ebbench_devices.meter.options import Options
+from ebbench_devices.meter.untrusted import number_of, power_of, quoted, step_of
+from ebbench_devices.plugs.http_device import HttpDevice
+from ebbench_devices.plugs.http_login import password_from
+from ebbench_devices.plugs.polled import Document, PolledMeter, Source, Values
 
 #: number of the command, and the name of its answer
 STATUSES = ((10, "StatusSNS"), (8, "StatusSNS"), (8, "StatusPWR"))

@@ -21,9 +21,9 @@ from ebbench.environment import below_root, is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest
 from ebbench.units import NS_PER_S
-from ebbench_devices.board_rails import rail_of, total_of
-from ebbench_devices.spoken_lines import Line, SpokenLines
-from ebbench_devices.untrusted import quoted
+from ebbench_devices.lines.spoken import Line, SpokenLines
+from ebbench_devices.meter.untrusted import quoted
+from ebbench_devices.nvidia.board_rails import rail_of, total_of
 
 PROGRAM = "/usr/bin/tegrastats"
 DEFAULT_RATE_HZ = 2.0

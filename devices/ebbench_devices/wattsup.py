@@ -18,12 +18,12 @@ from typing import List, Optional
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, Availability, Column, MeterInfo, MeterRequest, Rail
-from ebbench_devices.external import address_of, named, unnamed
-from ebbench_devices.gatherer import Gathered
-from ebbench_devices.lines import LineLink
-from ebbench_devices.options import DOUBTS, Options
-from ebbench_devices.serial_port import SerialPort
-from ebbench_devices.untrusted import quoted
+from ebbench_devices.lines.link import LineLink
+from ebbench_devices.lines.serial_port import SerialPort
+from ebbench_devices.meter.external import address_of, named, unnamed
+from ebbench_devices.meter.gatherer import Gathered
+from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.untrusted import quoted
 
 OPTIONS = ("scope", *DOUBTS)
 BAUD = 115_200

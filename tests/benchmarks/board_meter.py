@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ebbench_devices import sysfs
 from ebbench_devices.ina3221 import Ina3221Meter
+from ebbench_devices.kernel import sysfs
 
 __all__ = ["Ina3221Meter"]
 

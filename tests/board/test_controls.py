@@ -7,9 +7,9 @@ from fake_programs import FakePrograms
 
 from ebbench import plugins
 from ebbench.errors import ConfigError, DeviceError
-from ebbench_devices.nvidia_smi import NvidiaSmiControl
-from ebbench_devices.nvpmodel import NvpmodelControl
-from ebbench_devices.programs import run
+from ebbench_devices.nvidia.nvidia_smi import NvidiaSmiControl
+from ebbench_devices.nvidia.nvpmodel import NvpmodelControl
+from ebbench_devices.nvidia.programs import run
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_without_root_and_password_the_rule_for_sudo_is_given(jetson, control, t
 def test_without_sudo_it_says_that_root_is_needed(jetson, control, monkeypatch):
     (jetson.bin / "sudo").unlink()
     monkeypatch.setenv("PATH", str(jetson.bin))
-    monkeypatch.setattr("ebbench_devices.programs.SYSTEM_FOLDERS", str(jetson.bin))
+    monkeypatch.setattr("ebbench_devices.nvidia.programs.SYSTEM_FOLDERS", str(jetson.bin))
     with pytest.raises(DeviceError, match="needs root, and there is no sudo"):
         run("nvpmodel", "-m", "1", as_root=True)
 
@@ -95,7 +95,7 @@ def test_a_jetson_is_changed_by_nvpmodel_and_a_pc_by_nvidia_smi(jetson, tmp_path
     pc = tmp_path / "pc"
     pc.mkdir()
     monkeypatch.setenv("PATH", FakePrograms(pc, ("nvidia-smi",)).path.partition(":")[0])
-    monkeypatch.setattr("ebbench_devices.programs.SYSTEM_FOLDERS", "")
+    monkeypatch.setattr("ebbench_devices.nvidia.programs.SYSTEM_FOLDERS", "")
     with pytest.raises(ConfigError, match="--lock-clocks: this machine has none of nvidia-smi, nvpmodel"):
         plugins.choose_control(None, True, None)
     driver = tmp_path / "root/proc/driver/nvidia/version"

@@ -14,7 +14,7 @@ import pytest
 import ebbench
 from ebbench.board.state import board_state
 from ebbench.board.state_log import StateLog
-from ebbench_devices import kernel_state
+from ebbench_devices.kernel import state as kernel_state
 
 pytestmark = pytest.mark.realtime
 SOURCES = {"kernel": f"{kernel_state.__name__}:KernelState"}

@@ -33,7 +33,7 @@ def jtop_board(monkeypatch):
     )
     from jtop_board import JtopBoard
 
-    from ebbench_devices import jtop_connection
+    from ebbench_devices.nvidia import jtop_connection
 
     start_method = multiprocessing.get_start_method(allow_none=True)
     threads = set(threading.enumerate())

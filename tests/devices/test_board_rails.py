@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ebbench.errors import MeterError
-from ebbench_devices.board_rails import rail_of, total_of
+from ebbench_devices.nvidia.board_rails import rail_of, total_of
 
 AGX = {
     "name": "agx", "total": ["GPU_SOC", "SYS"],

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbench_devices.device_time import WINDOW_NS, DeviceTime
+from ebbench_devices.instruments.device_time import WINDOW_NS, DeviceTime
 
 MS = 1_000_000
 

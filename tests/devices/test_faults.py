@@ -25,7 +25,9 @@ from ebbench.energy.trace import TraceReader, TraceWriter
 from ebbench.plugins import resolve
 from ebbench.protocols import Block
 from ebbench.units import NS_PER_S
-from ebbench_devices import csv_log, gatherer, joulescope, polled, ptdaemon, tegrastats, wattsup
+from ebbench_devices import csv_log, joulescope, ptdaemon, tegrastats, wattsup
+from ebbench_devices.meter import gatherer
+from ebbench_devices.plugs import polled
 
 pytestmark = pytest.mark.realtime
 POWER_W = 12.5

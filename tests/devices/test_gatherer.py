@@ -7,8 +7,8 @@ import math
 import pytest
 
 from ebbench.errors import MeterError
-from ebbench_devices import gatherer
-from ebbench_devices.gatherer import Gatherer
+from ebbench_devices.meter import gatherer
+from ebbench_devices.meter.gatherer import Gatherer
 
 
 class Link:

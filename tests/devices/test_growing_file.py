@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ebbench_devices.growing_file import TAIL_BYTES, GrowingFile
+from ebbench_devices.logs.growing_file import TAIL_BYTES, GrowingFile
 
 
 @pytest.fixture

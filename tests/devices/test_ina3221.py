@@ -10,7 +10,7 @@ from ebbench import plugins
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, MeterRequest
 from ebbench_devices import ina3221
-from ebbench_devices.ina3221_chips import channels, uncertainty
+from ebbench_devices.nvidia.ina3221_chips import channels, uncertainty
 
 
 def opened(board="auto"):
@@ -158,7 +158,7 @@ def test_permission_denied_is_said_with_the_file(fake_board, monkeypatch):
             raise PermissionError(13, "Permission denied", denied)
         return real_open(path, *rest, **named)
 
-    monkeypatch.setattr("ebbench_devices.sysfs.os.open", guarded)
+    monkeypatch.setattr("ebbench_devices.kernel.sysfs.os.open", guarded)
     with pytest.raises(MeterError, match=r"in_power0_input: permission denied; run as root") as caught:
         opened()
     assert caught.value.exit_code == 3 and "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("joulescope")
 from fake_joulescope import block_of
 
-from ebbench_devices.joulescope_block import Statistics
+from ebbench_devices.instruments.joulescope_block import Statistics
 
 
 def test_a_block_is_its_means_and_the_energy_counted():

@@ -19,7 +19,7 @@ from ebbench.energy.trace import TraceReader, read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench_devices.jtop import JtopMeter, rails_of
-from ebbench_devices.jtop_connection import Connection
+from ebbench_devices.nvidia.jtop_connection import Connection
 
 RATE_HZ = 10.0
 METERS = plugins.registered(plugins.METERS)

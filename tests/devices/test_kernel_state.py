@@ -6,7 +6,7 @@ import stat
 import pytest
 from fake_boards import write
 
-from ebbench_devices.kernel_state import KernelState, mode_number
+from ebbench_devices.kernel.state import KernelState, mode_number
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from ebbench.energy.trace import TraceReader
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
-from ebbench_devices import gatherer
 from ebbench_devices.line import SerialMeter, TcpMeter
-from ebbench_devices.serial_port import _fault
+from ebbench_devices.lines.serial_port import _fault
+from ebbench_devices.meter import gatherer
 
 pytest.importorskip(
     "serial", reason="pyserial is not installed: the serial meters are NOT tested; pip install pyserial"

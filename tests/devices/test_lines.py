@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbench.errors import ConfigError
-from ebbench_devices.line_pattern import LinePattern, quantities_of
-from ebbench_devices.lines import MAX_LINE_BYTES, Splitter
+from ebbench_devices.lines.link import MAX_LINE_BYTES, Splitter
+from ebbench_devices.lines.pattern import LinePattern, quantities_of
 
 
 def split(pieces, byte_s=1e-4, end=b"\n"):

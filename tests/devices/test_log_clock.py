@@ -4,8 +4,8 @@ import pytest
 
 from ebbench.clock import ClockReading
 from ebbench.protocols import MONOTONIC, REMOTE, MeterRequest
-from ebbench_devices.log_clock import OPTIONS, LogClock
-from ebbench_devices.options import Options
+from ebbench_devices.logs.clock import OPTIONS, LogClock
+from ebbench_devices.meter.options import Options
 
 S = 1_000_000_000
 #: CLOCK_MONOTONIC 50 s, BOOTTIME 150 s, REALTIME 1000 s

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbench.errors import ConfigError, InputError
-from ebbench_devices.log_rows import LogRows, columns_of, time_of
+from ebbench_devices.logs.rows import LogRows, columns_of, time_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 

@@ -9,7 +9,7 @@ import pynvml
 import pytest
 
 from ebbench.errors import DeviceError
-from ebbench_devices.nvml_state import NvmlState
+from ebbench_devices.nvidia.nvml_state import NvmlState
 
 
 def not_supported(*_):

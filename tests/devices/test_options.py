@@ -6,7 +6,7 @@ import pytest
 
 from ebbench.errors import ConfigError
 from ebbench.protocols import MeterRequest
-from ebbench_devices.options import DOUBTS, Options
+from ebbench_devices.meter.options import DOUBTS, Options
 
 
 def options(known=("scope", "rate_hz", *DOUBTS), **given):

@@ -23,9 +23,9 @@ from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench.units import NS_PER_S
 from ebbench_devices import ptdaemon
-from ebbench_devices.other_clock import OtherClock
+from ebbench_devices.instruments.other_clock import OtherClock
+from ebbench_devices.instruments.ptdaemon_link import sample_of
 from ebbench_devices.ptdaemon import PtdaemonMeter
-from ebbench_devices.ptdaemon_link import sample_of
 
 METERS = plugins.registered(plugins.METERS)
 RATE_HZ = 20.0

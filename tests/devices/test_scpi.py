@@ -22,8 +22,8 @@ from ebbench.energy.trace import TraceReader
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench.units import NS_PER_S
+from ebbench_devices.instruments.scpi_answers import OverRange, error_in, number
 from ebbench_devices.scpi import ScpiMeter
-from ebbench_devices.scpi_answers import OverRange, error_in, number
 
 pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed: the scpi meter is NOT tested")
 from scpi_instrument import PERIOD_S, PowerMeter, SerialInstrument, Supply, TcpInstrument, energy_j, power_w

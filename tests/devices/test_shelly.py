@@ -22,7 +22,7 @@ from ebbench.energy.trace import TraceReader
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import HOLD, MeterRequest
-from ebbench_devices import polled
+from ebbench_devices.plugs import polled
 from ebbench_devices.shelly import ShellyMeter
 
 METERS = plugins.registered(plugins.METERS)

@@ -10,7 +10,7 @@ import pytest
 
 from ebbench.clock import monotonic_ns
 from ebbench.errors import MeterError
-from ebbench_devices.spoken_lines import SpokenLines
+from ebbench_devices.lines.spoken import SpokenLines
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_program_that_hangs_dies_with_us_even_by_kill_9(tmp_path):
     script.write_text("#!/bin/sh\necho $$\nexec sleep 60\n")
     script.chmod(0o755)
     code = (
-        "import sys, time; from ebbench_devices.spoken_lines import SpokenLines\n"
+        "import sys, time; from ebbench_devices.lines.spoken import SpokenLines\n"
         "lines = SpokenLines([sys.argv[1]], 30.0); lines.news.wait(20)\n"
         "print(lines.take()[0].text, flush=True); time.sleep(60)"
     )

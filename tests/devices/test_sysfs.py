@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ebbench.errors import MeterError
-from ebbench_devices.sysfs import FileReader, read_number
+from ebbench_devices.kernel.sysfs import FileReader, read_number
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_read_that_the_driver_refuses_is_a_meter_error(tmp_path, monkeypatch):
     def refuse(*_):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("ebbench_devices.sysfs.os.pread", refuse)
+    monkeypatch.setattr("ebbench_devices.kernel.sysfs.os.pread", refuse)
     with pytest.raises(MeterError, match="temporarily unavailable"):
         reader.read_int()
 

@@ -12,7 +12,7 @@ from http_devices import Device, tasmota
 from ebbench import plugins
 from ebbench.errors import MeterError
 from ebbench.protocols import MeterRequest
-from ebbench_devices import polled
+from ebbench_devices.plugs import polled
 from ebbench_devices.tasmota import TasmotaMeter
 
 METERS = plugins.registered(plugins.METERS)

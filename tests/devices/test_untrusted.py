@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from ebbench_devices.untrusted import believable, number_of, quoted, shown, step_of
+from ebbench_devices.meter.untrusted import believable, number_of, quoted, shown, step_of
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, 9.9e37, -9.91e37, 1.1e6])

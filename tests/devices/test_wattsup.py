@@ -10,7 +10,8 @@ from line_devices import FULL, SPARSE, WattsUp
 from ebbench import plugins
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, MeterRequest
-from ebbench_devices import gatherer, wattsup
+from ebbench_devices import wattsup
+from ebbench_devices.meter import gatherer
 from ebbench_devices.wattsup import WattsUpMeter, record_of
 
 pytest.importorskip("serial", reason="pyserial is not installed: wattsup is NOT tested; pip install pyserial")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbench_devices.wrapping_counter import WrappingCounter
+from ebbench_devices.kernel.wrapping_counter import WrappingCounter
 
 S = 1_000_000_000
 

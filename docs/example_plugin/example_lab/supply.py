@@ -6,7 +6,7 @@ from typing import IO, Optional, Sequence
 
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import STATED, Availability, Column, MeterInfo, MeterRequest, Rail
-from ebbench_devices.options import DOUBTS, Options
+from ebbench_devices.meter.options import DOUBTS, Options
 
 
 class Supply:

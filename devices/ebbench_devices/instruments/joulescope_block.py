@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Mapping, Tuple
 
-from ebbench_devices.untrusted import believable
+from ebbench_devices.meter.untrusted import believable
 
 #: the columns of `Statistics.values`, and the signals of which three are the means
 COLUMNS = ("w", "j", "v", "a")

@@ -1,4 +1,4 @@
-"""The boards that come with ebbench: facts from ``boards/*.toml``, one file per board. What is not known is absent there."""
+"""The boards that come with ebbench: facts, one TOML file per board. What is not known is absent there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ebbench.config import load_toml
 from ebbench.errors import ConfigError, nearest
 from ebbench.protocols import Board
 
-FOLDER = Path(__file__).parent / "boards"
+FOLDER = Path(__file__).parent
 KEYS = (
     "name", "title", "soc", "model", "compatible", "files", "scope", "total", "devkit_total",
     "power_modes", "power_modes_of", "rails",

@@ -19,7 +19,7 @@ from typing import Dict, List, Optional, Tuple
 from ebbench.clock import monotonic_ns
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
-from ebbench_devices.untrusted import believable, quoted, shown
+from ebbench_devices.meter.untrusted import believable, quoted, shown
 
 HELLO, HELLO_ANSWER = "Hello", "Hello, PTDaemon here!"
 _STAMP = re.compile(r"(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d)\.(\d{1,9})", re.ASCII)

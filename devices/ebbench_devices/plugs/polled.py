@@ -25,11 +25,11 @@ from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import HOLD, Availability, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
-from ebbench_devices.external import address_of, named, unnamed
-from ebbench_devices.gatherer import Gathered, Gatherer
-from ebbench_devices.http_device import TIMEOUT_S, HttpDevice, parse_address
-from ebbench_devices.http_login import Login, password_from
-from ebbench_devices.options import DOUBTS, Options
+from ebbench_devices.meter.external import address_of, named, unnamed
+from ebbench_devices.meter.gatherer import Gathered, Gatherer
+from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.plugs.http_device import TIMEOUT_S, HttpDevice, parse_address
+from ebbench_devices.plugs.http_login import Login, password_from
 
 OPTIONS = ("scope", "user", "password_env", "timeout_s", "update_s", "energy", *DOUBTS)
 RAIL, COUNTER = "INPUT", "INPUT_COUNTER"

@@ -10,9 +10,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Column, Rail
-from ebbench_devices.options import Options
-from ebbench_devices.scpi_answers import OverRange, error_in, number
-from ebbench_devices.visa import Link
+from ebbench_devices.instruments.scpi_answers import OverRange, error_in, number
+from ebbench_devices.instruments.visa import Link
+from ebbench_devices.meter.options import Options
 
 OPTIONS = ("query", "voltage_query", "current_query", "error_query", "range_w", "averaging_s", "update_s")
 RAIL = "INPUT"

@@ -13,7 +13,7 @@ from typing import Any, Optional
 from ebbench.clock import monotonic_ns
 from ebbench.energy.source import reason_of
 from ebbench.errors import MeterError
-from ebbench_devices.untrusted import quoted, shown
+from ebbench_devices.meter.untrusted import quoted, shown
 
 INSTALL = 'pip install "ebbench[visa,serial]"'
 BACKEND = "@py"

@@ -6,7 +6,7 @@ import re
 from typing import Optional
 
 from ebbench.errors import MeterError
-from ebbench_devices.untrusted import LIMITS, quoted, shown
+from ebbench_devices.meter.untrusted import LIMITS, quoted, shown
 
 #: SCPI-1999, 7.2.1.4 and 7.2.1.5: infinity is 9.9E37, not a number 9.91E37; instruments also write INF and NAN
 NOT_A_NUMBER = 9.905e37, 9.915e37

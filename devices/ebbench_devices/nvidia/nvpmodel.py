@@ -15,8 +15,8 @@ from typing import Any, Dict, Mapping, Optional
 
 from ebbench.environment import power_modes
 from ebbench.errors import ConfigError, DeviceError, nearest
-from ebbench_devices.kernel_state import mode_number
-from ebbench_devices.programs import find, last_line, run
+from ebbench_devices.kernel.state import mode_number
+from ebbench_devices.nvidia.programs import find, last_line, run
 
 
 class NvpmodelControl:

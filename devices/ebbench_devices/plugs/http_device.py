@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from ebbench.clock import monotonic_ns
 from ebbench.errors import ConfigError, MeterError
 from ebbench.units import NS_PER_S
-from ebbench_devices.http_login import Login
-from ebbench_devices.untrusted import quoted, shown
+from ebbench_devices.meter.untrusted import quoted, shown
+from ebbench_devices.plugs.http_login import Login
 
 #: far more than any of these devices says
 MAX_BYTES = 1 << 20

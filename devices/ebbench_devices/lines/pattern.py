@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.errors import ConfigError, nearest
 from ebbench.protocols import Column
-from ebbench_devices.options import DOUBTS
-from ebbench_devices.untrusted import believable
+from ebbench_devices.meter.options import DOUBTS
+from ebbench_devices.meter.untrusted import believable
 
 #: the letter of a column and the factor to SI, by the unit as it is written (MW is not mW)
 UNITS: Dict[str, Tuple[str, float]] = {

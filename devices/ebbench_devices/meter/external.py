@@ -5,7 +5,7 @@ from __future__ import annotations
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError
 from ebbench.protocols import STATED, Availability, MeterRequest
-from ebbench_devices.untrusted import shown
+from ebbench_devices.meter.untrusted import shown
 
 
 def unnamed(example: str) -> Availability:

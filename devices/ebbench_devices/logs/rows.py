@@ -13,7 +13,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 from ebbench.energy.columns import NOT_TAKEN, has_pairs, meaning, place
 from ebbench.errors import ConfigError, InputError, printable
 from ebbench.units import NS_PER_S, TO_SI
-from ebbench_devices.untrusted import believable, quoted
+from ebbench_devices.meter.untrusted import believable, quoted
 
 ISO = "iso8601"
 TIME_UNITS = ("s", "ms", "us", "ns", ISO)

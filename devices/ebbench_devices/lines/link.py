@@ -13,7 +13,7 @@ from ebbench.clock import monotonic_ns
 from ebbench.energy.schedule import Schedule
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
-from ebbench_devices.gatherer import Gatherer
+from ebbench_devices.meter.gatherer import Gatherer
 
 #: a longer line is garbage, and thrown away up to its end; it bounds memory, and what a pattern is tried on
 MAX_LINE_BYTES = 4096

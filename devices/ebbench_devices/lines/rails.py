@@ -6,8 +6,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.errors import ConfigError, nearest
 from ebbench.protocols import AVERAGE, INSTANT, Rail
-from ebbench_devices.line_pattern import Quantity
-from ebbench_devices.options import SCOPES, Options
+from ebbench_devices.lines.pattern import Quantity
+from ebbench_devices.meter.options import SCOPES, Options
 
 #: the options of a URI, which describe one rail
 SINGLE = ("pattern", "unit", "rail", "scale", "step")

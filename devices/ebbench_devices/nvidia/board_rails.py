@@ -6,7 +6,7 @@ from typing import Any, Iterable, Mapping, Optional, Tuple
 
 from ebbench.errors import MeterError
 from ebbench.protocols import Rail
-from ebbench_devices.ina3221_chips import MODULE_INPUTS, uncertainty
+from ebbench_devices.nvidia.ina3221_chips import MODULE_INPUTS, uncertainty
 
 
 def total_of(meter: str, rails: Iterable[str], board: Mapping[str, Any]) -> Tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import Any, Deque, List, Sequence
 from ebbench.clock import monotonic_ns
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
-from ebbench_devices.untrusted import quoted
+from ebbench_devices.meter.untrusted import quoted
 
 #: becomes the program once the kernel knows to kill it with us; Python between fork and exec may hang where there are threads
 _BECOME = """

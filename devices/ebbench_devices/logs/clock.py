@@ -8,7 +8,7 @@ from ebbench.clock import ClockReading
 from ebbench.energy.clocks import UNKNOWN_BOUND_S
 from ebbench.protocols import MONOTONIC, REMOTE
 from ebbench.units import NS_PER_S
-from ebbench_devices.options import Options
+from ebbench_devices.meter.options import Options
 
 OPTIONS = ("clock", "offset_s", "offset_bound_s")
 REALTIME = "realtime"

@@ -13,10 +13,10 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, Column, Rail
-from ebbench_devices.options import Options
-from ebbench_devices.scpi_answers import OverRange, error_in, is_on, number
-from ebbench_devices.untrusted import quoted, shown
-from ebbench_devices.visa import Link
+from ebbench_devices.instruments.scpi_answers import OverRange, error_in, is_on, number
+from ebbench_devices.instruments.visa import Link
+from ebbench_devices.meter.options import Options
+from ebbench_devices.meter.untrusted import quoted, shown
 
 OPTIONS = ("voltage_range_v", "current_range_a", "element", "integrator", "update_s")
 MODELS = ("WT31", "WT33")

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from ebbench.environment import read_text
 from ebbench.errors import ConfigError, DeviceError
-from ebbench_devices.programs import find, last_line, run
+from ebbench_devices.nvidia.programs import find, last_line, run
 
 
 class NvidiaSmiControl:

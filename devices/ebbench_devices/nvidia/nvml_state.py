@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from ebbench.errors import DeviceError
-from ebbench_devices.nvml_library import bare, load, text_of
+from ebbench_devices.nvidia.nvml_library import bare, load, text_of
 
 #: NVML's bits of nvmlDeviceGetCurrentClocksThrottleReasons that mean: slowed down against its will
 THROTTLED = {0x8: "hardware slowdown", 0x20: "temperature", 0x40: "temperature (hardware)", 0x80: "power brake"}

@@ -1,0 +1,1 @@
+"""Instruments of the bench: how each is spoken to, what it answers, and what its clock says."""

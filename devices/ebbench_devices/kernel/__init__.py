@@ -1,0 +1,1 @@
+"""What the kernel's files tell: a number, a counter that wraps, and the state of the machine."""
