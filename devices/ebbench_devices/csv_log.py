@@ -27,13 +27,14 @@ from ebbench_devices.logs.clock import LogClock
 from ebbench_devices.logs.growing_file import GrowingFile
 from ebbench_devices.logs.rows import ISO, TIME_UNITS, LogRows, Row, columns_of
 from ebbench_devices.meter.external import address_of, named, unnamed
+from ebbench_devices.meter.feed import patience_s
 from ebbench_devices.meter.options import DOUBTS, Options
 from ebbench_devices.meter.untrusted import shown
 
 OPTIONS = ("scope", "time_column", "time_unit", "column", *log_clock.OPTIONS, "total", *DOUBTS)
 EXAMPLE = "csv:/path/power.csv?scope=wall"
-#: the log is silent when nothing comes for so long, or for so many intervals; when it opens, it is not waited for longer than this
-SILENCE_S, SILENCE_INTERVALS, MOST_PATIENCE_S = 5.0, 5, 20.0
+#: when a log opens, a row is not waited for longer than this
+MOST_PATIENCE_S = 20.0
 
 
 class CsvLogMeter:
@@ -120,7 +121,7 @@ class CsvLogMeter:
 
     @property
     def _patience_s(self) -> float:
-        return max(SILENCE_S, SILENCE_INTERVALS * (self._interval_s or 0.0))
+        return patience_s(self._interval_s or 0.0)
 
     def _info(self) -> MeterInfo:
         columns = self._rows.columns

@@ -12,57 +12,28 @@ of a sample, and that is the time of the reading. Three of its habits are guarde
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Sequence
 
-import numpy as np
-
-from ebbench.clock import Clock, monotonic_ns
-from ebbench.energy.source import RETRY_NS
 from ebbench.environment import below_root, is_jetson, is_simulated_root, package_version
-from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest
-from ebbench.units import NS_PER_S
-from ebbench_devices.nvidia.board_rails import rail_of, total_of
-from ebbench_devices.nvidia.jtop_connection import INSTALL, PACKAGE, SOCKET, Connection, Sample, check_socket
+from ebbench.errors import MeterError
+from ebbench.protocols import Availability, MeterRequest
+from ebbench_devices.nvidia.jtop_connection import INSTALL, PACKAGE, SOCKET, JtopConnection, Sample, check_socket
+from ebbench_devices.nvidia.named_rails import NamedRails, Rails
 
-DEFAULT_RATE_HZ = 2.0
-MAX_RATE_HZ = 10.0
-#: when it opens, a rail of the total may be missing for so long
-PATIENCE_NS = 5 * NS_PER_S
-#: per rail: column, key of jetson-stats (mW, mV, mA)
-QUANTITIES = (("w", "power"), ("v", "volt"), ("a", "curr"))
+#: jetson-stats' names of a rail's power, volts and amperes
+KEYS = ("power", "volt", "curr")
 
 #: no rail: not connected, and USB-C ports (7.x leaves them out, 4.x names them after their I2C address, ``1-00081``)
 _NO_RAIL = re.compile(r"NC|ucsi.*|\d+-[0-9a-f]+", re.IGNORECASE)
 
-#: jetson-stats' entries by rail
-Rails = Dict[str, Mapping[str, Any]]
 
+class JtopMeter(NamedRails):
+    """All rails of the service."""
 
-class JtopMeter:
-    """All rails of the service, the total's first; `drain` hands over what came since, and connects again after a loss."""
-
-    def __init__(self, request: MeterRequest, clock: Clock = monotonic_ns) -> None:
-        if request.options or request.address:
-            given = next(iter(request.options), None) or request.address or ""
-            raise ConfigError(f"jtop: unknown option or address {given!r}; it takes none")
-        rate_hz = DEFAULT_RATE_HZ if request.rate_hz is None else request.rate_hz
-        if not 0 < rate_hz <= MAX_RATE_HZ:
-            raise ConfigError(
-                f"jtop: {rate_hz:g} readings/s is more than its service holds (at most {MAX_RATE_HZ:g}, "
-                f"{DEFAULT_RATE_HZ:g} advised); use --meter ina3221, or a lower --rate"
-            )
-        self._interval_s = 1 / rate_hz
-        self._board = request.board or {}
-        self._clock = clock
-        self._connection: Optional[Connection] = None
-        self._first: List[Sample] = []  # what `open` took, for the trace to begin with
-        self._retry_ns = 0
-        self._names: Tuple[str, ...] = ()
-        self._total: Tuple[str, ...] = ()
+    NAME = "jtop"
+    UNITS = ("w", "v", "a")
 
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
@@ -84,103 +55,35 @@ class JtopMeter:
         reason = f"jtop.service answers, {PACKAGE} {package_version(PACKAGE)} here"
         return Availability(True, True, reason, scope, is_simulated_root())
 
-    def open(self) -> MeterInfo:
-        """Connect and wait for a sample that has the total. Raises MeterError with what stands in the way."""
-        self._connection = Connection(self._interval_s)
-        try:
-            rails = self._first_rails()
-        except MeterError:
-            self.close()
-            raise
-        self._names = (*self._total, *(name for name in rails if name not in self._total))
-        identity = {
+    def connect(self) -> JtopConnection:
+        """Begin to connect: how that ends shows when samples are taken."""
+        return JtopConnection(self.interval_s)
+
+    def rails_in(self, sample: Sample) -> Rails:
+        """Power, volts and amperes, by rail."""
+        return {name: [entry.get(key) for key in KEYS] for name, entry in rails_of(sample.power).items()}
+
+    def lack(self, sample: Sample, missing: Sequence[str]) -> str:
+        """That the service left rails out."""
+        return f"{', '.join(missing) or 'every rail'} did not answer, so the total is missing"
+
+    def identity(self) -> Dict[str, Any]:
+        """The board as the service knows it, and how often it samples."""
+        return {
             "jetson_stats": package_version(PACKAGE),
-            "board": self._connection.identity(),
-            "interval_s": self._connection.interval_s,
-            "asked_interval_s": self._interval_s,
+            "board": self._feed.connection.identity(),
+            "interval_s": self._feed.connection.interval_s,
+            "asked_interval_s": self.interval_s,
             "time": "uptime at the start of the service's sample, in steps of 10 ms",
-            "total_from": "board" if "total" in self._board else "name",
         }
-        return MeterInfo(
-            "jtop",
-            str(self._board.get("scope", "module")),
-            is_simulated_root(),
-            tuple(rail_of(name, self._board, self._total, _bus_v(rails[name])) for name in self._names),
-            tuple(Column(f"{name}_{unit}", 1e-3, raw=True) for name in self._names for unit, _ in QUANTITIES),
-            self._total,
-            DEFAULT_RATE_HZ,
-            MAX_RATE_HZ,
-            identity,
-        )
-
-    def _first_rails(self) -> Rails:
-        """The rails of the first sample that holds all of the total, which is then known."""
-        fault: Optional[MeterError] = None
-        deadline_ns = self._clock() + PATIENCE_NS
-        assert self._connection is not None
-        while True:
-            for sample in self._connection.take():
-                rails = rails_of(sample.power)
-                try:
-                    self._total = total_of("jtop", rails, self._board)
-                except MeterError as error:
-                    fault = error
-                    continue
-                self._first = [sample]
-                return rails
-            if fault is not None and self._clock() > deadline_ns:
-                raise fault
-            self._connection.news.wait(0.1)
-
-    def drain(self, rate_hz: float) -> Block:
-        """The samples since the last call. Raises MeterError once for a loss and once for each attempt that fails."""
-        if self._connection is None:
-            if self._clock() >= self._retry_ns:
-                self._connection = Connection(self._interval_s)
-            return self._block([])
-        first, self._first = self._first, []
-        try:
-            return self._block(first or self._connection.take())
-        except MeterError:
-            if not self._connection.is_pending:
-                self.close()
-                self._retry_ns = self._clock() + RETRY_NS
-            raise
-
-    def close(self) -> None:
-        """Hang up."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-
-    def _block(self, samples: Sequence[Sample]) -> Block:
-        """Readings of `samples`: what a sample lacks is NaN, and a part of the total that it lacks is told."""
-        values = np.full((len(samples), len(self._names) * len(QUANTITIES)), math.nan)
-        notes: List[Tuple[int, str]] = []
-        for row, sample in zip(values, samples):
-            rails = rails_of(sample.power)
-            row[:] = [
-                math.nan if value is None else float(value)
-                for name in self._names
-                for value in (rails.get(name, {}).get(key) for _, key in QUANTITIES)
-            ]
-            missing = [name for name in self._total if name not in rails]
-            if missing:
-                notes.append((sample.time_ns, f"jtop: {', '.join(missing)} did not answer, so the total is missing"))
-        times_ns = np.array([sample.time_ns for sample in samples], dtype=np.int64)
-        return Block(times_ns, values, tuple(notes))
 
 
-def _bus_v(entry: Mapping[str, Any]) -> Optional[float]:
-    return entry["volt"] * 1e-3 if entry.get("volt") else None
-
-
-def rails_of(power: Mapping[str, Any]) -> Rails:
+def rails_of(power: Mapping[str, Any]) -> Dict[str, Mapping[str, Any]]:
     """The measured rails of one sample of jetson-stats by name; ``tot`` is one of them where it has a rail's name.
 
     Left out: what is not connected (``NC``) and power supplies (batteries, and USB-C ports that only say what was negotiated).
     """
-    entries: Rails = dict(power.get("rail", {}))
+    entries = dict(power.get("rail", {}))
     total = power.get("tot", {})
     if total.get("name"):
         entries[total["name"]] = total

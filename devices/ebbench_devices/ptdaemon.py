@@ -22,6 +22,7 @@ from ebbench.units import NS_PER_S
 from ebbench_devices.instruments.other_clock import OtherClock, said_s
 from ebbench_devices.instruments.ptdaemon_link import PtdaemonLink, Sample
 from ebbench_devices.meter.external import address_of, named, unnamed
+from ebbench_devices.meter.feed import patience_s
 from ebbench_devices.meter.options import DOUBTS, Options
 from ebbench_devices.meter.untrusted import quoted, shown
 
@@ -38,8 +39,6 @@ MARK = "ebbench"
 TAKEN_EVERY_S = 0.1
 #: at the start it is asked more often, so that its clock is known better
 EAGER_NS = 5_000_000
-#: it is lost when it has nothing new for so long, or for so many intervals
-SILENCE_S, SILENCE_INTERVALS = 5.0, 5
 #: a range: its letter in PTDaemon's commands, its name, our option, and its place in the answer to RR
 RANGES = (("V", "voltage", "voltage_range_v", 3), ("A", "current", "current_range_a", 1))
 
@@ -185,7 +184,7 @@ class PtdaemonMeter:
             if set_by_ns:
                 self._notes.append((heard_ns, f"ptdaemon: its clock was set by {said_s(set_by_ns)}; times follow it"))
         self._asked_ns = asked_ns
-        silence_s = max(SILENCE_S, SILENCE_INTERVALS * self._interval_s)
+        silence_s = patience_s(self._interval_s)
         if samples:
             self._heard_ns = heard_ns
         elif heard_ns > self._heard_ns + silence_s * NS_PER_S:

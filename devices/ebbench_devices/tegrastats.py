@@ -7,55 +7,28 @@ some with a third number). The first number is the power now; the others, statis
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
-import numpy as np
-
-from ebbench.clock import Clock, monotonic_ns
-from ebbench.energy.source import RETRY_NS
 from ebbench.environment import below_root, is_simulated_root
-from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import Availability, Block, Column, MeterInfo, MeterRequest
-from ebbench.units import NS_PER_S
+from ebbench.errors import MeterError
+from ebbench.protocols import Availability, MeterRequest
 from ebbench_devices.lines.spoken import Line, SpokenLines
+from ebbench_devices.meter.feed import patience_s
 from ebbench_devices.meter.untrusted import quoted
-from ebbench_devices.nvidia.board_rails import rail_of, total_of
+from ebbench_devices.nvidia.named_rails import NamedRails, Rails
 
 PROGRAM = "/usr/bin/tegrastats"
-DEFAULT_RATE_HZ = 2.0
-MAX_RATE_HZ = 10.0
-#: it hangs when it says nothing for so long, or for so many intervals
-SILENCE_S, SILENCE_INTERVALS = 5.0, 5
 
 _RAIL = re.compile(r"(?<!\S)([A-Za-z]\w*) (\d{1,8})(?:mW)?(?:/\d+(?:mW)?){1,2}(?!\S)", re.ASCII)
 
 
-class TegrastatsMeter:
-    """All rails that it prints, the total's first; `drain` hands over what came since, and starts it again after a loss."""
+class TegrastatsMeter(NamedRails):
+    """All rails that it prints."""
 
-    def __init__(self, request: MeterRequest, clock: Clock = monotonic_ns) -> None:
-        if request.options or request.address:
-            given = next(iter(request.options), None) or request.address or ""
-            raise ConfigError(f"tegrastats: unknown option or address {given!r}; it takes none")
-        rate_hz = DEFAULT_RATE_HZ if request.rate_hz is None else request.rate_hz
-        if not 0 < rate_hz <= MAX_RATE_HZ:
-            raise ConfigError(
-                f"tegrastats: {rate_hz:g} readings/s is more than it holds (at most {MAX_RATE_HZ:g}); "
-                "use --meter ina3221, or a lower --rate"
-            )
-        self._interval_ms = max(1, round(1000 / rate_hz))
-        self._patience_s = max(SILENCE_S, SILENCE_INTERVALS / rate_hz)
-        self._board = request.board or {}
-        self._clock = clock
-        self._program: Optional[SpokenLines] = None
-        self._first: List[Line] = []  # what `open` took, for the trace to begin with
-        self._retry_ns = 0
-        self._names: Tuple[str, ...] = ()
-        self._total: Tuple[str, ...] = ()
+    NAME = "tegrastats"
 
     @classmethod
     def probe(cls, request: MeterRequest) -> Availability:
@@ -71,101 +44,30 @@ class TegrastatsMeter:
             return Availability(False, True, f"sudo chmod +x {program}", scope, simulated)
         return Availability(True, True, f"{program}; the last resort: whole mW, 10 Hz at most", scope, simulated)
 
-    def open(self) -> MeterInfo:
-        """Start it and wait for a line that has the total. Raises MeterError with what stands in the way."""
-        self._start()
-        try:
-            rails = self._first_rails()
-        except MeterError:
-            self.close()
-            raise
-        self._names = (*self._total, *(name for name in rails if name not in self._total))
-        return MeterInfo(
-            "tegrastats",
-            str(self._board.get("scope", "module")),
-            is_simulated_root(),
-            tuple(rail_of(name, self._board, self._total) for name in self._names),
-            tuple(Column(f"{name}_w", 1e-3, raw=True) for name in self._names),
-            self._total,
-            DEFAULT_RATE_HZ,
-            MAX_RATE_HZ,
-            identity={
-                "program": find_program(),
-                "interval_ms": self._interval_ms,
-                "time": "arrival of the line",
-                "total_from": "board" if "total" in self._board else "name",
-            },
-        )
-
-    def _start(self) -> None:
+    def connect(self) -> SpokenLines:
+        """Start it."""
         program = find_program()
         if program is None:
             raise MeterError("tegrastats is not on PATH; only a Jetson has it, use another --meter")
-        self._program = SpokenLines([program, "--interval", str(self._interval_ms)], self._patience_s)
+        return SpokenLines([program, "--interval", str(self._interval_ms)], patience_s(self.interval_s))
 
-    def _first_rails(self) -> Dict[str, int]:
-        """The rails of the first line that has all of the total, which is then known."""
-        fault: Optional[MeterError] = None
-        deadline_ns = self._clock() + round(self._patience_s * NS_PER_S)
-        while True:
-            lines = self._heard(fault)
-            for number, line in enumerate(lines):
-                rails = rails_of(line.text)
-                if not rails:
-                    continue
-                try:
-                    self._total = total_of("tegrastats", rails, self._board)
-                except MeterError as error:
-                    fault = error
-                    continue
-                self._first = lines[number:]
-                return rails
-            if self._clock() > deadline_ns:
-                raise fault or MeterError(
-                    f"tegrastats prints no power for {self._patience_s:g} s; run it by hand to see why"
-                )
+    def rails_in(self, sample: Line) -> Rails:
+        """The power that a line says, by rail."""
+        return {name: (power_mw,) for name, power_mw in rails_of(sample.text).items()}
 
-    def _heard(self, fault: Optional[MeterError]) -> List[Line]:
-        """The lines since the last call, after a short wait. Its end or its hang is less than a `fault` that is known."""
-        assert self._program is not None
-        self._program.news.wait(0.1)
-        try:
-            return self._program.take()
-        except MeterError as error:
-            raise fault or error from None
+    def lack(self, sample: Line, missing: Sequence[str]) -> str:
+        """That a line is another than the others, or none of its kind."""
+        if not rails_of(sample.text):
+            return f"it says {quoted(sample.text)}, which holds no power"
+        return f"{', '.join(missing)} is not in a line, so the total is missing"
 
-    def drain(self, rate_hz: float) -> Block:
-        """The readings since the last call. Raises MeterError once for each end, hang or failure to start."""
-        try:
-            if self._program is None:
-                if self._clock() >= self._retry_ns:
-                    self._start()
-                return self._block([])
-            first, self._first = self._first, []
-            return self._block(first or self._program.take())
-        except MeterError:
-            self.close()
-            self._retry_ns = self._clock() + RETRY_NS
-            raise
+    def identity(self) -> Dict[str, Any]:
+        """Which program, how often."""
+        return {"program": find_program(), "interval_ms": self._interval_ms, "time": "arrival of the line"}
 
-    def close(self) -> None:
-        """Kill the program."""
-        if self._program is not None:
-            self._program.close()
-        self._program = None
-
-    def _block(self, lines: Sequence[Line]) -> Block:
-        """Readings of `lines`: a rail that a line lacks is NaN, and a part of the total that it lacks is told."""
-        values = np.full((len(lines), len(self._names)), math.nan)
-        notes: List[Tuple[int, str]] = []
-        for row, line in zip(values, lines):
-            rails = rails_of(line.text)
-            row[:] = [rails.get(name, math.nan) for name in self._names]
-            missing = [name for name in self._total if name not in rails]
-            if missing:
-                lacks = f"tegrastats: {', '.join(missing)} is not in a line, so the total is missing"
-                notes.append((line.time_ns, lacks if rails else _without_power(line)))
-        return Block(np.array([line.time_ns for line in lines], dtype=np.int64), values, tuple(notes))
+    @property
+    def _interval_ms(self) -> int:
+        return max(1, round(1000 * self.interval_s))
 
 
 def rails_of(line: str) -> Dict[str, int]:
@@ -179,7 +81,3 @@ def find_program() -> Optional[str]:
         path = str(below_root(PROGRAM))
         return path if os.path.exists(path) else None
     return shutil.which("tegrastats") or (PROGRAM if os.path.exists(PROGRAM) else None)
-
-
-def _without_power(line: Line) -> str:
-    return f"tegrastats says {quoted(line.text)}, which holds no power"

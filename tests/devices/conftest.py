@@ -33,13 +33,14 @@ def jtop_board(monkeypatch):
     )
     from jtop_board import JtopBoard
 
+    from ebbench_devices.meter import feed
     from ebbench_devices.nvidia import jtop_connection
 
     start_method = multiprocessing.get_start_method(allow_none=True)
     threads = set(threading.enumerate())
     root = Path(tempfile.mkdtemp(prefix="jt"))
     monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(root))
-    monkeypatch.setattr(jtop_connection, "SILENCE_S", 1.0)
+    monkeypatch.setattr(feed, "SILENCE_S", 1.0)
     monkeypatch.setattr(jtop_connection, "CONNECT_S", 2.0)
     made = []
 

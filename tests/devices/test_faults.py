@@ -25,8 +25,9 @@ from ebbench.energy.trace import TraceReader, TraceWriter
 from ebbench.plugins import resolve
 from ebbench.protocols import Block
 from ebbench.units import NS_PER_S
-from ebbench_devices import csv_log, joulescope, ptdaemon, tegrastats, wattsup
-from ebbench_devices.meter import gatherer
+from ebbench_devices import wattsup
+from ebbench_devices.instruments import joulescope_link
+from ebbench_devices.meter import feed, gatherer
 from ebbench_devices.plugs import polled
 
 pytestmark = pytest.mark.realtime
@@ -38,12 +39,12 @@ HERE = [name for name in KINDS if importlib.util.find_spec(NEEDS.get(KINDS[name]
 #: the module's constants that are seconds, and what they are here
 SCALED = [
     (source, "RETRY_NS", NS_PER_S // 20),
-    (joulescope, "RETRY_NS", NS_PER_S // 20),
-    (tegrastats, "RETRY_NS", NS_PER_S // 20),
+    (feed, "RETRY_NS", NS_PER_S // 20),
     (gatherer, "RETRY_S", 0.05),
     (polled, "MAX_RATE_HZ", 20.0),
     (wattsup, "TIMEOUT_S", 0.3),
-    *((module, "SILENCE_S", 0.3) for module in (ptdaemon, csv_log, joulescope, tegrastats)),
+    (feed, "SILENCE_S", 0.3),
+    (joulescope_link, "SILENCE_S", 0.3),
 ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
@@ -9,9 +10,10 @@ import pytest
 pytest.importorskip("joulescope")
 from fake_joulescope import SAMPLE_HZ, FakeDriver, block_of, install
 
+from ebbench.clock import monotonic_ns
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, MeterRequest
-from ebbench_devices import joulescope as module
+from ebbench_devices.instruments.joulescope_link import JoulescopeLink
 from ebbench_devices.joulescope import JoulescopeMeter
 
 
@@ -19,7 +21,9 @@ class Bench:
     """A driver whose instruments send a block whenever the meter waits for one."""
 
     def __init__(self, monkeypatch):
-        self.monkeypatch, self.undo, self.meters = monkeypatch, lambda: None, []
+        self.undo, self.meters, self.clock = (lambda: None), [], monotonic_ns
+        wait = JoulescopeLink.wait
+        monkeypatch.setattr(JoulescopeLink, "wait", lambda link: (self.driver.send(), wait(link)))
 
     def plug_in(self, *paths):
         self.driver = FakeDriver(paths or ("u/js220/000123",))
@@ -28,13 +32,12 @@ class Bench:
         return self.driver
 
     def meter(self, address=None, rate_hz=None, **options):
-        self.meters.append(JoulescopeMeter(MeterRequest(address, {"scope": "devkit", **options}, rate_hz=rate_hz)))
+        request = MeterRequest(address, {"scope": "devkit", **options}, rate_hz=rate_hz)
+        self.meters.append(JoulescopeMeter(request, lambda: self.clock()))
         return self.meters[-1]
 
     def open(self, *arguments, **options):
         meter = self.meter(*arguments, **options)
-        wait = meter._wait_for_a_block
-        self.monkeypatch.setattr(meter, "_wait_for_a_block", lambda: (self.driver.send(), wait()))
         return meter, meter.open()
 
 
@@ -52,8 +55,8 @@ def readings(block):
     return [dict(zip(("w", "j", "v", "a"), row)) for row in block.values.tolist()]
 
 
-def test_energy_is_the_instruments_counter_and_power_its_mean_over_the_block(bench, monkeypatch):
-    monkeypatch.setattr(module, "monotonic_ns", lambda: 10**12 + bench.driver.sample * (10**9 // SAMPLE_HZ))
+def test_energy_is_the_instruments_counter_and_power_its_mean_over_the_block(bench):
+    bench.clock = lambda: 10**12 + bench.driver.sample * (10**9 // SAMPLE_HZ)
     meter, info = bench.open()
     for power_w in (2.0, 9.0, 4.0):
         bench.driver.send(power_w)
@@ -88,7 +91,8 @@ def test_what_is_out_of_range_is_missing(bench):
 def test_a_block_in_another_form_is_told_and_never_a_reading(bench):
     meter, _ = bench.open()
     meter.drain(20.0)
-    meter._receive({"signals": {}})
+    sample = bench.driver.sample
+    bench.driver.tell("u/js220/000123/s/stats/value", block_of(sample, sample + 1000, 6.0, 50.0, units="mW"))
     block = meter.drain(20.0)
     assert len(block.time_ns) == 0 and "not what it should be" in block.notes[0][1]
 
@@ -169,7 +173,7 @@ def test_it_is_looked_for_in_the_kernels_files_without_loading_the_package(tmp_p
     assert not JoulescopeMeter.probe(MeterRequest()).present
     usb(tmp_path)
     assert "JS220 on USB: --meter joulescope?scope=devkit" in JoulescopeMeter.probe(MeterRequest()).reason
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     there = JoulescopeMeter.probe(MeterRequest())
     assert (there.present, there.available) == (True, False) and "pip install 'ebbench[joulescope]'" in there.reason
 
@@ -179,7 +183,7 @@ def test_a_package_that_cannot_be_loaded_is_one_line(monkeypatch, error):
     def refuse(name):
         raise eval(error)
 
-    monkeypatch.setattr(module.importlib, "import_module", refuse)
+    monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(MeterError, match=r"cannot be loaded .*; pip install 'ebbench"):
         JoulescopeMeter(MeterRequest(options={"scope": "wall"})).open()
 
@@ -195,9 +199,9 @@ def test_the_makers_real_driver_is_asked_and_finds_none(tmp_path):
     assert done.stdout.startswith("MeterError joulescope: no") and done.stdout.count("\n") == 1
 
 
-def test_unplugged_it_is_lost_once_and_found_again_when_it_is_back(bench, monkeypatch):
+def test_unplugged_it_is_lost_once_and_found_again_when_it_is_back(bench):
     now_ns = [10**12]
-    monkeypatch.setattr(module, "monotonic_ns", lambda: now_ns[0])
+    bench.clock = lambda: now_ns[0]
     meter, _ = bench.open()
     meter.drain(20.0)
     paths = bench.driver.unplug()

@@ -19,7 +19,8 @@ from ebbench.energy.trace import TraceReader, read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench_devices.jtop import JtopMeter, rails_of
-from ebbench_devices.nvidia.jtop_connection import Connection
+from ebbench_devices.meter import feed
+from ebbench_devices.nvidia.jtop_connection import JtopConnection
 
 RATE_HZ = 10.0
 METERS = plugins.registered(plugins.METERS)
@@ -142,7 +143,7 @@ def test_where_a_part_of_the_total_does_not_answer_the_total_is_missing_and_neve
 
 @realtime
 def test_a_rail_of_the_total_that_is_never_there_is_refused(board, opened, monkeypatch):
-    monkeypatch.setattr("ebbench_devices.jtop.PATIENCE_NS", 300_000_000)
+    monkeypatch.setattr(feed, "SILENCE_S", 0.3)
     board("orin-nano")
     with pytest.raises(MeterError, match="VDD_GPU_SOC, part of the total of board 'agx-orin', is not there"):
         opened(name="agx-orin")
@@ -416,7 +417,7 @@ class Client:
 @pytest.fixture
 def connection(tmp_path, monkeypatch):
     monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
-    return Connection(0.1)
+    return JtopConnection(0.1)
 
 
 def test_samples_from_before_the_connection_and_repeats_are_dropped(connection):

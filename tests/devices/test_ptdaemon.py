@@ -25,6 +25,7 @@ from ebbench.units import NS_PER_S
 from ebbench_devices import ptdaemon
 from ebbench_devices.instruments.other_clock import OtherClock
 from ebbench_devices.instruments.ptdaemon_link import sample_of
+from ebbench_devices.meter import feed
 from ebbench_devices.ptdaemon import PtdaemonMeter
 
 METERS = plugins.registered(plugins.METERS)
@@ -149,7 +150,7 @@ def test_what_the_daemon_refuses_is_raised_in_its_words(opened):
 
 @pytest.mark.parametrize("fault", SAID)
 def test_a_fault_is_a_reason_and_no_reading_and_it_comes_back(fault, monkeypatch):
-    monkeypatch.setattr(ptdaemon, "SILENCE_S", 0.1)
+    monkeypatch.setattr(feed, "SILENCE_S", 0.1)
     with PtdaemonServer() as server:
         source = Source(PtdaemonMeter, request(server, timeout_s="0.3"))
         drain = lambda meter: meter.drain(RATE_HZ)  # noqa: E731

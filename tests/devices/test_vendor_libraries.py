@@ -16,8 +16,8 @@ KNOWN_TO = {
     "jtop": "jtop_connection.py",
     "pyvisa": "visa.py",
     "serial": "serial_port.py",
-    "joulescope": "joulescope.py",
-    "pyjoulescope_driver": "joulescope.py",
+    "joulescope": "joulescope_link.py",
+    "pyjoulescope_driver": "joulescope_link.py",
 }
 
 

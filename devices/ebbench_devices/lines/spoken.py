@@ -47,6 +47,8 @@ class Line:
 class SpokenLines:
     """Runs `command` and gathers its lines, standard error among them; silent for `patience_s` it counts as hung."""
 
+    is_pending = False
+
     def __init__(self, command: Sequence[str], patience_s: float) -> None:
         self._name, self._patience_s = os.path.basename(command[0]), patience_s
         #: set whenever there is a line, or the end
@@ -81,9 +83,7 @@ class SpokenLines:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._thread.join(1.0)
-        if (
-            not self._thread.is_alive()
-        ):  # else somebody else holds the other end, and the thread is in the middle of a read
+        if not self._thread.is_alive():  # else another process holds the other end, and the thread is inside a read
             self._process.stdout.close()
 
     def _listen(self) -> None:

@@ -24,14 +24,12 @@ from ebbench.energy.source import reason_of
 from ebbench.environment import below_root, package_version
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
+from ebbench_devices.meter.feed import patience_s
 
 PACKAGE = "jetson-stats"
 SOCKET = "/run/jtop.sock"
 RESTART = "sudo systemctl restart jtop.service"
 INSTALL = 'pip install "ebbench[jetson]" (the same major.minor as the service: `jtop --version`)'
-#: the service is lost when it gives nothing new for so long, or for so many intervals
-SILENCE_S = 5.0
-SILENCE_INTERVALS = 5
 #: connecting starts programs that look for libraries
 CONNECT_S = 10.0
 #: the service may be this far ahead of us (ns): its clock is ours, /proc/uptime
@@ -46,7 +44,7 @@ class Sample:
     power: Mapping[str, Any]
 
 
-class Connection:
+class JtopConnection:
     """Connects, and gathers samples until it breaks or is closed; never used again after that."""
 
     def __init__(self, interval_s: float) -> None:
@@ -137,13 +135,13 @@ class Connection:
         """Raise where there was nothing new for too long, and begin to wait anew."""
         now_ns, real_s = monotonic_ns(), self.interval_s
         if real_s is None:
-            patience_s, what = CONNECT_S, "accepts connections but does not answer: its worker hangs"
+            wait_s, what = CONNECT_S, "accepts connections but does not answer: its worker hangs"
         else:
-            patience_s = max(SILENCE_S, SILENCE_INTERVALS * max(self._asked_s, real_s))
+            wait_s = patience_s(max(self._asked_s, real_s))
             what = "repeats one sample: its worker hangs, or its timer has died"
-        if now_ns > self._heard_ns + patience_s * NS_PER_S:
+        if now_ns > self._heard_ns + wait_s * NS_PER_S:
             self._heard_ns = now_ns
-            raise MeterError(f"jtop.service {what} (nothing new for {patience_s:g} s); {RESTART}")
+            raise MeterError(f"jtop.service {what} (nothing new for {wait_s:g} s); {RESTART}")
 
 
 def check_socket() -> None:
