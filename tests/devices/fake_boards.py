@@ -21,11 +21,14 @@ class FakeKind:
     #: the rails whose sum a reader must call the board's power
     total: Tuple[str, ...]
     shunt_uohm: int = 5000
+    #: an INA238 beside them, whose one rail is called VIN: its device
+    ina238: Optional[str] = None
 
 
 R32 = "# R32 (release), REVISION: 7.6, GCID: 1, BOARD: t186ref, EABI: aarch64, DATE: Tue Nov  5 07:46:14 UTC 2024\n"
 R35 = "# R35 (release), REVISION: 4.1, GCID: 1, BOARD: t186ref, EABI: aarch64, DATE: Tue Aug  1 19:57:35 UTC 2023\n"
 R36 = "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
+R38 = "# R38 (release), REVISION: 2.0, GCID: 1, BOARD: generic, EABI: aarch64, DATE: Fri Aug 22 00:55:42 UTC 2025\n"
 NC = "NC"
 KINDS = {
     "tx2": FakeKind(
@@ -110,7 +113,18 @@ KINDS = {
         ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
         shunt_uohm=2000,
     ),
+    "thor": FakeKind(
+        "hwmon",
+        "NVIDIA Jetson AGX Thor Developer Kit",
+        ("nvidia,p4071-0000+p3834-0008", "nvidia,p3834-0008", "nvidia,tegra264"),
+        R38,
+        {"2-0040": ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")},
+        ("VIN",),
+        ina238="2-0044",
+    ),
 }
+#: those whose total is on an INA3221
+OF_INA3221 = [name for name, kind in KINDS.items() if kind.ina238 is None]
 
 
 class FakeBoard:
@@ -135,6 +149,9 @@ class FakeBoard:
                 write(folder / "in7_input", "1\n")
                 write(folder / "samples", "1\n")
                 write(folder / "update_interval", "7\n")
+        if self.kind.ina238 is not None:
+            write(self.file("VIN", "voltage").with_name("label"), "VIN\n")
+            self.set("VIN", 5000, 100 * (number + 1))
 
     def _label(self, chip: str, k: int, channel: int, label: str) -> None:
         if self.kind.layout == "iio":
@@ -147,25 +164,32 @@ class FakeBoard:
             write(self.folder(chip) / f"shunt{channel + 1}_resistor", f"{self.kind.shunt_uohm}\n")
 
     def folder(self, chip: str) -> Path:
+        if chip == self.kind.ina238:
+            return self.root / f"sys/bus/i2c/drivers/ina238/{chip}/hwmon/hwmon0"
         k = list(self.kind.chips).index(chip)
         if self.kind.layout == "iio":
             return self.root / f"sys/bus/i2c/drivers/ina3221x/{chip}/iio:device{k}"
         return self.root / f"sys/bus/i2c/drivers/ina3221/{chip}/hwmon/hwmon{k + 1}"
 
     def file(self, rail: str, quantity: str) -> Path:
-        """The file of ``voltage``, ``current`` or ``power``."""
+        """The file of ``voltage``, ``current`` or ``power``; an INA238 has all three (Documentation/hwmon/ina238.rst)."""
+        if self.kind.ina238 is not None and rail == "VIN":
+            names = {"voltage": "in1_input", "current": "curr1_input", "power": "power1_input"}
+            return self.folder(self.kind.ina238) / names[quantity]
         chip, channel = next((c, ls.index(rail)) for c, ls in self.kind.chips.items() if rail in ls)
         if self.kind.layout == "iio":
             return self.folder(chip) / f"in_{quantity}{channel}_input"
         return self.folder(chip) / f"{ {'voltage': 'in', 'current': 'curr'}[quantity] }{channel + 1}_input"
 
     def set(self, rail: str, millivolts: int, milliamperes: int, milliwatts: Optional[int] = None) -> None:
-        """Let `rail` show these; on iio the power is a file of its own."""
+        """Let `rail` show these; on iio, and on an INA238 (in microwatts), the power is a file of its own."""
         power_mw = millivolts * milliamperes // 1000 if milliwatts is None else milliwatts
         write(self.file(rail, "voltage"), f"{millivolts}\n")
         write(self.file(rail, "current"), f"{milliamperes}\n")
         if self.kind.layout == "iio":
             write(self.file(rail, "power"), f"{power_mw}\n")
+        elif self.kind.ina238 is not None and rail == "VIN":
+            write(self.file(rail, "power"), f"{power_mw * 1000}\n")
         self.truth_w[rail] = power_mw * 1e-3
 
 

@@ -20,8 +20,10 @@ class JtopBoard(FakeBoard):
 
     def __init__(self, root: Path, kind: str) -> None:
         super().__init__(root, kind)
-        driver = "ina3221x" if self.kind.layout == "iio" else "ina3221"
-        for chip in self.kind.chips:
+        drivers = dict.fromkeys(self.kind.chips, "ina3221x" if self.kind.layout == "iio" else "ina3221")
+        if self.kind.ina238 is not None:
+            drivers[self.kind.ina238] = "ina238"
+        for chip, driver in drivers.items():
             write(root / "sys/bus/i2c/drivers" / driver / chip / "name", driver + "\n")
             link = root / "sys/bus/i2c/devices" / chip
             link.parent.mkdir(exist_ok=True)

@@ -77,7 +77,7 @@ def test_what_the_driver_says_of_a_shunt_is_what_the_boards_file_says_where_it_s
     """A factor of a thousand between two units would hide in a file that no driver contradicts."""
     shunts = {rail["name"]: rail.get("shunt_ohm") for rail in BOARDS[kind].facts["rails"]}
     assert all(ohm is None or 0.001 <= ohm <= 0.05 for ohm in shunts.values())
-    assert {"agx-orin": 0.002, "tx1": 0.02, "nano": None, "tx2-nx": None}.get(kind, 0.005) == shunts[
+    assert {"agx-orin": 0.002, "tx1": 0.02, "nano": None, "tx2-nx": None, "thor": None}.get(kind, 0.005) == shunts[
         KINDS[kind].total[0]
     ]
 

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from fake_boards import KINDS, write
+from fake_boards import KINDS, OF_INA3221, write
 
 from ebbench import plugins
 from ebbench.errors import ConfigError, MeterError
@@ -25,7 +25,7 @@ def read_si(meter, info):
     return {c.name: None if v is None else v * c.scale for c, v in zip(info.columns, values)}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OF_INA3221)
 def test_every_wired_rail_is_read_and_the_total_is_the_boards(fake_board, kind):
     fake = fake_board(kind)
     meter, info = opened()
@@ -40,7 +40,7 @@ def test_every_wired_rail_is_read_and_the_total_is_the_boards(fake_board, kind):
     assert info.simulated and info.scope == "module"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OF_INA3221)
 def test_a_rail_that_is_inside_another_is_never_part_of_the_total(fake_board, kind):
     fake_board(kind)
     _, info = opened()
@@ -51,6 +51,15 @@ def test_on_agx_orin_the_memory_rail_is_inside_the_5_volt_rail(fake_board):
     fake_board("agx-orin")
     _, info = opened()
     assert {r.name: r.inside_of for r in info.rails}["VDDQ_VDD2_1V8AO"] == "VIN_SYS_5V0"
+
+
+def test_on_thor_whose_total_is_on_another_chip_it_does_not_offer_the_sum_of_its_own(fake_board):
+    fake_board("thor")
+    there = ina3221.Ina3221Meter.probe(MeterRequest(board=dict(plugins.choose_board().facts)))
+    assert (there.present, there.available) == (True, False)
+    assert "rail VIN, the total of board 'thor', is on its ina238" in there.reason
+    with pytest.raises(MeterError, match="which this meter does not read"):
+        opened()
 
 
 @pytest.mark.parametrize(("kind", "rate_hz"), [("tx2", 100.0), ("orin-nano", 20.0)])

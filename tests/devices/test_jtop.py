@@ -84,7 +84,7 @@ def column(meter_info, name):
 
 
 @realtime
-@pytest.mark.parametrize("kind", ["tx2", "orin-nano", "agx-xavier", "agx-orin"])
+@pytest.mark.parametrize("kind", ["tx2", "orin-nano", "agx-xavier", "agx-orin", "thor"])
 def test_every_rail_is_what_the_board_shows_and_the_total_is_the_boards(board, opened, kind):
     fake = board(kind, start=False)
     fake.supply("ucsi-source-psy-1-00081", 20000, 3000)
@@ -96,6 +96,17 @@ def test_every_rail_is_what_the_board_shows_and_the_total_is_the_boards(board, o
     assert info.total == fake.kind.total and info.rails[0].name == fake.kind.total[0]
     assert {shown[f"{rail.name}_v"] for rail in info.rails} == {5.0}
     assert info.simulated and info.identity["board"] == {"Module": "a folder", "L4T": "36.4.3"}
+
+
+@realtime
+def test_on_thor_the_total_is_what_its_ina238_says_of_board_and_carrier(board, opened):
+    fake = board("thor", start=False)
+    fake.set("VIN", 20000, 1100, milliwatts=22345)  # not what its volts and amperes make, nor the sum of the others
+    fake.start()
+    meter, info = opened()
+    values = dict(zip((c.name for c in info.columns), meter.drain(RATE_HZ).values[-1]))
+    assert (info.total, info.scope, values["VIN_w"], values["VIN_v"]) == (("VIN",), "devkit", 22345.0, 20000.0)
+    assert {rail.inside_of for rail in info.rails} == {None, "VIN"}
 
 
 @realtime

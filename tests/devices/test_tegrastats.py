@@ -80,7 +80,13 @@ def meter():
 
 @pytest.mark.parametrize(
     ("line", "board", "total_w"),
-    [(TX2, "tx2", 3.056), (NANO, "nano", 1.75), (AGX_XAVIER, "agx-xavier", 3.346), (AGX_ORIN, "agx-orin", 6.755)],
+    [
+        (TX2, "tx2", 3.056),
+        (NANO, "nano", 1.75),
+        (AGX_XAVIER, "agx-xavier", 3.346),
+        (AGX_ORIN, "agx-orin", 6.755),
+        (THREE, "thor", 20.1),
+    ],
 )
 def test_the_total_of_every_kind_of_line_is_the_boards(install, meter, line, board, total_w):
     install(say(line) + STAY)
