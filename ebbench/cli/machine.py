@@ -194,9 +194,10 @@ def _print_board(facts: Mapping[str, Any], is_here: bool) -> None:
     own = power_modes() if is_here else {}
     modes, source = own or facts.get("power_modes", {}), "its nvpmodel.conf" if own else facts.get("power_modes_of")
     if modes:
-        listed = ", ".join(f"{number} {name}" for number, name in modes.items())
         now = power_mode() if is_here else None
-        click.echo(f"power modes ({source}): {listed}{f'; now {now}' if now else ''}")
+        click.echo(f"power modes ({source}){f', now {now}' if now else ''}:")
+        for number, name in modes.items():
+            click.echo(f"  {number} {name}")
 
 
 def _cell(value: Any) -> str:

@@ -26,6 +26,20 @@ def fake_board(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def opened():
+    """Open meters, which are closed after the test."""
+    meters = []
+
+    def open_meter(meter):
+        meters.append(meter)
+        return meter, meter.open()
+
+    yield open_meter
+    for meter in meters:
+        meter.close()
+
+
+@pytest.fixture
 def jtop_board(monkeypatch):
     """A board of a kind, its service not yet started; the sensors' root points to it."""
     pytest.importorskip(

@@ -5,23 +5,21 @@ It samples means of its `wave` over its interval. Its clock is `ahead_s` before 
 
 from __future__ import annotations
 
-import contextlib
-import select
-import socket
-import threading
 import time
 
 from scpi_instrument import SINE, VOLTS, now_s
+from wire import TcpWire
 
 HELLO = "Hello, PTDaemon here!"
 
 
-class PtdaemonServer:
+class PtdaemonServer(TcpWire):
     """Use it as a context; `port` of an earlier one is the same daemon started again."""
 
+    END = b"\r\n"
+
     def __init__(self, port=0, kind="RL", ahead_s=1.6e9, rate=1.0, wave=SINE):
-        self.listener = socket.create_server(("127.0.0.1", port))
-        self.port = self.listener.getsockname()[1]
+        super().__init__(self, port)
         self.kind, self.ahead_s, self.rate = kind, ahead_s, rate
         self.wave, self.heard = wave, []
         self.ranges = {"V": "Auto", "A": "0.5"}
@@ -31,53 +29,12 @@ class PtdaemonServer:
         #: "refuses", "not ptdaemon"
         self.fault, self.stall_s = None, 0.0
         self.left_over = []
-        self.closing = threading.Event()
-        self.thread = threading.Thread(target=self.serve, daemon=True)
 
-    def __enter__(self):
-        self.thread.start()
-        return self
+    def handle(self, command):
+        self.heard.append(command)
+        return "\r\n".join(self.lines_for(command))
 
-    def __exit__(self, *exc):
-        self.closing.set()
-        self.thread.join(5.0)
-
-    def serve(self):
-        with self.listener:
-            while not self.closing.is_set():
-                if not select.select([self.listener], [], [], 0.01)[0]:
-                    continue
-                connection = self.listener.accept()[0]
-                with connection, contextlib.suppress(OSError):
-                    self.talk(connection)
-
-    def talk(self, connection):
-        waiting = b""
-        while True:
-            if not select.select([connection], [], [], 0.01)[0]:
-                if self.closing.is_set():  # what was sent before is heard
-                    return
-                continue
-            received = connection.recv(4096)
-            if not received:
-                return
-            waiting += received
-            while b"\r\n" in waiting:
-                line, _, waiting = waiting.partition(b"\r\n")
-                self.heard.append(line.decode())
-                answer = "".join(f"{part}\r\n" for part in self.answer(line.decode())).encode()
-                if self.fault == "hang up":
-                    return
-                while self.fault == "stalls" and not self.closing.wait(0.01):
-                    pass
-                stall_s, self.stall_s = self.stall_s, 0.0
-                self.closing.wait(stall_s)
-                is_half = self.fault in ("half line", "cut off")
-                connection.sendall(answer[: len(answer) // 2] if is_half else answer)
-                if self.fault == "cut off":
-                    return
-
-    def answer(self, command):
+    def lines_for(self, command):
         name, _, rest = command.partition(",")
         if name == "Hello":
             return ["220 mail.example ESMTP" if self.fault == "not ptdaemon" else HELLO]

@@ -83,12 +83,12 @@ class ScpiRig(Rig):
     def spoil(self, fault):
         if fault == GONE:
             self.close()
-        self.wire.instrument.fault = self.FAULTS.get(fault, fault)
+        self.wire.other_end.fault = self.FAULTS.get(fault, fault)
 
     def mend(self):
-        if self.wire.instrument.fault == GONE:
+        if self.wire.other_end.fault == GONE:
             self.start(self.wire.port)
-        self.wire.instrument.fault = None
+        self.wire.other_end.fault = None
 
     def close(self):
         self.wire.__exit__()

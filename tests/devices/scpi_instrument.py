@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import pty
 import select
-import socket
-import threading
 import time
 import tty
 
 from waves import Sine
+from wire import TcpWire, Wire
 
 VOLTS = 12.0
 SINE = Sine()
@@ -176,78 +174,15 @@ class PowerMeter(Instrument):
             self.settings[header] = float(value) if known else {"OFF": 0, "ON": 1}[value]
 
 
-class _Wire:
-    """Reads lines and sends the instrument's answers, spoiled as its fault says."""
-
-    def __init__(self, instrument):
-        self.instrument = instrument
-        self.closing = threading.Event()
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.closing.set()
-        self.thread.join(5.0)
-
-    def talk(self, receive, send):
-        """Answer lines until the other end hangs up, or the instrument is to hang up."""
-        waiting = b""
-        while True:
-            read = receive()
-            if read == b"" or (read is None and self.closing.is_set()):  # what was sent before is heard
-                return
-            waiting += read or b""
-            while b"\n" in waiting:
-                line, _, waiting = waiting.partition(b"\n")
-                if not self.answer(line.decode(), send):
-                    return
-
-    def answer(self, line, send):
-        instrument = self.instrument
-        answer = instrument.handle(line.strip())
-        if answer is None or instrument.fault == "deaf":
-            return True
-        if instrument.fault == "hang up":
-            return False
-        if instrument.fault == "wrong words":
-            answer = "<script>READY\x1b[31m</script>"
-        while instrument.fault == "stalls" and not self.closing.wait(0.01):
-            pass
-        stall_s, instrument.stall_s = instrument.stall_s, 0.0
-        self.closing.wait(stall_s)
-        half = instrument.fault in ("half line", "cut off")
-        send(answer[: len(answer) // 2].encode() if half else answer.encode() + b"\n")
-        return instrument.fault != "cut off"
-
-
-class TcpInstrument(_Wire):
-    """An instrument at a port of 127.0.0.1; `port` of an earlier one is the same instrument come back."""
+class TcpInstrument(TcpWire):
+    """An instrument at a port of 127.0.0.1."""
 
     def __init__(self, instrument, port=0):
-        super().__init__(instrument)
-        self.listener = socket.create_server(("127.0.0.1", port))
-        self.port = self.listener.getsockname()[1]
+        super().__init__(instrument, port)
         self.resource = f"TCPIP::127.0.0.1::{self.port}::SOCKET"
 
-    def serve(self):
-        with self.listener:
-            while not self.closing.is_set():
-                if not select.select([self.listener], [], [], 0.01)[0]:
-                    continue
-                connection = self.listener.accept()[0]
-                with connection, contextlib.suppress(OSError):
-                    self.talk(lambda: self.received(connection), connection.sendall)  # noqa: B023
 
-    @staticmethod
-    def received(connection):
-        """Bytes, none for a closed connection, None where nothing came yet."""
-        return connection.recv(4096) if select.select([connection], [], [], 0.01)[0] else None
-
-
-class SerialInstrument(_Wire):
+class SerialInstrument(Wire):
     """An instrument at the other end of a pseudo terminal."""
 
     def __init__(self, instrument):

@@ -39,18 +39,12 @@ def board(jtop_board):
 
 
 @pytest.fixture
-def opened(board):
-    """Open meters that are closed after the test."""
-    meters = []
-
+def opened(board, opened):
     def open_meter(rate_hz=RATE_HZ, name=None):
         found = plugins.choose_board(name or "auto")
-        meters.append(JtopMeter(MeterRequest(board=dict(found.facts) if found else None, rate_hz=rate_hz)))
-        return meters[-1], meters[-1].open()
+        return opened(JtopMeter(MeterRequest(board=dict(found.facts) if found else None, rate_hz=rate_hz)))
 
-    yield open_meter
-    for meter in meters:
-        meter.close()
+    return open_meter
 
 
 def drained(meter, until, timeout_s=10.0):

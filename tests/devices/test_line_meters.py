@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from draining import drained, has_readings
 from line_devices import Feeder, SerialDevice, TcpDevice
 from waves import Square
 
@@ -69,33 +70,11 @@ def feed():
 
 
 @pytest.fixture
-def opened():
-    """Open meters that are closed after the test."""
-    meters = []
-
+def opened(opened):
     def open_meter(kind, address, rate_hz=None, **options):
-        meters.append(kind(MeterRequest(address, {**WATTS, **options}, rate_hz=rate_hz)))
-        return meters[-1], meters[-1].open()
+        return opened(kind(MeterRequest(address, {**WATTS, **options}, rate_hz=rate_hz)))
 
-    yield open_meter
-    for meter in meters:
-        meter.close()
-
-
-def drained(meter, until, timeout_s=10.0):
-    readings, notes = [], []
-    deadline_s = time.monotonic() + timeout_s
-    while not until(readings, notes):
-        assert time.monotonic() < deadline_s, f"{len(readings)} readings, notes {notes}"
-        block = meter.drain(10.0)
-        readings += list(zip(block.time_ns.tolist(), block.values.tolist()))
-        notes += [reason for _, reason in block.notes]
-        time.sleep(0.01)
-    return readings, notes
-
-
-def has_readings(count):
-    return lambda readings, notes: len(readings) >= count
+    return open_meter
 
 
 def has_note(words):

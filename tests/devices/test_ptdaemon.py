@@ -40,17 +40,11 @@ def request(server, rate_hz=RATE_HZ, **options):
 
 
 @pytest.fixture
-def opened():
-    """Open meters that are closed after the test."""
-    meters = []
-
+def opened(opened):
     def open_meter(server, rate_hz=RATE_HZ, **options):
-        meters.append(PtdaemonMeter(request(server, rate_hz, **options)))
-        return meters[-1], meters[-1].open()
+        return opened(PtdaemonMeter(request(server, rate_hz, **options)))
 
-    yield open_meter
-    for meter in meters:
-        meter.close()
+    return open_meter
 
 
 def blocks(meter, count, timeout_s=10.0):

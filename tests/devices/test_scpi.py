@@ -40,17 +40,11 @@ def request(resource, **options):
 
 
 @pytest.fixture
-def opened():
-    """Open meters that are closed after the test."""
-    meters = []
-
+def opened(opened):
     def open_meter(resource, **options):
-        meters.append(ScpiMeter(request(resource, **options)))
-        return meters[-1], meters[-1].open()
+        return opened(ScpiMeter(request(resource, **options)))
 
-    yield open_meter
-    for meter in meters:
-        meter.close()
+    return open_meter
 
 
 # what it reads
@@ -78,9 +72,9 @@ def test_a_reading_is_the_power_at_the_middle_of_its_question(opened, wire):
 def test_a_power_meter_gives_power_volts_amperes_and_joules_with_one_question(opened, wire):
     with wire(PowerMeter()) as instrument:
         meter, info = opened(instrument.resource, **RANGES)
-        asked = len(instrument.instrument.heard)
+        asked = len(instrument.other_end.heard)
         watts, volts, amperes, joules = meter.read()
-        assert len(instrument.instrument.heard) == asked + 1
+        assert len(instrument.other_end.heard) == asked + 1
         assert volts == 12.0 and watts == pytest.approx(volts * amperes, rel=1e-4) and joules >= 0
         assert [c.name for c in info.columns] == ["INPUT_w", "INPUT_v", "INPUT_a", "INPUT_j"]
         (rail,) = info.rails
@@ -101,7 +95,7 @@ def test_the_question_can_be_stated_as_it_stands_in_a_uri(opened):
     assert ref.options["query"] == "MEAS:POW? (@1)" and ref.address == "TCPIP::127.0.0.1::5025::SOCKET"
     with TcpInstrument(Supply()) as instrument:
         opened(instrument.resource, query=ref.options["query"])
-        assert "MEAS:POW? (@1)" in instrument.instrument.heard
+        assert "MEAS:POW? (@1)" in instrument.other_end.heard
 
 
 def test_the_dialogue_that_sets_up_a_power_meter_is_this(opened):
@@ -109,7 +103,7 @@ def test_the_dialogue_that_sets_up_a_power_meter_is_this(opened):
         meter, _ = opened(instrument.resource, **RANGES, update_s="0.25")
         meter.close()
         instrument.__exit__()
-        units = [unit for message in instrument.instrument.heard for unit in message.split(";")]
+        units = [unit for message in instrument.other_end.heard for unit in message.split(";")]
         told = [unit for unit in units if "?" not in unit]
     assert told == [
         "*CLS",
@@ -141,7 +135,7 @@ def test_without_its_integrator_it_is_left_alone(opened):
     with TcpInstrument(PowerMeter()) as instrument:
         meter, info = opened(instrument.resource, **RANGES, integrator="off")
         assert len(meter.read()) == 3 and len(info.columns) == 3
-        assert not any("INTEG" in message for message in instrument.instrument.heard)
+        assert not any("INTEG" in message for message in instrument.other_end.heard)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +164,10 @@ def test_an_automatic_range_is_refused_with_the_option_that_fixes_it(opened):
     with TcpInstrument(PowerMeter()) as instrument:
         with pytest.raises(ConfigError, match=r"voltage range is automatic .*voltage_range_v="):
             opened(instrument.resource)
-        instrument.instrument.state = "START"  # somebody's measurement
+        instrument.other_end.state = "START"  # somebody's measurement
         with pytest.raises(ConfigError, match=r"current range is automatic .*current_range_a="):
             opened(instrument.resource, voltage_range_v="15")
-        assert instrument.instrument.state == "START"
+        assert instrument.other_end.state == "START"
 
 
 def test_what_the_instrument_refuses_is_raised_in_its_words(opened):
@@ -185,7 +179,7 @@ def test_what_the_instrument_refuses_is_raised_in_its_words(opened):
 def test_the_trigger_of_its_protection_is_a_fault_and_not_another_range(opened):
     with TcpInstrument(PowerMeter()) as instrument:
         meter, _ = opened(instrument.resource, **RANGES)
-        instrument.instrument.settings[":INPut:CURRent:AUTO"] = 1
+        instrument.other_end.settings[":INPut:CURRent:AUTO"] = 1
         with pytest.raises(MeterError, match="left its fixed range"):
             meter.read()
 
@@ -193,7 +187,7 @@ def test_the_trigger_of_its_protection_is_a_fault_and_not_another_range(opened):
 def test_peaks_over_the_range_are_no_reading_though_it_shows_a_number(opened):
     with TcpInstrument(PowerMeter()) as instrument:
         meter, _ = opened(instrument.resource, **RANGES)
-        instrument.instrument.over = 0b10000000
+        instrument.other_end.over = 0b10000000
         with pytest.raises(OverRange, match=r"15\.0 V, 5\.0 A are too small; state a larger current_range_a="):
             meter.read()
 
@@ -201,19 +195,19 @@ def test_peaks_over_the_range_are_no_reading_though_it_shows_a_number(opened):
 def test_after_an_over_range_the_counter_begins_anew_so_that_nothing_joins_over_it(opened):
     with TcpInstrument(PowerMeter()) as instrument:
         meter, _ = opened(instrument.resource, **RANGES)
-        instrument.instrument.fault = "overflow"
+        instrument.other_end.fault = "overflow"
         with pytest.raises(OverRange):
             meter.read()
-        instrument.instrument.fault = None
-        started_s = instrument.instrument.started_s
-        assert meter.read()[3] is None and instrument.instrument.started_s > started_s
+        instrument.other_end.fault = None
+        started_s = instrument.other_end.started_s
+        assert meter.read()[3] is None and instrument.other_end.started_s > started_s
         assert meter.read()[3] is not None
 
 
 def test_an_integrator_that_somebody_stopped_is_a_fault_and_never_no_energy(opened):
     with TcpInstrument(PowerMeter()) as instrument:
         meter, _ = opened(instrument.resource, **RANGES)
-        instrument.instrument.state = "STOP"
+        instrument.other_end.state = "STOP"
         with pytest.raises(MeterError, match=r"integrator stands \(STOP\)"):
             meter.read()
 
@@ -221,9 +215,9 @@ def test_an_integrator_that_somebody_stopped_is_a_fault_and_never_no_energy(open
 def test_after_a_lost_connection_the_integrator_that_still_runs_goes_on(opened):
     with TcpInstrument(PowerMeter()) as instrument:
         opened(instrument.resource, **RANGES)[0]._link.close()  # the cable
-        started_s = instrument.instrument.started_s
+        started_s = instrument.other_end.started_s
         meter, info = opened(instrument.resource, **RANGES)
-        assert instrument.instrument.started_s == started_s and "goes on" in info.identity["integrator"]
+        assert instrument.other_end.started_s == started_s and "goes on" in info.identity["integrator"]
         meter.close()
         assert "at 0" in opened(instrument.resource, **RANGES)[1].identity["integrator"]
 
@@ -241,12 +235,12 @@ def test_a_fault_is_a_reason_and_no_reading_and_it_comes_back(fault):
     with TcpInstrument(Supply()) as instrument:
         source = Source(ScpiMeter, request(instrument.resource, timeout_s="0.3"))
         assert source.attempt(0, reading_of) is not None
-        instrument.instrument.fault = fault
+        instrument.other_end.fault = fault
         assert source.attempt(1, reading_of) is None
         assert re.search(SAID[fault], source.reason), source.reason
         assert "\n" not in source.reason and "<script>\x1b" not in source.reason
         assert source.attempt(2 * NS_PER_S, reading_of) is None
-        instrument.instrument.fault = None
+        instrument.other_end.fault = None
         assert source.attempt(4 * NS_PER_S, reading_of) is not None
         source.close()
 
@@ -255,7 +249,7 @@ def test_a_fault_is_a_reason_and_no_reading_and_it_comes_back(fault):
 def test_an_answer_that_comes_too_late_is_never_the_answer_to_the_next_question(wire):
     with wire(Supply()) as instrument:
         source = Source(ScpiMeter, request(instrument.resource, timeout_s="0.3"))
-        instrument.instrument.stall_s = 0.6
+        instrument.other_end.stall_s = 0.6
         late_s = time.monotonic()
         assert source.attempt(0, reading_of) is None and "within 0.3 s" in source.reason
         for step in range(1, 200):  # until its late answer has come and gone
@@ -274,7 +268,7 @@ def test_an_answer_far_slower_than_the_others_is_not_taken(opened):
     with TcpInstrument(Supply()) as instrument:
         meter, _ = opened(instrument.resource, timeout_s="2")
         meter._link.patience_ns = 50_000_000
-        instrument.instrument.stall_s = 0.1
+        instrument.other_end.stall_s = 0.1
         with pytest.raises(MeterError, match="when it measured that is not known"):
             meter.read()
         meter._link.patience_ns = None

@@ -9,6 +9,7 @@ import time
 import http_devices
 import numpy as np
 import pytest
+from draining import drained, has_readings
 from http_devices import Device, shelly_gen1, shelly_gen2
 from waves import Square
 
@@ -44,36 +45,14 @@ def device():
 
 
 @pytest.fixture
-def opened(monkeypatch):
-    """Open meters, asked faster than is allowed, that are closed after the test."""
+def opened(opened, monkeypatch):
+    """Open meters that are asked faster than is allowed."""
     monkeypatch.setattr(polled, "MAX_RATE_HZ", 50.0)
-    meters = []
 
     def open_meter(device, rate_hz=50.0, **options):
-        request = MeterRequest(device.address, {**FAST, **options}, rate_hz=rate_hz)
-        meters.append(ShellyMeter(request))
-        return meters[-1], meters[-1].open()
+        return opened(ShellyMeter(MeterRequest(device.address, {**FAST, **options}, rate_hz=rate_hz)))
 
-    yield open_meter
-    for meter in meters:
-        meter.close()
-
-
-def drained(meter, until, timeout_s=10.0):
-    """Drain as the sampler does until `until(readings, notes)`."""
-    readings, notes = [], []
-    deadline_s = time.monotonic() + timeout_s
-    while not until(readings, notes):
-        assert time.monotonic() < deadline_s, f"{len(readings)} readings, notes {notes}"
-        block = meter.drain(50.0)
-        readings += list(zip(block.time_ns.tolist(), block.values.tolist()))
-        notes += [reason for _, reason in block.notes]
-        time.sleep(0.01)
-    return readings, notes
-
-
-def has_readings(count):
-    return lambda readings, notes: len(readings) >= count
+    return open_meter
 
 
 # what it reads

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 
 import http_devices
 import pytest
+from draining import drained, has_readings
 from http_devices import Device, tasmota
 
 from ebbench import plugins
@@ -33,29 +33,13 @@ def device():
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened(opened, monkeypatch):
     monkeypatch.setattr(polled, "MAX_RATE_HZ", 50.0)
-    meters = []
 
     def open_meter(device, **options):
-        meters.append(TasmotaMeter(MeterRequest(device.address, {**FAST, **options}, rate_hz=50.0)))
-        return meters[-1], meters[-1].open()
+        return opened(TasmotaMeter(MeterRequest(device.address, {**FAST, **options}, rate_hz=50.0)))
 
-    yield open_meter
-    for meter in meters:
-        meter.close()
-
-
-def drained(meter, until, timeout_s=10.0):
-    values, notes = [], []
-    deadline_s = time.monotonic() + timeout_s
-    while not until(values, notes):
-        assert time.monotonic() < deadline_s, f"{values}, {notes}"
-        block = meter.drain(50.0)
-        values += block.values.tolist()
-        notes += [reason for _, reason in block.notes]
-        time.sleep(0.01)
-    return values, notes
+    return open_meter
 
 
 @pytest.mark.parametrize(
@@ -63,7 +47,7 @@ def drained(meter, until, timeout_s=10.0):
 )
 def test_every_way_in_which_versions_show_the_power_is_read(device, opened, name, status):
     meter, info = opened(device(name, status))
-    (values, *_), _ = drained(meter, lambda v, n: bool(v))
+    ((_, values), *_), _ = drained(meter, has_readings(1))
     assert values[:3] == [10.0, 229.0, 0.05]
     assert values[3] * info.columns[3].scale == pytest.approx(3.6e5, abs=100.0)
 
@@ -83,7 +67,7 @@ def test_a_password_goes_to_the_device_and_nowhere_else(device, opened, monkeypa
         opened(plug)
     monkeypatch.setenv("PLUG_PASSWORD", plug.password)
     meter, info = opened(plug, password_env="PLUG_PASSWORD")
-    drained(meter, lambda v, n: bool(v))
+    drained(meter, has_readings(1))
     plug.fault = http_devices.error_500
     _, notes = drained(meter, lambda v, n: bool(n))
     assert "/cm?cmnd=Status%2010 with status 500" in notes[0]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from draining import drained, has_readings
 from line_devices import FULL, SPARSE, WattsUp
 
 from ebbench import plugins
@@ -31,18 +30,6 @@ def meter(device):
     made = WattsUpMeter(MeterRequest(device.path, {"scope": "wall"}))
     yield made
     made.close()
-
-
-def drained(meter, until, timeout_s=10.0):
-    values, notes = [], []
-    deadline_s = time.monotonic() + timeout_s
-    while not until(values, notes):
-        assert time.monotonic() < deadline_s, f"{values}, {notes}"
-        block = meter.drain(1.0)
-        values += block.values.tolist()
-        notes += [reason for _, reason in block.notes]
-        time.sleep(0.01)
-    return values, notes
 
 
 @pytest.mark.parametrize("record", [FULL, SPARSE])
@@ -72,9 +59,9 @@ def test_a_torn_packet_does_not_spoil_the_one_after_it():
 
 def test_it_is_started_read_and_stopped(device, meter):
     info = meter.open()
-    values, notes = drained(meter, lambda v, n: len(v) >= 3)
+    ((_, values), *_), notes = drained(meter, has_readings(3))
     meter.close()
-    assert not notes and [v * c.scale for v, c in zip(values[0], info.columns)] == pytest.approx([12.5, 120.3, 0.107])
+    assert not notes and [v * c.scale for v, c in zip(values, info.columns)] == pytest.approx([12.5, 120.3, 0.107])
     assert (info.rails[0].kind, info.rails[0].averaging_s, info.time_bound_s) == (AVERAGE, 1.0, 0.5)
     assert device.hear(b"#L,R,0;") == b"#L,W,3,E,,1;#L,R,0;"  # and its memory is left alone
 
@@ -98,7 +85,7 @@ def test_a_meter_that_forgot_that_it_was_started_is_started_again(device, meter,
     device.running.clear()
     device.heard = b""  # it lost its power for a moment
     drained(meter, lambda v, n: any("no reading for 0.3 s" in note for note in n))
-    drained(meter, lambda v, n: len(v) >= 2)
+    drained(meter, has_readings(2))
 
 
 def test_it_is_refused_without_a_scope_or_at_more_than_a_record_a_second():
