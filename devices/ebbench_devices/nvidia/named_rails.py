@@ -103,7 +103,7 @@ class NamedRails:
             if samples and deadline_ns is None:
                 deadline_ns = self._clock() + round(patience_s(self.interval_s) * NS_PER_S)
             if samples and deadline_ns is not None and self._clock() > deadline_ns:
-                raise fault or MeterError(f"{self.NAME}: {self.lack(samples[-1], ())}")
+                raise fault or MeterError(f"{self.NAME}: {self.lack(samples[-1], ())}; use another --meter")
             self._feed.connection.news.wait(0.1)
 
     def _taken(self, fault: Optional[MeterError]) -> List[Any]:
