@@ -23,6 +23,7 @@ from ebbench.overhead import mask_distance_overhead
 from ebbench.protocols import Stage
 from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
 from ebbench.rundir import LOCK, RunDir, read_json, sha256_of, write_json
+from ebbench.units import NS_PER_S
 
 Event = Mapping[str, Any]
 
@@ -194,7 +195,7 @@ def _amplified(energy: EnergyAccount, events: List[Event]) -> Optional[Amplified
     last = max((i for i, e in enumerate(events) if e["event"] == "start"), default=0)
     segment = sum(e["event"] == "start" for e in events) - 1
     by_path = {p["path"]: p for p in energy.phases if p["segment"] == segment and p["path"].startswith("amplify/")}
-    blocks = []
+    blocks: List[MeasuredBlock] = []
     for event in events[last:]:
         if event["event"] != "mark" or event["name"] != "block" or event["values"]["path"] not in by_path:
             continue
@@ -204,9 +205,12 @@ def _amplified(energy: EnergyAccount, events: List[Event]) -> Optional[Amplified
                 MeasuredBlock(
                     values["kind"],
                     values["repeats"],
+                    phase["start_ns"] / NS_PER_S,
                     phase["duration_s"],
                     phase["energy_j"],
                     phase["uncertainty_j"] or 0.0,
+                    phase["common_j"] or 0.0,
+                    values.get("rested_s", 0.0),
                 )
             )
     return estimate(blocks) if blocks else None

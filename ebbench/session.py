@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import random
 import time
 import traceback
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ebbench.board.change import changed
 from ebbench.board.state_log import StateLog
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
-from ebbench.energy import amplify
+from ebbench.energy import blocks
 from ebbench.energy.clocks import chip_for
 from ebbench.energy.estimate import UnitEnergies, unit_energies
 from ebbench.energy.phases import read_events
@@ -261,23 +262,44 @@ def _cool_down(limit_c: Optional[float], context: SessionContext, display: Displ
 
 
 def _amplify(context: SessionContext, outcome: Outcome, seconds: float) -> None:
-    """Repeat the draw in blocks long enough to be measured, between equal blocks of rest (energy/amplify.py says why)."""
-    assert outcome.repeat_draw is not None
-    blocks = amplify.plan(amplify.time_once(outcome.repeat_draw), seconds)
+    """Repeat the draw in blocks long enough to be measured, between equal blocks of rest (energy/blocks.py says why)."""
+    draw = outcome.repeat_draw
+    assert draw is not None
+    plan = blocks.plan(blocks.time_once(draw), seconds, random.Random())
     with context.phase("amplify"):
-        for number, block in enumerate(blocks):
+        for number, block in enumerate(plan):
             with context.phase(f"block-{number}"):
-                end_s = time.monotonic() + block.seconds
-                if block.repeats:
-                    with context.phase("draw"):
-                        for _ in range(block.repeats):
-                            outcome.repeat_draw()
-                if block.kind != amplify.DRAW:
-                    with context.phase("idle"):
-                        time.sleep(max(0.0, end_s - time.monotonic()))
-            path = f"amplify/block-{number}" + ("/draw" if block.kind == amplify.DRAW else "")
-            context.mark("block", path=path, kind=block.kind, repeats=block.repeats)
-            context.progress(number + 1, len(blocks))
+                run = _draws if block.kind == blocks.DRAW else _draws_and_rest
+                measured, rested_s = run(context, block, draw)
+            path = f"amplify/block-{number}{measured}"
+            context.mark("block", path=path, kind=block.kind, repeats=block.repeats, rested_s=rested_s)
+            context.progress(number + 1, len(plan))
+
+
+def _draws(context: SessionContext, block: blocks.Block, draw: Callable[[], None]) -> Tuple[str, float]:
+    """Draws, of which those in the middle are measured; which phase of the block that is, and how long was rested in it (s)."""
+    with context.phase("draw"):
+        for _ in range(block.around):
+            draw()
+        with context.phase("draw"):
+            rested_s = blocks.draw_in_runs(block, draw)
+        for _ in range(block.around):
+            draw()
+    return "/draw/draw", rested_s
+
+
+def _draws_and_rest(context: SessionContext, block: blocks.Block, draw: Callable[[], None]) -> Tuple[str, float]:
+    """Rest for the time of the block, and draw in the middle of it if it has draws; all of it is measured."""
+    end_s = time.monotonic() + block.seconds
+    for rest_s, count in block.runs:
+        with context.phase("idle"):
+            time.sleep(rest_s)
+        with context.phase("draw"):
+            for _ in range(count):
+                draw()
+    with context.phase("idle"):
+        time.sleep(max(0.0, end_s - time.monotonic()))
+    return "", 0.0
 
 
 def _log(rundir: RunDir, text: str) -> None:

@@ -283,7 +283,9 @@ def _by_phase(
 
 
 def _instances(phases: Sequence[Interval], total: Measured) -> List[Dict[str, Any]]:
-    half_width = total.budget.half_width_j if total.budget.components_j else np.full(len(total.reasons), np.nan)
+    none = np.full(len(total.reasons), np.nan)
+    half_width_j = total.budget.half_width_j if total.budget.components_j else none
+    common_j = total.budget.common_half_width_j if total.budget.components_j else none
     found = []
     for i, (phase, status) in enumerate(zip(phases, total.statuses)):
         is_missing = status == MISSING
@@ -295,7 +297,8 @@ def _instances(phases: Sequence[Interval], total: Measured) -> List[Dict[str, An
                 "end_ns": phase.end_ns,
                 "duration_s": float(total.duration_s[i]),
                 "energy_j": None if is_missing else float(total.energy_j[i]),
-                "uncertainty_j": None if is_missing else float(half_width[i]),
+                "uncertainty_j": None if is_missing else float(half_width_j[i]),
+                "common_j": None if is_missing else float(common_j[i]),
                 "status": status,
                 "reason": total.reasons[i],
                 "interrupted": phase.interrupted,

@@ -59,6 +59,13 @@ class Budget:
         half_width_j: Floats = COVERAGE_FACTOR * np.sqrt(np.sum(np.square(known), axis=0))
         return half_width_j
 
+    @property
+    def common_half_width_j(self) -> Floats:
+        """The part of the half widths (J) that equal phases share: it does not become smaller by taking more of them."""
+        known = [c for name, c in self.components_j.items() if name in (*COMMON, "clock") and c is not None]
+        shared_j: Floats = COVERAGE_FACTOR * np.sqrt(np.sum([*np.square(known), np.square(self.bias_j)], axis=0))
+        return np.minimum(shared_j, self.half_width_j)
+
 
 def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
     """The budget of every energy in `integrals`; `time_base` is 0 where the truth runs on the same clock (simulated)."""

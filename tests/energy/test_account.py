@@ -132,8 +132,8 @@ def test_every_instance_is_listed(run):
     first = run.phases[2]
     assert first["path"] == "search/epoch-0" and first["duration_s"] == pytest.approx(1.501)
     assert set(first) == {
-        "path", "segment", "start_ns", "end_ns", "duration_s", "energy_j", "uncertainty_j", "status", "reason",
-        "interrupted", "failed",
+        "path", "segment", "start_ns", "end_ns", "duration_s", "energy_j", "uncertainty_j", "common_j", "status",
+        "reason", "interrupted", "failed",
     }  # fmt: skip
 
 

@@ -132,6 +132,17 @@ def test_the_sum_of_phases_whose_power_steps_at_their_edges_is_covered():
     assert abs(error_j) > np.sqrt(np.sum(stated.half_width_j**2))
 
 
+def test_what_equal_phases_share_is_what_does_not_average_down_in_their_sum():
+    """The half width of n phases, squared: n^2 of what they share, and n of the rest."""
+    rail = Rail("X", "module", gain_ratio=0.01, offset_w=0.02, resolution_w=0.1)
+    power_w = np.where(np.arange(2000) // 50 % 2 == 0, 5.0, 20.0)
+    one = budget(integrals(power_w, [(k + 0.497, k + 0.997) for k in range(1, 17)], rail))
+    own_j2 = one.half_width_j**2 - one.common_half_width_j**2
+    expected_j = np.sqrt(one.common_half_width_j.sum() ** 2 + own_j2.sum())
+    assert half_width_j(of_sum([(one, np.arange(16))])) == pytest.approx(expected_j, rel=1e-9)
+    assert 0 < one.common_half_width_j[0] < one.half_width_j[0]
+
+
 def test_energies_from_two_traces_merge_into_one_budget():
     rail = Rail("X", "module", gain_ratio=0.01, offset_w=None, resolution_w=0.0)
     one = budget(integrals(np.full(1001, 10.0) + np.random.default_rng(1).normal(0, 1, 1001), [(1, 2), (3, 4)], rail))
