@@ -6,6 +6,7 @@ import dataclasses
 from typing import Dict, List
 
 import numpy as np
+import periodic_loads
 import pytest
 import waveforms
 from coverage import Sample, table, together
@@ -41,6 +42,16 @@ def test_no_sensor_and_rate_falls_far_below(kind, samples):
     assert (
         min(one.coverage for one in samples[kind]) >= 0.8
     )  # bursts that no reading met in a whole trace cannot be known
+
+
+@pytest.mark.parametrize("rate_hz", [10.0, 20.0, 50.0, 100.0])
+@pytest.mark.parametrize("kind", ["near", "exact"])
+def test_a_load_in_step_with_the_slots_is_covered_where_readings_fall_at_random_moments_of_them(kind, rate_hz):
+    """Square waves of 5 to 200 ms at a harmonic of the sampling rate, phases of 50 ms to 2 s."""
+    rng = np.random.default_rng([8, int(rate_hz), len(kind)])
+    whole = together([periodic_loads.sample(kind, waveforms.Sensor(), rate_hz, 1.0, rng) for _ in range(12)])
+    assert whole.coverage >= 0.93
+    assert whole.width <= 3
 
 
 def integrals(power_w, intervals_s, rail=None, interval_s=0.01) -> Integrals:
