@@ -6,7 +6,7 @@ A check whose input is missing says NOT CHECKED, never PASS.
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ebbench.records import FAIL, NOT_CHECKED, OTHER_PHASES, PASS, WARN, Check, EnergyAccount, PhaseEnergy, worst
 
@@ -192,20 +192,35 @@ def _cross_meter(energy: EnergyAccount) -> Check:
 
 
 def _clock(energy: EnergyAccount) -> Check:
-    """The bound on the meters' clocks, against the shortest phase that counts; a clock that could not be aligned is said."""
+    """The bound on the reference's clock, against the shortest phase that counts; a clock that could not be aligned is said.
+
+    The clocks of other meters touch no energy that counts: what they lack is said beside the verdict, and does not change it.
+    """
     lengths_s = [p.duration_s / p.count for p in _counting(energy).values() if p.duration_s > 0]
-    if not energy.clocks or not lengths_s:
+    ours = [c for c in energy.clocks if c["meter"] == energy.reference.get("meter")]
+    if not ours or not lengths_s:
         return Check("clock", NOT_CHECKED, None, CLOCK_SHARE, "no phase holds 1 % of the energy or more, or no trace")
-    worst_one = max(energy.clocks, key=lambda c: (c["reason"] is not None, c["bound_s"]))
-    share = worst_one["bound_s"] / min(lengths_s)
-    if share <= CLOCK_SHARE and worst_one["reason"] is None:
-        return Check("clock", PASS, share, CLOCK_SHARE, "")
-    why = f" ({worst_one['reason']})" if worst_one["reason"] else ""
-    advice = (
-        f"the times of {worst_one['meter']} are known to {worst_one['bound_s']:.3g} s{why}; the interval holds what that may do; "
-        "state its bound, play a longer --signature, or run longer phases"
-    )
-    return Check("clock", WARN, share, CLOCK_SHARE, advice)
+    shortest_s = min(lengths_s)
+    found = max(ours, key=_clock_doubt)
+    loose = _is_loose(found, shortest_s)
+    said = [_clock_known(found), "the interval holds what that may do"] if loose else []
+    said += ["state its bound, play a longer --signature, or run longer phases"] if loose else []
+    others = {c["meter"]: c for c in sorted(energy.clocks, key=_clock_doubt) if c not in ours}  # of each the worst trace
+    said += [f"beside it, {_clock_known(c)}" for c in others.values() if _is_loose(c, shortest_s)]
+    return Check("clock", WARN if loose else PASS, found["bound_s"] / shortest_s, CLOCK_SHARE, "; ".join(said))
+
+
+def _clock_doubt(clock: Mapping[str, Any]) -> Tuple[bool, float]:
+    return clock["reason"] is not None, clock["bound_s"]
+
+
+def _is_loose(clock: Mapping[str, Any], shortest_s: float) -> bool:
+    return clock["reason"] is not None or clock["bound_s"] > CLOCK_SHARE * shortest_s
+
+
+def _clock_known(clock: Mapping[str, Any]) -> str:
+    why = f" ({clock['reason']})" if clock["reason"] else ""
+    return f"the times of {clock['meter']} are known to {clock['bound_s']:.3g} s{why}"
 
 
 def _other_meters(energy: EnergyAccount) -> Iterable[Check]:

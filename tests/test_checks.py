@@ -172,24 +172,35 @@ def test_a_measurement_too_short_to_be_resolved_is_wide_and_never_fails(healthy)
     assert verdicts(account)["uncertainty of the total"] == WARN
 
 
-def test_a_clock_is_known_to_half_a_percent_of_the_shortest_phase_that_counts(healthy):
+def clock_check(account, *clocks):
+    (check,) = [c for c in check_run(dataclasses.replace(account, clocks=list(clocks))) if c.name == "clock"]
+    return check
+
+
+def test_the_references_clock_is_known_to_half_a_percent_of_the_shortest_phase_that_counts(healthy):
     """40 s of retraining count, 10 ms of pruning do not: up to 0.2 s pass."""
-
-    def found(*clocks):
-        (check,) = [c for c in check_run(dataclasses.replace(healthy, clocks=list(clocks))) if c.name == "clock"]
-        return check
-
-    assert found(clock(0.19, "signature")).verdict == PASS
-    wide = found(clock(), clock(0.3, "stated", meter="wall"))
+    assert clock_check(healthy, clock(0.19, "signature")).verdict == PASS
+    wide = clock_check(healthy, clock(), clock(0.3, "stated"))  # the worst of its traces
     assert (wide.verdict, wide.value, wide.limit) == (WARN, pytest.approx(0.3 / 40), 0.005)
-    assert "wall" in wide.advice and "0.3 s" in wide.advice and "--signature" in wide.advice
-    assert found().verdict == NOT_CHECKED
+    assert "sim" in wide.advice and "0.3 s" in wide.advice and "--signature" in wide.advice
+    assert clock_check(healthy).verdict == NOT_CHECKED
 
 
 def test_a_clock_that_could_not_be_aligned_is_a_warning_however_long_the_phases(healthy):
-    refused = clock(0.1, "stated", "the power does not show the signature", "wall")
-    (check,) = [c for c in check_run(dataclasses.replace(healthy, clocks=[clock(0.15), refused])) if c.name == "clock"]
+    refused = clock(0.1, "stated", "the power does not show the signature")
+    check = clock_check(healthy, clock(0.15), refused)
     assert check.verdict == WARN and "does not show the signature" in check.advice
+
+
+def test_the_clock_of_a_meter_beside_the_reference_is_said_and_does_not_make_a_warning(healthy):
+    beside = clock(0.3, "stated", "no offset_bound_s is stated for it", "wall")
+    check = clock_check(healthy, clock(0.001), clock(0.001, meter="wall"), beside)
+    assert (check.verdict, check.value) == (PASS, pytest.approx(0.001 / 40))
+    assert check.advice.startswith("beside it, the times of wall are known to 0.3 s (no offset_bound_s")
+    both = clock_check(healthy, clock(0.3, "stated"), beside)
+    assert both.verdict == WARN and both.advice.index("times of sim") < both.advice.index("times of wall")
+    assert clock_check(healthy, clock(), clock(0.001, meter="wall")).advice == ""
+    assert clock_check(healthy, beside).verdict == NOT_CHECKED  # the reference left no trace
 
 
 def test_a_ticket_that_never_settled_is_a_warning(healthy):
