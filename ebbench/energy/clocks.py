@@ -75,7 +75,16 @@ class TraceClock:
             if self.map is None:
                 yield chunk
             else:
-                yield dataclasses.replace(chunk, time_ns=self.map.to_monotonic_ns(chunk.time_ns))
+                yield dataclasses.replace(
+                    chunk, time_ns=self.map.to_monotonic_ns(chunk.time_ns), notes=self._moved(chunk.notes)
+                )
+
+    def _moved(self, notes: Tuple[Dict[str, Any], ...]) -> Tuple[Dict[str, Any], ...]:
+        """The sampler's notes, which are stamped by its machine's clock and not by the meter's."""
+        if self.boot_id is None or self.map is None or not notes:
+            return notes
+        times_ns = self.map.to_monotonic_ns(np.array([note["t_ns"] for note in notes], np.int64))
+        return tuple({**note, "t_ns": int(t_ns)} for note, t_ns in zip(notes, times_ns))
 
 
 def is_own(info: MeterInfo) -> bool:

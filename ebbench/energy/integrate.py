@@ -3,7 +3,8 @@
 Between two readings the power is the straight line through them, so that an interval's energy is a sum of trapezoids
 with the power interpolated at its exact edges: `segment_energy_j` and `energy_until_j` are the lines that compute a joule.
 The readings of a register are held instead, each change half way between the two readings that show it. An energy counter
-is interpolated at the edges. Where more than `max_gap_s` passes without a reading, nothing is bridged and nothing covered.
+is interpolated at the edges. Where more than `max_gap_s` passes without a reading, nothing is bridged and nothing covered; unless
+somebody says otherwise this is shorter where the meter failed meanwhile (a counter counts on, and is read again).
 
 All of it is done in one pass over any number of readings, in constant memory, for any number of intervals, nested or
 not (`cells` says how).
@@ -17,7 +18,7 @@ import numpy as np
 
 from ebbench.energy.batches import Chunk, Floats, Ints
 from ebbench.energy.cells import Cells, cut
-from ebbench.energy.counter import JOINED, REASONS, Codes, Knots, joints
+from ebbench.energy.counter import JOINED, NO_READING, REASONS, Codes, Knots, joints
 from ebbench.energy.integrals import Bools, Edges, Gap, Integrals
 from ebbench.energy.pace import BLOCK, Pace, check_order, memory_s, smear_s, valid_blocks
 from ebbench.energy.series import Series
@@ -119,6 +120,8 @@ class _Running:
     ) -> None:
         self.series, self.pace = series, pace
         self.max_gap_s = max_gap_s if max_gap_s is not None else pace.max_gap_s()
+        is_shorter = max_gap_s is None and not series.is_counter and pace.noted_ns.size > 0
+        self._max_failed_gap_s = pace.max_failed_gap_s() if is_shorter else self.max_gap_s
         self._update_s = memory_s(series, pace)[1]
         self._holds = series.rail.kind == HOLD or self._update_s > 0
         self._knots = Knots(self.max_gap_s, pace.is_staircase) if series.is_counter else None
@@ -195,8 +198,10 @@ class _Running:
         interval_s: Floats = np.multiply(step_ns, 1 / NS_PER_S)
         longest_s = float(interval_s.max())
         rise = value[1:] - value[:-1]
-        if codes is None and (self._slept or longest_s > self.max_gap_s):
+        if codes is None and (self._slept or longest_s > self._max_failed_gap_s):
             codes = joints(step_ns, rise, self.max_gap_s, self._slept, is_counter=False)
+            failed = self.pace.failed_between(time_ns) & (interval_s > self._max_failed_gap_s)
+            codes[failed & (codes == JOINED)] = NO_READING
         broken = None if codes is None else codes != JOINED
         if broken is not None:
             rise[broken] = 0.0

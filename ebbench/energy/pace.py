@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from ebbench.units import NS_PER_S
 
 #: default of the longest interval that is interpolated: this many seconds or median intervals, whichever is longer
 MAX_GAP_S, MAX_GAP_INTERVALS = 1.0, 10.0
+#: the same where a failure was noted in it: readings at random instants of their slots, of which one failed, lie up to three apart
+FAILED_INTERVALS = 3.0
 #: intervals longer than this many medians are interpolated, but what may have happened in them counts as a gap
 LONG_INTERVALS = 1.5
 #: readings taken at once: their arrays stay in a processor's cache, and calls of numpy take little of the time
@@ -25,11 +27,15 @@ SURVEY_ALL, SURVEY_ROWS, SURVEY_EVERY = 65_536, 64, 65_536
 
 @dataclass(frozen=True)
 class Pace:
-    """Median interval between readings and between changes of the value (s), NaN where unknown; readings it is known from."""
+    """Median interval between readings and between changes of the value (s), NaN where unknown; readings it is known from.
+
+    `noted_ns` says when the meter's failures were noted, in their order.
+    """
 
     interval_s: float
     change_s: float
     readings: int
+    noted_ns: Ints = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
 
     @property
     def is_staircase(self) -> bool:
@@ -40,17 +46,36 @@ class Pace:
         """The longest interval that is interpolated unless somebody says otherwise."""
         return max(MAX_GAP_S, MAX_GAP_INTERVALS * self.interval_s) if self.readings > 1 else MAX_GAP_S
 
+    def max_failed_gap_s(self) -> float:
+        """The same for an interval in which the meter failed: no reading is missing by chance there."""
+        return longest_failure_s(self.interval_s) if self.readings > 1 else MAX_GAP_S
+
+    def failed_between(self, time_ns: Ints) -> np.ndarray:
+        """Whether a failure was noted between each reading and the next, bool [n - 1]."""
+        failed: np.ndarray = np.searchsorted(self.noted_ns, time_ns[1:], "left") > np.searchsorted(
+            self.noted_ns, time_ns[:-1], "right"
+        )
+        return failed
+
+
+def longest_failure_s(interval_s: float) -> float:
+    """How long a meter that is read every `interval_s` may fail until what it lacks is a gap."""
+    return max(MAX_GAP_S, FAILED_INTERVALS * interval_s)
+
 
 def survey(chunks: Iterable[Chunk], series: Sequence[Series]) -> List[Pace]:
     """How each series was read, in one pass over a trace; of a long one only samples are looked at."""
     surveyors = [_Surveyor() for _ in series]
     row = 0
+    noted: List[int] = []
     for chunk in chunks:
+        noted += [int(note["t_ns"]) for note in chunk.notes]
         for rows, is_new in _sampled_rows(row, chunk.time_ns.size):
             for one, surveyor in zip(series, surveyors):
                 surveyor.add(*_valid(one.times_ns(chunk)[rows], one.values(chunk, rows)), is_new)
         row += chunk.time_ns.size
-    return [s.pace() for s in surveyors]
+    noted_ns = np.sort(np.array(noted, np.int64))
+    return [s.pace(noted_ns) for s in surveyors]
 
 
 def _sampled_rows(first: int, count: int) -> Iterator[Tuple[slice, bool]]:
@@ -140,8 +165,8 @@ class _Surveyor:
             self._changes.append(np.diff(np.concatenate((np.array(known, np.int64), changed_ns))))
             self._changed_ns = int(changed_ns[-1])
 
-    def pace(self) -> Pace:
-        return Pace(_median_s(self._intervals), _median_s(self._changes), self._readings)
+    def pace(self, noted_ns: Ints) -> Pace:
+        return Pace(_median_s(self._intervals), _median_s(self._changes), self._readings, noted_ns)
 
 
 def _median_s(parts: Sequence[Ints]) -> float:

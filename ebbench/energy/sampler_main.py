@@ -25,6 +25,7 @@ import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.energy.live import LiveTotal
+from ebbench.energy.pace import longest_failure_s
 from ebbench.energy.parent import Parent
 from ebbench.energy.schedule import JITTER_UP_TO_HZ, Lateness, Schedule
 from ebbench.energy.source import RETRY_NS, Source, reason_of
@@ -75,6 +76,7 @@ class Sampling:
         jitter = spec["jitter"] if spec["jitter"] is not None else self.rate_hz <= JITTER_UP_TO_HZ
         header = {"rate_hz": self.rate_hz, "asked_hz": self.asked_hz, "jitter": jitter, "seed": spec["seed"]}
         self.writer = TraceWriter(Path(spec["trace"]), info, {**spec["metadata"], **header})
+        self._longest_ns = round(longest_failure_s(1 / self.rate_hz) * NS_PER_S)
         self._priority = _raise_priority()
         self._live = LiveTotal(info, max(1.0, 10 / self.rate_hz))
         self._lateness = Lateness()
@@ -180,11 +182,14 @@ class Sampling:
             self._step()
 
     def _sweep(self) -> None:
-        """Read every column once; a failure is a row of nulls."""
+        """Read every column once; a failure is a row of nulls, and so is what came too late to know when it was read."""
         time_ns = monotonic_ns()
         values = self._source.attempt(time_ns, self._values)
         read_ns = monotonic_ns() - time_ns
-        if values is None:
+        if values is not None and read_ns > self._longest_ns:
+            self._note(time_ns, f"the meter took {read_ns / NS_PER_S:.3g} s to answer: nobody knows when that was read")
+            values = stored_row([None] * len(values))
+        elif values is None:
             self._note_failure(time_ns)
             values = stored_row([None] * len(self._source.info.columns))
         self.writer.append(time_ns, read_ns, self._seq + self._missed, values, self._source.offsets_ns)

@@ -259,6 +259,16 @@ def test_a_reading_that_the_device_itself_calls_invalid_is_left_out(device, open
     assert "not valid" in notes[0] and all(values[0] == 10.0 for _, values in readings)
 
 
+def test_an_answer_that_comes_later_than_the_bound_on_time_allows_is_a_note_and_no_reading(device, opened):
+    plug = device(shelly_gen1())
+    meter, info = opened(plug, timeout_s="5", update_s="0.05")
+    assert info.time_bound_s < 0.2
+    at_once = http_devices.says({"meters": [{"power": 77.0, "is_valid": True, "total": 1}]})
+    plug.fault = lambda handler: (plug.released.wait(0.5), at_once(handler))
+    readings, notes = drained(meter, lambda readings, notes: notes)
+    assert "s to answer: too late to be a reading" in notes[0] and all(values[0] == 10.0 for _, values in readings)
+
+
 # in the process that really reads it
 
 

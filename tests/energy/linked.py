@@ -68,12 +68,15 @@ class Pair:
             self._write(self._laptop_log, event="mark", name="board-clock", values=values, t_ns=received_ns, wall_ns=0)
 
     def trace(
-        self, from_s: float, to_s: float, number: int = 0, boot: str = "laptop-1", rate_hz: float = 100.0
+        self, from_s: float, to_s: float, number: int = 0, boot: str = "laptop-1", rate_hz: float = 100.0, fails_s=()
     ) -> Path:
-        """What the laptop's meter reads, stamped by the laptop's clock."""
+        """What the laptop's meter reads, stamped by the laptop's clock; nothing from one to the other of `fails_s`."""
         path = self.rundir.trace("wall", number)
         writer = TraceWriter(path, METER, {"boot_id": boot, "host": "laptop", "segment": 0})
         times_s = np.arange(from_s, to_s, 1 / rate_hz)
+        if fails_s:
+            times_s = times_s[(times_s < fails_s[0]) | (times_s > fails_s[1])]
+            writer.note(int(self.laptop_ns(sum(fails_s) / 2)), "the plug is out")
         starts_s, powers_w = np.array(self.power).T
         values = powers_w[np.searchsorted(starts_s, times_s, side="right") - 1]
         times_ns = self.laptop_ns(times_s)

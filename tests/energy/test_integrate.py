@@ -202,6 +202,50 @@ def test_a_gap_says_what_the_sampler_noted():
     assert integrals(noted, [(0, 10)], max_gap_s=2).reason(0) == "no reading for 7 s: VDD_IN: No such device"
 
 
+def twice_a_second(step_s: float, stall: Tuple[float, float] = (30.0, 32.0)) -> Chunk:
+    """A minute of readings at 2 Hz with a hole, of a load that goes from 5 to 15 W at `step_s`."""
+    time_s = np.arange(0.25, 60, 0.5)
+    time_s = time_s[(time_s < stall[0]) | (time_s > stall[1])]
+    return readings(time_s, np.where(time_s < step_s, 5.0, 15.0))
+
+
+def failed_at(chunk: Chunk, *times_s: float) -> Chunk:
+    return dataclasses.replace(chunk, notes=tuple({"t_ns": round(t * S), "reason": "no answer"} for t in times_s))
+
+
+def test_a_stall_in_which_reads_failed_is_a_gap_with_the_reason_and_no_energy_is_invented():
+    stalled = failed_at(twice_a_second(31.0), 30.25, 31.25)
+    found = integrals(stalled, [(10, 50), (40, 50)])
+    assert found.covered_s == pytest.approx([37.5, 10])  # from the reading at 29.75 s to that at 32.25 s
+    assert found.energy_j == pytest.approx([5 * 19.75 + 15 * 17.75, 150])
+    assert [found.reason(0), found.reason(1)] == ["no reading for 2.5 s: no answer", None]
+    *parts, last = pieces(twice_a_second(31.0), itertools.repeat(7))  # whichever chunk brings the notes
+    late = integrals([*parts, failed_at(last, 31.25)], [(10, 50), (40, 50)])
+    assert late.energy_j == pytest.approx(found.energy_j) and late.gap_count == 1
+
+
+def test_a_failed_read_is_bridged_as_long_as_nothing_can_hide_in_it_and_as_long_as_the_user_says():
+    """Two of three intervals are bridged at any rate, and so is whatever is shorter than a second."""
+    assert integrals(failed_at(twice_a_second(0, (30, 31)), 30.5), [(10, 50)]).covered_s[0] == 40
+    assert integrals(failed_at(twice_a_second(0), 30.5), [(10, 50)], max_gap_s=3).covered_s[0] == 40
+    fast_s = np.delete(np.arange(0, 10, 0.01), slice(500, 590))
+    fast = failed_at(readings(fast_s, np.full(fast_s.size, 5.0)), 5.2)
+    assert integrals(fast, [(0, 9)]).energy_j[0] == pytest.approx(45)
+    elsewhere = failed_at(twice_a_second(0), 29.75, 32.25, 50.0)  # noted of readings that came, and of another time
+    assert integrals(elsewhere, [(10, 50)]).covered_s[0] == 40
+
+
+@pytest.mark.parametrize("phase_s", [(0.25, 59), (20, 40), (29, 34), (5, 32.5), (29.8, 50)])
+def test_a_stall_in_which_nothing_failed_is_bridged_and_the_interval_contains_what_the_load_did(phase_s):
+    """The load changes at any moment of the stall, which its two sides show."""
+    for step_s in np.linspace(29.8, 32.2, 25):
+        found = integrals(twice_a_second(step_s), [phase_s])
+        truth_j = 5 * (step_s - phase_s[0]) + 15 * (phase_s[1] - step_s)
+        truth_j = truth_j if step_s > phase_s[0] else 15 * (phase_s[1] - phase_s[0])
+        assert found.covered_s[0] == pytest.approx(phase_s[1] - phase_s[0])
+        assert abs(found.energy_j[0] - truth_j) <= budget(found).half_width_j[0], step_s
+
+
 # --- counters
 
 
@@ -235,6 +279,13 @@ def test_a_counter_that_starts_anew_leaves_a_gap_with_that_reason():
 def test_a_counter_that_stands_still_counts_nothing_and_covers():
     found = integrals(counts(np.arange(0, 100, 0.5), np.full(200, 3.0)), [(10, 90)], series=COUNTER)
     assert found.energy_j[0] == 0 and found.covered_s[0] == 80
+
+
+def test_a_counter_has_counted_through_a_stall_in_which_reads_failed():
+    time_s = np.delete(np.arange(0, 60, 0.5), slice(60, 65))
+    stalled = failed_at(counts(time_s, 10 * time_s), 30.5, 31.5)
+    found = integrals(stalled, [(10, 50)], series=COUNTER)
+    assert (found.covered_s[0], found.energy_j[0]) == (40, pytest.approx(400))
 
 
 def test_a_meter_with_counter_and_power_is_read_both_ways():

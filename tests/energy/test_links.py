@@ -109,6 +109,20 @@ def test_without_a_round_trip_there_is_no_energy_and_the_check_says_why(tmp_path
     assert {c.name: c.verdict for c in check_run(found)}["coverage"] != "PASS"
 
 
+def test_why_the_laptops_meter_failed_is_said_of_the_board_time_in_which_it_did(tmp_path):
+    pair = Pair(tmp_path / "run")
+    pair.laptop_starts()
+    pair.board_starts()
+    pair.phases()
+    pair.trips(98, 162)
+    pair.trace(97, 163, rate_hz=2.0, fails_s=(110, 112))
+    found = account(pair.rundir)
+    assert (found.by_phase["search"].status, found.by_phase["retrain"].status) == ("partial", "ok")
+    assert "the plug is out" in found.by_phase["search"].reason
+    search = found.by_phase["search"]
+    assert abs(search.energy_j - 9 * search.covered_s) <= search.uncertainty_j
+
+
 def test_round_trips_of_another_time_do_not_count(tmp_path):
     pair = Pair(tmp_path / "run")
     pair.laptop_starts()

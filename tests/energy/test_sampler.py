@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 
 from ebbench.clock import monotonic_ns
+from ebbench.energy.integrate import integrate
+from ebbench.energy.pace import survey
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.sampler import Sampler
+from ebbench.energy.series import series_of
 from ebbench.energy.trace import TraceReader, read_whole
 from ebbench.errors import DiskError, MeterError
 from ebbench.protocols import MeterRequest
 
 pytestmark = pytest.mark.realtime
 HERE = Path(__file__).parent
+S = 1_000_000_000
 
 
 @pytest.fixture
@@ -144,6 +148,30 @@ def test_slots_that_a_slow_reading_covers_are_missed_and_visible_as_jumps(start,
     seq = np.concatenate([c.seq for c in reader])
     assert reader.missed == summary["missed"] == seq[-1] + 1 - seq.size >= 20
     assert reader.summary["missed"] == summary["missed"]
+
+
+@pytest.mark.parametrize(
+    "meter, option, reason", [("Flaky", "broken", "No such device"), ("Hanging", "hang", "s to answer")]
+)
+def test_a_slow_meter_that_fails_or_hangs_for_some_periods_leaves_a_gap_with_its_reason(
+    start, tmp_path, meter, option, reason
+):
+    """At 4 Hz ten intervals are 2.5 s, and would hide it."""
+    ill = tmp_path / option
+    sampler = start(meter, rate_hz=4, options={option: str(ill)})
+    eventually(lambda: (sampler.live() or {}).get("readings", 0) > 4)
+    ill.touch()
+    ill_ns = monotonic_ns()
+    time.sleep(1.6)
+    ill.unlink()
+    before = (sampler.live() or {})["readings"]
+    eventually(lambda: (sampler.live() or {})["readings"] > before + 6)
+    sampler.stop()
+    chunk, series = read_whole(sampler.trace), [series_of(sampler.info, ["VDD_IN"])]
+    edges_ns = np.array([ill_ns - S // 4, ill_ns + 2 * S])
+    (found,) = integrate([chunk], series, survey([chunk], series), edges_ns[:1], edges_ns[1:])
+    assert 0 < found.covered_s[0] < 1.25 and reason in (found.reason(0) or "")
+    assert found.energy_j[0] == pytest.approx(10 * found.covered_s[0])
 
 
 def test_what_a_library_prints_does_not_reach_the_parent(start):

@@ -112,7 +112,7 @@ class PolledMeter(Gathered):
             info = self._info(source, device, trip_s)
             self.gather(
                 self.NAME,
-                lambda: Poll(device, self._rate_hz, source),
+                lambda: Poll(device, self._rate_hz, source, info.time_bound_s),
                 len(info.columns),
                 patience_s=self._timeout_s + 2 / self._rate_hz,
             )
@@ -163,10 +163,13 @@ class PolledMeter(Gathered):
 
 
 class Poll:
-    """A link that asks at a random instant of every slot: a grid would alias with the device's own renewals."""
+    """A link that asks at a random instant of every slot: a grid would alias with the device's own renewals.
 
-    def __init__(self, device: HttpDevice, rate_hz: float, source: Source) -> None:
-        self._device, self._source = device, source
+    A reading's time is known to half its round trip; where that is more than `bound_s`, it is no reading.
+    """
+
+    def __init__(self, device: HttpDevice, rate_hz: float, source: Source, bound_s: float) -> None:
+        self._device, self._source, self._bound_s = device, source, bound_s
         self._schedule = Schedule(monotonic_ns(), rate_hz, jitter=True, seed=0)
         self._next_ns = monotonic_ns()
 
@@ -178,7 +181,13 @@ class Poll:
         start_ns = monotonic_ns()
         try:
             answer = self._device.get(self._source.path, self._source.public)
-            into.reading(answer.time_ns, self._columns(self._source.values(answer.document)))
+            values = self._columns(self._source.values(answer.document))
+            if answer.trip_s / 2 > self._bound_s:
+                into.note(
+                    f"{self._device.address} took {answer.trip_s:.3g} s to answer: too late to be a reading", start_ns
+                )
+            else:
+                into.reading(answer.time_ns, values)
         except MeterError as error:
             into.note(str(error), start_ns)
         self._next_ns = self._schedule.next(monotonic_ns())
