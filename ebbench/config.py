@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from ebbench.errors import ConfigError, Faults, nearest
-from ebbench.meter_ref import MeterRef, Named, refs_of
+from ebbench.meter_ref import OFF, MeterRef, Named, refs_of
 from ebbench.method_settings import READERS, TRAIN_FIRST, default_draw, is_one_of, reads
 
 if sys.version_info >= (3, 11):
@@ -273,6 +273,11 @@ class Bench:
             raise ConfigError(*faults)
 
     @property
+    def is_unmetered(self) -> bool:
+        """Whether no meter is read here: another machine measures what this one does."""
+        return [str(meter) for meter in self.meters] == [OFF]
+
+    @property
     def laptop_meters(self) -> Tuple[Named, ...]:
         """The meters of this machine beside a board: those that were named; `auto` would find what this machine draws itself."""
         return () if self.meters == ("auto",) else self.meters
@@ -300,10 +305,13 @@ def _remote_faults(bench: Bench) -> Iterable[str]:
     if not bench.board_meters:
         yield "board_meters is empty; name at least one, or 'auto'"
     try:
-        if any(ref.name == "auto" for ref in refs_of(bench.laptop_meters)):
-            yield "meters: auto is for the board (board_meters); name the meters of this machine"
-        else:
+        for_board = [ref.name for ref in refs_of(bench.laptop_meters) if ref.name in ("auto", OFF)]
+        if for_board:
+            yield f"meters: {for_board[0]} is for the board (board_meters); name the meters of this machine"
+        elif refs_of(bench.board_meters)[0].name != OFF:
             refs_of([*bench.laptop_meters, *bench.board_meters])
+        elif not bench.laptop_meters:
+            yield f"board_meters is '{OFF}' and no meter of this machine is named, so that nothing would be measured; name one with --meter"
     except ConfigError as error:
         yield str(error)
     for name in ("on_command", "on_out"):

@@ -13,6 +13,9 @@ from ebbench.errors import ConfigError, nearest
 #: what the bench itself says of a meter; every other key is an option of the meter
 OWN_KEYS = ("uri", "type", "address", "name", "reference", "wiring")
 
+#: in the place of meters: none, in a run on a board that has none of its own
+OFF = "off"
+
 _ALIAS = re.compile(r"[A-Za-z0-9_-]+")
 _PASSWORD = re.compile(r"//[^/@?]*:[^/@?]*@")
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
@@ -109,6 +112,8 @@ def refs_of(meters: Iterable[Named]) -> List[MeterRef]:
         except ConfigError as error:
             faults.append(str(error))
     faults += together_faults([ref.called for ref in refs])
+    if len(refs) > 1 and any(ref.name == OFF for ref in refs):
+        faults.append(f"'{OFF}' means no meter, and stands alone")
     if sum(ref.is_reference for ref in refs) > 1:
         names = ", ".join(ref.called for ref in refs if ref.is_reference)
         faults.append(f"{names} are all called the reference; one meter counts")

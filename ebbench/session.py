@@ -102,7 +102,8 @@ def find_setup(bench: Bench, may_simulate: bool, say: Callable[[str], None]) -> 
     with faults.gathered():
         board = plugins.choose_board(bench.board)
     with faults.gathered():
-        meters = plugins.choose_meters(bench.meters, board, device.uuid, may_simulate or bool(faults.found), say)
+        may_simulate = may_simulate or bool(faults.found)
+        meters = [] if bench.is_unmetered else plugins.choose_meters(bench.meters, board, device.uuid, may_simulate, say)
     faults.refuse()
     if bench.calibration:
         calibration_store.check(board, meters)

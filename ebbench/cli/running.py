@@ -63,7 +63,12 @@ import click
 )
 @click.option("--on-command", help="The ebbench command there.  [default: ebbench]")
 @click.option("--on-out", help="Folder there that keeps what was run.  [default: ebbench-remote]")
-@click.option("--board-meter", "board_meters", multiple=True, help="With --on, a meter of the board.  [default: auto]")
+@click.option(
+    "--board-meter",
+    "board_meters",
+    multiple=True,
+    help="With --on, a meter of the board, or off: it has none.  [default: auto]",
+)
 @click.option(
     "--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of the bench: its meters and settings."
 )

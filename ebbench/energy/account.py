@@ -26,10 +26,14 @@ from ebbench.energy.series import Series, power_of, series_of
 from ebbench.energy.stretches import Stretch, overlap, union, without
 from ebbench.energy.trace_file import TraceFile, look_through
 from ebbench.errors import InputError
-from ebbench.protocols import MeterInfo
+from ebbench.meter_ref import OFF
+from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.records import MEASURED, MISSING, OK, OTHER_PHASES, PARTIAL, SIMULATED, EnergyAccount, PhaseEnergy
 from ebbench.rundir import RunDir, read_json
 from ebbench.units import NS_PER_S
+
+#: stands for the meters of a run that was to have none: it has no trace, and so every energy is missing
+NO_METER = MeterInfo("off", "none", False, (Rail("none", "none"),), (Column("none_w"),), ("none",), 1.0)
 
 
 def account(
@@ -61,6 +65,8 @@ def account(
 
 def _infos(manifest: Mapping[str, Any]) -> List[MeterInfo]:
     meters = sorted(manifest.get("meters") or [], key=lambda m: not m.get("reference", False))
+    if not meters and (manifest.get("bench") or {}).get("meters") in ([OFF], [{"type": OFF}]):
+        return [NO_METER]
     if not meters:
         raise InputError("the manifest names no meter: the run ended before one was ready; run it again")
     return [_info(meter) for meter in meters]

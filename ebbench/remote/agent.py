@@ -62,6 +62,8 @@ def meters(request: Request) -> Answer:
     """The names of the meters that a run would read here, ``auto`` resolved."""
     bench = load_bench(request["bench"], {}, "the bench")
     board = plugins.choose_board(bench.board)
+    if bench.is_unmetered:
+        return {"meters": []}
     chosen = plugins.choose_meters(bench.meters, board, None, request["may_simulate"])
     return {"meters": [name for name, _, _ in chosen]}
 

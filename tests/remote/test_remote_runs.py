@@ -215,6 +215,15 @@ def test_without_a_meter_here_the_boards_counts(sshd, place):
     assert not (place.run.path / "phases-laptop.jsonl").exists()
 
 
+def test_a_board_without_a_meter_of_its_own_is_measured_from_here_alone(sshd, place):
+    found = place.conduct(board_meters=("off",))
+    assert (found.status, found.energy.status, found.energy.reference["meter"]) == ("success", "ok", "replay")
+    assert found.energy.total_j == pytest.approx(WATTS * found.energy.duration_s, rel=1e-6)
+    assert [m["name"] for m in found.meters] == ["replay"] and not list(place.job.glob("runs/*/trace-*"))
+    there = json.loads(next(place.job.glob("runs/*/record.json")).read_text())
+    assert there["energy"]["total_j"] is None and there["energy"]["status"] == "missing"
+
+
 def test_what_a_run_says_when_it_fails_there_is_said_here_with_its_exit_code(sshd, place):
     recipe = Recipe(method="dense", model="vgg16-small", dataset="npz:not-there.npz", epochs=1)
     with pytest.raises(UserError, match=r"^board: .*not-there\.npz"):

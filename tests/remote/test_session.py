@@ -77,6 +77,9 @@ def test_the_laptops_meter_counts_unless_one_of_the_boards_is_called_the_referen
     [
         ({"on": "-oProxyCommand=x"}, "no name of a machine"),
         ({"on": "a b"}, "no name of a machine"),
+        ({"on": "b", "board_meters": ("off",)}, "nothing would be measured; name one with --meter"),
+        ({"on": "b", "meters": ("sim",), "board_meters": ("off", "jtop")}, "'off' means no meter, and stands alone"),
+        ({"on": "b", "meters": ("off",)}, "off is for the board"),
         ({"on": "b", "on_command": "'open"}, "No closing quotation"),
         ({"on": "b", "on_out": " "}, "is empty"),
         ({"on": "b", "meters": ("auto", "plug")}, "auto is for the board"),
