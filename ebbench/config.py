@@ -311,7 +311,7 @@ def _remote_faults(bench: Bench) -> Iterable[str]:
         elif refs_of(bench.board_meters)[0].name != OFF:
             refs_of([*bench.laptop_meters, *bench.board_meters])
         elif not bench.laptop_meters:
-            yield f"board_meters is '{OFF}' and no meter of this machine is named, so that nothing would be measured; name one with --meter"
+            yield f"board_meters is '{OFF}' and no meter here is named: nothing would be measured; name one with --meter"
     except ConfigError as error:
         yield str(error)
     for name in ("on_command", "on_out"):

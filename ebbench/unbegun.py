@@ -35,10 +35,15 @@ def forgotten_unless_begun(rundir: RunDir, *more: Path) -> Iterator[None]:
     try:
         yield
     except (EbbenchError, KeyboardInterrupt):
-        with contextlib.suppress(OSError):  # what cannot be removed does no harm: the next start clears it
-            if not has_begun(rundir):
-                clear(rundir)
-                for path in (*more, rundir.path / LOCK):
-                    path.unlink(missing_ok=True)
-                rundir.path.rmdir()
+        forget(rundir, *more)
         raise
+
+
+def forget(rundir: RunDir, *more: Path) -> None:
+    """Remove a folder whose run has not begun, with what its start left there (`more` too); one that has begun is not touched."""
+    with contextlib.suppress(OSError):  # what cannot be removed does no harm: the next start clears it
+        if not has_begun(rundir):
+            clear(rundir)
+            for path in (*more, rundir.path / LOCK):
+                path.unlink(missing_ok=True)
+            rundir.path.rmdir()

@@ -78,6 +78,11 @@ def start(request: Request) -> Answer:
     return _job(request).start(request["experiment"], request["again"])
 
 
+def forget(request: Request) -> Answer:
+    """Leave nothing of a job that ended before anything was measured; whether that is so."""
+    return {"forgotten": _job(request).forget()}
+
+
 def look(request: Request) -> Answer:
     """How the job is, and what its log and its phase log have gained since the given places, in whole lines."""
     job = _job(request)
@@ -126,5 +131,5 @@ def _job(request: Request) -> Job:
 
 
 _ANSWERS: Dict[str, Callable[[Request], Answer]] = {
-    one.__name__: one for one in (hello, clock, meters, state, start, look, files, read)
+    one.__name__: one for one in (hello, clock, meters, state, start, forget, look, files, read)
 }

@@ -21,7 +21,8 @@ from typing import IO, Any, Dict, List, Optional
 
 from ebbench.errors import DeviceError, DiskError, UserError
 from ebbench.process import search_path
-from ebbench.rundir import LOCK, write_bytes, write_json
+from ebbench.rundir import LOCK, LOG, RunDir, write_bytes, write_json
+from ebbench.unbegun import forget, has_begun
 
 #: what a job can be: not known, going, ended (with an exit code), or gone without a word (a power cut, kill -9)
 NONE, RUNNING, ENDED, DIED = "none", "running", "ended", "died"
@@ -80,6 +81,21 @@ class Job:
             start_new_session=True,  # neither the end of the connection nor a key at a terminal reaches it
         )
         return self._started(process)
+
+    def forget(self) -> bool:
+        """Remove a job that ended before the first phase of its run; whether there is nothing of it left to go on with."""
+        if not self.path.exists():
+            return True
+        if self.state()["state"] == RUNNING or any(has_begun(RunDir(path)) for path in self.runs.glob("*")):
+            return False
+        for path in self.runs.glob("*"):
+            forget(RunDir(path), path / LOG)
+        for file in (self.experiment, self.log, self.printed, self.exit):
+            file.unlink(missing_ok=True)
+        for folder in (self.runs, self.path):
+            with contextlib.suppress(OSError):  # it was never made, or holds a file of somebody else's
+                folder.rmdir()
+        return True
 
     def _started(self, process: subprocess.Popen[bytes]) -> Dict[str, Any]:
         """The state once the job is there, or has ended already."""

@@ -34,7 +34,7 @@ from ebbench.room import Room
 from ebbench.rundir import LaptopDir, RunDir, read_json, write_json
 from ebbench.sealing import load_record, seal
 from ebbench.session import conduct
-from ebbench.unbegun import forgotten_unless_begun
+from ebbench.unbegun import forget, forgotten_unless_begun
 
 #: how often the board is asked how it does (s); it costs the board a few milliseconds of one core
 LOOK_EVERY_S = 2.0
@@ -86,7 +86,8 @@ def conduct_on_board(
         Room(rundir).check_before()
         job = _job_of(rundir, recipe, bench)
         run = _Run(board, {"out": bench.on_out, "job": job}, rundir, recipe, bench, laptop, display)
-        run.attend(_experiment(recipe, bench.on_board(), may_simulate))
+        with run.forgotten_unless_begun():
+            run.attend(_experiment(recipe, bench.on_board(), may_simulate))
         fetch(board, run.where, rundir, lambda done: display.update("bringing the run back", done, {}))
         _merge_manifests(rundir)
         return seal(rundir)
@@ -175,6 +176,19 @@ class _Run:
     display: Display
     #: the process there while the run is going, as far as we know
     pid: Optional[int] = None
+    #: whether it was seen to end
+    has_ended: bool = False
+
+    @contextlib.contextmanager
+    def forgotten_unless_begun(self) -> Iterator[None]:
+        """Leave no folder here and there where the run has ended there before its first phase: it is tried again like any other."""
+        try:
+            yield
+        except EbbenchError:
+            with contextlib.suppress(EbbenchError):  # what is left there is asked for again by the next try
+                if self.has_ended and self.board.ask("forget", **self.where)["forgotten"]:
+                    forget(self.rundir, LaptopDir(self.rundir.path).phases)
+            raise
 
     def attend(self, experiment: str) -> None:
         """Start the run unless it is going or done, and stay until it has ended with a record."""
@@ -227,7 +241,7 @@ class _Run:
                 time.sleep(LOOK_EVERY_S)
             elif seen["state"] != RUNNING and not gained:
                 break
-        self.pid = None
+        self.pid, self.has_ended = None, True
         self._raise_its_error(seen, last_line)
 
     def _raise_its_error(self, seen: Dict[str, Any], last_line: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -21,7 +22,7 @@ from ebbench.config import Bench, Recipe
 from ebbench.context import Silent
 from ebbench.energy.trace import TraceReader
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, UserError
-from ebbench.remote import session
+from ebbench.remote import agent, session
 from ebbench.remote.session import conductor
 from ebbench.rundir import RunDir
 from ebbench.sealing import record_of
@@ -225,9 +226,36 @@ def test_a_board_without_a_meter_of_its_own_is_measured_from_here_alone(sshd, pl
 
 
 def test_what_a_run_says_when_it_fails_there_is_said_here_with_its_exit_code(sshd, place):
-    recipe = Recipe(method="dense", model="vgg16-small", dataset="npz:not-there.npz", epochs=1)
-    with pytest.raises(UserError, match=r"^board: .*not-there\.npz"):
+    recipe = Recipe(
+        method="dense", model="vgg16-small", dataset=f"npz:{place.folder}/late.npz", epochs=1, batch_size=16
+    )
+    with pytest.raises(UserError, match=r"^board: .*late\.npz"):
         place.conduct(recipe=recipe)
+    assert not list(place.folder.glob("board/dense-*")) and list((place.folder / "laptop").iterdir()) == []
+    write_images(place.folder / "late.npz")
+    assert place.conduct(recipe=recipe, idle_s=0.0).status == "success"  # the same command again, without --resume
+
+
+def test_what_has_begun_on_the_board_is_never_forgotten(tmp_path):
+    run = RunDir(tmp_path / "job" / "runs" / "one")
+    run.create()
+    start, begin = (
+        json.dumps({"event": e, "id": 1, "path": "idle", "segment": 0, "boot_id": "b", "t_ns": 1, "wall_ns": 1})
+        for e in ("start", "begin")
+    )
+    run.phases.write_text(f"{start}\n{begin}\n")
+    assert not agent.forget({"out": str(tmp_path), "job": "job"})["forgotten"] and run.phases.exists()
+    run.phases.write_text(start + "\n")
+    (run.path / "notes.txt").write_text("of the user")
+    assert agent.forget({"out": str(tmp_path), "job": "job"})["forgotten"]
+    assert [p.name for p in run.path.iterdir()] == ["notes.txt"]
+    assert agent.forget({"out": str(tmp_path), "job": "none"})["forgotten"] and not (tmp_path / "none").exists()
+
+
+def write_images(path):
+    images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    labels = np.arange(64) % 10
+    np.savez(path, x_train=images, y_train=labels, x_test=images[:16], y_test=labels[:16])
 
 
 def test_a_meter_that_the_board_lacks_is_refused_before_anything_is_started(sshd, place):
