@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 import time
 from pathlib import Path
@@ -52,6 +53,11 @@ class Progress:
     ) -> None:
         self._bars.stop()
 
+    def end_bars(self) -> None:
+        """Plain lines from now on: what the bars were drawn on has gone."""
+        self._bars.stop()
+        self._console = Console(stderr=True, highlight=False)
+
     def update(self, path: str, fraction: float, live: Mapping[str, Any]) -> None:
         """Draw the state now; the time left extrapolates the pace since this process began the work."""
         fields: Dict[str, str] = {"phase": path}
@@ -69,7 +75,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line above the bars."""
-        self._console.print(printable(text), markup=False, soft_wrap=True)
+        with contextlib.suppress(OSError):  # a terminal that has just gone ends no run
+            self._console.print(printable(text), markup=False, soft_wrap=True)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -116,15 +116,18 @@ def run(
     ebbench run vgg16-cifar10 --measure-epochs 5 --ticket-epoch 20
     """
     from ebbench.cli.display import Progress, print_runs
+    from ebbench.cli.hangup import outlived_terminal
     from ebbench.experiments import conduct_all, find_experiment
 
     chosen = find_experiment(experiment, _recipe_options(options), _bench_options(options, bench_file), scale)
-    with Progress() as display:
-        records, code = conduct_all(chosen, out, resume=resume, display=display)
-    if as_json:
-        click.echo(json.dumps({"runs": [record.to_json() for record in records]}, allow_nan=False))
-    else:
-        print_runs(records, out)
+    display = Progress()
+    with outlived_terminal(out, display.end_bars):
+        with display:
+            records, code = conduct_all(chosen, out, resume=resume, display=display)
+        if as_json:
+            click.echo(json.dumps({"runs": [record.to_json() for record in records]}, allow_nan=False))
+        else:
+            print_runs(records, out)
     return code
 
 

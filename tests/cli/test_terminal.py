@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conductor import only_run, record, write_experiment
 
 EBBENCH = [sys.executable, "-c", "from ebbench.__main__ import main; main()"]
 
@@ -128,3 +137,66 @@ def test_the_doctor_is_strict_only_where_it_is_told_to(tmp_path):
     )  # a Jetson without a GPU
     codes = [call("doctor", *flag, EBBENCH_SYSFS_ROOT=str(tmp_path))[0] for flag in ((), ("--strict",))]
     assert codes == [0, 1]
+
+
+class Terminal:
+    """A terminal that ``ebbench`` is the leader of, and which can be closed."""
+
+    def __init__(self, *arguments, cwd):
+        self.ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [*EBBENCH, *map(str, arguments)],
+            cwd=cwd,
+            env=surroundings(TERM="xterm"),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        self.shown = b""
+
+    def read_until(self, claim, within_s=120.0):
+        deadline_s = time.monotonic() + within_s
+        while not claim():
+            assert time.monotonic() < deadline_s and self.process.poll() is None, self.shown
+            if select.select([self.ours], [], [], 0.05)[0]:
+                self.shown += os.read(self.ours, 1 << 16)
+
+    def close(self):
+        """The kernel sends SIGHUP to everyone in front of it."""
+        os.close(self.ours)
+
+
+@pytest.mark.realtime
+def test_a_run_goes_on_when_its_terminal_is_closed_and_says_the_rest_in_a_file(tmp_path):
+    experiment = write_experiment(tmp_path, method="dense", epochs=2, idle_s=1.0)
+    terminal = Terminal("run", experiment, "--out", "runs", cwd=tmp_path)
+    terminal.read_until(lambda: any('"begin"' in p.read_text() for p in tmp_path.glob("runs/*/phases.jsonl")))
+    terminal.close()
+    assert terminal.process.wait(120) == 0
+    assert record(only_run(tmp_path / "runs"))["status"] == "success"
+    said = (tmp_path / "runs-terminal.txt").read_text()
+    assert f"the run goes on as process {terminal.process.pid} (kill" in said.splitlines()[0]
+    assert "dense" in said and "\x1b" not in said.partition("\n")[2] and len(said) < 5000
+    assert len(list((tmp_path / "runs").iterdir())) == 1  # nothing that is no run
+
+
+@pytest.mark.realtime
+def test_a_run_without_its_terminal_is_ended_by_kill_and_resumed(tmp_path):
+    experiment = write_experiment(tmp_path, method="dense", epochs=2, idle_s=30.0)
+    terminal = Terminal("run", experiment, "--out", "runs", cwd=tmp_path)
+    terminal.read_until(lambda: any('"begin"' in p.read_text() for p in tmp_path.glob("runs/*/phases.jsonl")))
+    terminal.close()
+    said = tmp_path / "runs-terminal.txt"
+    deadline_s = time.monotonic() + 60
+    while not (said.exists() and "goes on" in said.read_text()):
+        assert time.monotonic() < deadline_s and terminal.process.poll() is None
+        time.sleep(0.02)
+    terminal.process.terminate()
+    assert terminal.process.wait(60) == 130
+    assert "interrupted" in said.read_text().splitlines()[-1] and "--resume" in said.read_text()
+    (phases,) = tmp_path.glob("runs/*/phases.jsonl")
+    stop = json.loads(phases.read_text().splitlines()[-1])
+    assert (stop["event"], stop["status"]) == ("stop", "aborted")
