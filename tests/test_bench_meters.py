@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -181,3 +184,55 @@ def test_check_and_measure_show_the_other_meters(command, desk, tmp_path):
     assert abs(other["ratio"] - 6 / 9) <= other["uncertainty"]
     code, out, _ = command("check", tmp_path / "run")
     assert code == 1 and "ratio to input (module)" in out and re.search("FAIL +larger scope shows more", out)
+
+
+ABSENT = """
+[[meters]]
+uri = "tcp:127.0.0.1:{port}?scope=wall&pattern=([0-9]%2B)&unit=W&name=socket"
+[[meters]]
+uri = "serial:/dev/ttyABSENT?scope=wall&pattern=([0-9]%2B)&unit=W"
+[[meters]]
+uri = "tcp:127.0.0.1:1?scope=wall&pattern=([0-9]%2B)&unit=W"
+[[meters]]
+uri = "shelly:http://127.0.0.1:1?scope=wall"
+[[meters]]
+uri = "scpi:TCPIP::127.0.0.1::1::SOCKET?scope=wall"
+"""
+
+
+@pytest.mark.realtime
+def test_doctor_tries_each_meter_and_says_what_mends_one_that_does_not_answer(command, tmp_path):
+    pytest.importorskip("serial", reason="PYSERIAL IS NOT INSTALLED: a port that is not there is NOT tested")
+    pytest.importorskip("pyvisa", reason="PYVISA IS NOT INSTALLED: an instrument that is not there is NOT tested")
+    path = tmp_path / "absent.toml"
+    with talking() as port:
+        path.write_text(ABSENT.format(port=port))
+        code, out, _ = command("doctor", "--bench", path, "--json")
+    found = {f["name"].partition(" ")[2]: f for f in json.loads(out)["findings"][1:]}
+    assert code == 0 and found["socket"]["verdict"] == "ok" and "read, 42 W now" in found["socket"]["found"]
+    mends = {name: f["advice"] for name, f in found.items() if f["verdict"] == "fail"}
+    assert set(mends) == {"serial", "tcp", "shelly", "scpi"}
+    assert "ls /dev/serial/by-id" in mends["serial"] and "is that its address?" in mends["tcp"]
+    assert "is that its address?" in mends["shelly"] and "check address and port" in mends["scpi"]
+    assert command("doctor", "--bench", path, "--strict", "--json")[0] == 1
+
+
+@contextlib.contextmanager
+def talking():
+    """A meter that says 42 to whoever connects; its port."""
+    ended = threading.Event()
+
+    def talk():
+        while not ended.is_set():
+            with contextlib.suppress(OSError), server.accept()[0] as client:
+                while not ended.wait(0.02):
+                    client.sendall(b"42\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        ended.set()
+        with contextlib.suppress(OSError):
+            socket.create_connection(server.getsockname()).close()  # whoever waits for a client
+    thread.join(10)

@@ -93,9 +93,15 @@ def conduct_on_board(
         return seal(rundir)
 
 
+def names_there(board: RemoteBoard, bench: Bench, may_simulate: bool) -> List[str]:
+    """The names of the meters that a run would read on the board."""
+    names: List[str] = board.ask("meters", bench=_set(bench.on_board().settings()), may_simulate=may_simulate)["meters"]
+    return names
+
+
 def _check_meters(board: RemoteBoard, names: List[str], bench: Bench, may_simulate: bool) -> None:
     """Refuse, before anything is started, meters that the board has not or that are at both ends."""
-    there = board.ask("meters", bench=_set(bench.on_board().settings()), may_simulate=may_simulate)["meters"]
+    there = names_there(board, bench, may_simulate)
     both = [name for name in names if name in there]
     if both:
         raise ConfigError(

@@ -18,6 +18,7 @@ from conductor import environment, only_run, record
 from sshd import SSHD, Sshd
 
 from ebbench import cli
+from ebbench.bench_meters import bench_findings
 from ebbench.config import Bench, Recipe
 from ebbench.context import Silent
 from ebbench.energy.trace import TraceReader
@@ -315,3 +316,15 @@ def test_a_meter_of_the_laptop_that_is_not_there_leaves_no_folder_behind(sshd, p
     with pytest.raises(DeviceError, match="Connection refused"):
         place.conduct(meters=("tcp:127.0.0.1:1?scope=wall&pattern=([0-9]+)&unit=W",))
     assert list((place.folder / "laptop").iterdir()) == [] and not list(place.folder.glob("board/*/runs"))
+
+
+def test_doctor_asks_the_board_that_a_bench_names(sshd, place):
+    path = place.folder / "desk.toml"
+    text = f'on = "board"\non_command = "{COMMAND}"\nmeters = ["{place.meter}"]\n'
+    path.write_text(text + 'board_meters = ["sim"]\n')
+    board, meter = bench_findings(path)
+    assert (board["name"], board["verdict"]) == ("board board", "ok") and "would read sim" in board["found"]
+    assert (meter["name"], meter["verdict"]) == ("meter replay", "ok") and "20 W now" in meter["found"]
+    path.write_text(text.replace('"board"', '"nobody"'))
+    board, meter = bench_findings(path)
+    assert board["verdict"] == "fail" and "ssh nobody true" in board["advice"] and meter["verdict"] == "ok"
