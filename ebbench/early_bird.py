@@ -21,6 +21,7 @@ from ebbench.training.models import Network
 from ebbench.training.precision import FullPrecision
 from ebbench.training.pruning import plan_of, prune, reinit
 from ebbench.training.ranking import Ranking
+from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 from ebbench.training.ticket import channel_ticket, drawn_notes
 
@@ -32,8 +33,8 @@ class EarlyBirdInherit:
         self.recipe = recipe
 
     def check(self) -> None:
-        """Refuse data and networks that do not fit, before anything is measured."""
-        check_recipe(self.recipe)
+        """Refuse data and networks that do not fit, before anything is measured; know what will be stored."""
+        self.stored_bytes = stored_bytes(self.recipe, *check_recipe(self.recipe))
 
     def run(self, context: RunContext) -> Outcome:
         """Search, prune, retrain; from the start or from the last checkpoint."""

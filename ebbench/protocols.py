@@ -364,7 +364,8 @@ class Pipeline(Protocol):
 
     A class with `is_simulated = True` simulates an arithmetic that the machine does not do: the energy of its runs is estimated
     from `Outcome.work`, and what is measured meanwhile is kept apart. One with a method `check_device(device)` is asked, before
-    anything is written, to raise UserError for a device that it cannot train on.
+    anything is written, to raise UserError for a device that it cannot train on. One that has `stored_bytes` after `check`
+    ({what it is for: bytes}, two of what is replaced whole) is refused where the disk has no room for it.
     """
 
     def __init__(self, recipe: Any) -> None: ...

@@ -1,19 +1,34 @@
-"""Whether the disk will hold the whole run: a floor before it begins, then a forecast from what it has written so far."""
+"""Whether the disk will hold the whole run: an estimate before it begins, then a forecast from what it has written so far."""
 
 from __future__ import annotations
 
 import shutil
-from typing import Optional
+from typing import Dict, Mapping, Optional, Sequence
 
 from ebbench.errors import DiskError
 from ebbench.rundir import RunDir
 
-#: two checkpoints of the largest network here and the trace of an hour at 100 Hz, with room
-FLOOR_BYTES = 200 << 20
-#: the forecast must fit into the free space this many times over
+#: estimate and forecast must fit into the free space this many times over
 MARGIN = 1.2
 #: a forecast from less than this part of the work is a guess
 ENOUGH_OF_THE_WORK = 0.01
+#: how long a run takes is not known before it: traces and logs of so many seconds must fit, and `look` foresees the rest
+STATED_S = 3600.0
+#: the state log writes a line a second, of 300 to 900 bytes; the phases are few beside it
+LOG_BYTES_PER_S = 1000.0
+
+#: bytes, by what they are for
+Needs = Mapping[str, int]
+
+
+def recorded_needs(traces_bytes_per_s: Sequence[float]) -> Dict[str, int]:
+    """What recording takes in the stated time: logs, traces, and the copy of one of them that is made when the run is sealed."""
+    traces = [rate * STATED_S for rate in traces_bytes_per_s]
+    return {
+        "an hour of logs": int(LOG_BYTES_PER_S * STATED_S),
+        "an hour of traces": int(sum(traces)),
+        "the copy of a trace when it is sealed": int(max(traces, default=0.0)),
+    }
 
 
 class Room:
@@ -24,12 +39,15 @@ class Room:
         self._first: Optional[float] = None
         self._written_before = 0
 
-    def check_before(self) -> None:
-        """Refuse to begin where not even the floor is free."""
+    def check_before(self, needs: Needs) -> None:
+        """Refuse to begin where what is needed is not free. What a resumed run will replace is there already."""
+        needed = int(MARGIN * sum(needs.values()))
+        missing = needed - self._replaceable()
         free = self._free()
-        if free < FLOOR_BYTES:
+        if missing > free:
+            parts = ", ".join(f"{what} {_mib(size)} MiB" for what, size in needs.items() if size)
             raise DiskError(
-                f"{self._rundir.path}: {free >> 20} MiB free, {FLOOR_BYTES >> 20} MiB needed; "
+                f"{self._rundir.path}: {_mib(missing)} MiB needed ({parts}; and a fifth to spare), {free >> 20} MiB free; "
                 "make room or choose another folder with --out"
             )
 
@@ -48,8 +66,18 @@ class Room:
                 "make room, then go on with --resume (a lower --rate needs less)"
             )
 
+    def _replaceable(self) -> int:
+        """The checkpoint and the masks that an earlier start left."""
+        left = (self._rundir.checkpoint, self._rundir.masks)
+        return sum(path.stat().st_size for path in left if path.exists())
+
     def _written(self) -> int:
         return sum(path.stat().st_size for path in self._rundir.traces())
 
     def _free(self) -> int:
         return shutil.disk_usage(self._rundir.path).free
+
+
+def _mib(size: int) -> int:
+    """In MiB, and rather more than less."""
+    return -(-size >> 20)

@@ -29,7 +29,7 @@ from ebbench.environment import describe, hottest_c, package_version
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, Faults, ResultError, UserError
 from ebbench.protocols import Board, BoardChange, MeterRequest, Outcome
 from ebbench.records import RunRecord
-from ebbench.room import Room
+from ebbench.room import Room, recorded_needs
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing import load_record, seal
 from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
@@ -82,7 +82,8 @@ def conduct(
     rundir.create()
     with contextlib.closing(rundir.lock()), forgotten_unless_begun(rundir, rundir.log):
         clear(rundir)  # what a start that was killed before its first phase left
-        Room(rundir).check_before()
+        if not _has_stopped(rundir):  # looked at once more when the meters are open
+            Room(rundir).check_before(_stored_by(pipeline))
         _write_manifest(rundir, recipe, bench, setup, units)
         if not _has_stopped(rundir):
             recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
@@ -177,6 +178,7 @@ def _record(
     for line in recording.slow_meters:
         display.say(line)
     try:
+        Room(rundir).check_before({**_stored_by(pipeline), **recorded_needs(recording.bytes_per_s)})
         _describe_meters(rundir, recording, bench, setup)
         context = SessionContext(
             rundir, recording, device=setup.device.name, checkpoint_s=recipe.checkpoint_s, display=display
@@ -203,6 +205,11 @@ def _record(
         raise
     finally:
         recording.stop(status, reason)
+
+
+def _stored_by(pipeline: Any) -> Dict[str, int]:
+    """What the pipeline will store; nothing is known of one that does not say."""
+    return dict(getattr(pipeline, "stored_bytes", {}))
 
 
 def _outcome_values(outcome: Outcome, device: str) -> Dict[str, Any]:

@@ -7,9 +7,12 @@ from collections import namedtuple
 import pytest
 
 from ebbench import room
+from ebbench.config import Bench, Recipe
 from ebbench.errors import DiskError
-from ebbench.room import FLOOR_BYTES, Room
+from ebbench.room import MARGIN, Room, recorded_needs
 from ebbench.rundir import RunDir
+from ebbench.session import conduct
+from ebbench_baselines.dense import DensePipeline
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -17,16 +20,57 @@ Usage = namedtuple("Usage", "total used free")
 @pytest.fixture
 def free(monkeypatch):
     """Set the free bytes of the disk."""
-    state = {"free": 10 * FLOOR_BYTES}
+    state = {"free": 10 << 30}
     monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage(0, 0, state["free"]))
     return state
 
 
-def test_a_disk_below_the_floor_is_refused_before_the_run(tmp_path, free):
-    Room(RunDir(tmp_path)).check_before()
-    free["free"] = FLOOR_BYTES - 1
-    with pytest.raises(DiskError, match="199 MiB free, 200 MiB needed"):
-        Room(RunDir(tmp_path)).check_before()
+def test_a_disk_that_cannot_hold_what_is_needed_and_a_fifth_more_is_refused_with_what_it_is_for(tmp_path, free):
+    needs = {"two checkpoints": 100 << 20, "masks": 0, "an hour of traces": 20 << 20}
+    free["free"] = 144 << 20
+    Room(RunDir(tmp_path)).check_before(needs)
+    free["free"] -= 1
+    with pytest.raises(DiskError) as refused:
+        Room(RunDir(tmp_path)).check_before(needs)
+    assert str(refused.value) == (
+        f"{tmp_path}: 144 MiB needed (two checkpoints 100 MiB, an hour of traces 20 MiB; and a fifth to spare), 143 MiB free; "
+        "make room or choose another folder with --out"
+    )
+    assert MARGIN == 1.2
+
+
+def test_what_a_resumed_run_replaces_is_not_needed_again(tmp_path, free):
+    rundir = RunDir(tmp_path)
+    rundir.checkpoint.parent.mkdir()
+    rundir.checkpoint.write_bytes(bytes(50 << 20))
+    free["free"] = 70 << 20
+    Room(rundir).check_before({"two checkpoints": 100 << 20})
+    free["free"] = 69 << 20
+    with pytest.raises(DiskError, match="70 MiB needed"):
+        Room(rundir).check_before({"two checkpoints": 100 << 20})
+
+
+def test_recording_needs_an_hour_of_all_traces_and_the_copy_of_the_largest():
+    needs = recorded_needs([1000.0, 4000.0])
+    assert needs["an hour of traces"] == 3600 * 5000
+    assert needs["the copy of a trace when it is sealed"] == 3600 * 4000
+    assert sum(recorded_needs([]).values()) == needs["an hour of logs"] == 3_600_000
+
+
+@pytest.mark.parametrize(
+    "beside_mib, meant", [(0, r"two checkpoints \d MiB"), (1, r"two checkpoints .*an hour of traces \d+ MiB")]
+)
+def test_a_run_is_refused_before_its_first_phase_and_leaves_no_folder(tmp_path, free, beside_mib, meant):
+    """First by what its pipeline stores, then, when the meters are open, with what they write."""
+    recipe = Recipe(method="dense", model="vgg16-small", dataset="synthetic", train_images=32, test_images=16, epochs=1)
+    pipeline = DensePipeline(recipe)
+    pipeline.check()
+    stored = int(MARGIN * sum(pipeline.stored_bytes.values()))
+    free["free"] = stored + (beside_mib << 20) - (not beside_mib)
+    with pytest.raises(DiskError, match=meant) as refused:
+        conduct(recipe, Bench(meters=("sim",), rate_hz=100, idle_s=0.0, device="cpu"), tmp_path)
+    assert ("traces" in str(refused.value)) == bool(beside_mib)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_will_not_fit_is_stopped_early_with_the_amount(tmp_path, free):

@@ -6,6 +6,7 @@ from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.flops import forward_cost
 from ebbench.training.loop import Trainer, check_recipe
+from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 
 
@@ -16,8 +17,8 @@ class DensePipeline:
         self.recipe = recipe
 
     def check(self) -> None:
-        """Refuse data and networks that do not fit, before anything is measured."""
-        check_recipe(self.recipe)
+        """Refuse data and networks that do not fit, before anything is measured; know what will be stored."""
+        self.stored_bytes = stored_bytes(self.recipe, *check_recipe(self.recipe))
 
     def run(self, context: RunContext) -> Outcome:
         """Train from the start or the last checkpoint to the end, then evaluate."""

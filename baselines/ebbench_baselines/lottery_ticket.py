@@ -8,6 +8,7 @@ from ebbench.training.draw_point import planned_epochs
 from ebbench.training.flops import forward_cost
 from ebbench.training.loop import Trainer, check_recipe
 from ebbench.training.masks import layer_sizes_of
+from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 from ebbench.training.ticket import drawn_notes, weight_ticket
 from ebbench.training.weight_masks import WeightMask, ranked_weights, refuse_weight_ratio
@@ -25,7 +26,8 @@ class LotteryTicketPipeline:
 
     def check(self) -> None:
         """Refuse data, networks and ratios that do not fit, before anything is measured."""
-        _, model = check_recipe(self.recipe)
+        dataset, model = check_recipe(self.recipe)
+        self.stored_bytes = stored_bytes(self.recipe, dataset, model)
         refuse_weight_ratio(model, self.recipe.lt_layers, self.recipe.prune_ratio)
 
     def run(self, context: RunContext) -> Outcome:

@@ -15,6 +15,7 @@ from ebbench.protocols import Outcome, RunContext
 from ebbench.training.flops import forward_cost
 from ebbench.training.loop import Trainer, check_recipe
 from ebbench.training.masks import layer_sizes_of
+from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 from ebbench.training.ticket import weight_ticket
 from ebbench.training.weight_masks import WeightMask, ranked_weights, refuse_weight_ratio
@@ -31,6 +32,7 @@ class SnipPipeline:
     def check(self) -> None:
         """Refuse data, networks, batches and ratios that do not fit, before anything is measured."""
         dataset, model = check_recipe(self.recipe)
+        self.stored_bytes = stored_bytes(self.recipe, dataset, model)
         refuse_weight_ratio(model, self.recipe.snip_layers, self.recipe.prune_ratio)
         if self.recipe.snip_images is not None and self.images > len(dataset.train):
             raise ConfigError(f"snip_images = {self.images}, but there are {len(dataset.train)} training images")

@@ -16,6 +16,7 @@ from ebbench.training.masks import draw_mask, layer_sizes_of
 from ebbench.training.models import Network
 from ebbench.training.models.routes import routes_of
 from ebbench.training.pruning import prune
+from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 from ebbench.training.ticket import channel_ticket
 
@@ -27,8 +28,8 @@ class SoftFilterPipeline:
         self.recipe = recipe
 
     def check(self) -> None:
-        """Refuse data and networks that do not fit, before anything is measured."""
-        check_recipe(self.recipe)
+        """Refuse data and networks that do not fit, before anything is measured; know what will be stored."""
+        self.stored_bytes = stored_bytes(self.recipe, *check_recipe(self.recipe))
 
     def run(self, context: RunContext) -> Outcome:
         """Train, prune, evaluate; from the start or from the last checkpoint."""

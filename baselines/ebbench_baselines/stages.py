@@ -13,6 +13,7 @@ from ebbench.training.flops import forward_cost
 from ebbench.training.loop import Schedule, Trainer, check_recipe
 from ebbench.training.masks import gamma_of, layer_sizes_of
 from ebbench.training.pruning import plan_of, prune
+from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 from ebbench.training.ticket import channel_ticket, drawn_notes
 
@@ -58,8 +59,8 @@ class PrunesTrained:
         self._finetuning = _finetuning(recipe)
 
     def check(self) -> None:
-        """Refuse data and networks that do not fit, before anything is measured."""
-        check_recipe(self.recipe)
+        """Refuse data and networks that do not fit, before anything is measured; know what will be stored."""
+        self.stored_bytes = stored_bytes(self.recipe, *check_recipe(self.recipe))
 
     def run(self, context: RunContext) -> Outcome:
         """Train, draw, prune, fine-tune, evaluate; from the start or from the last checkpoint."""

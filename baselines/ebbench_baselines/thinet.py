@@ -15,6 +15,7 @@ from ebbench.training.loop import Trainer, check_recipe
 from ebbench.training.masks import layer_sizes_of, split
 from ebbench.training.models.routes import Route, routes_of
 from ebbench.training.pruning import apply_mask
+from ebbench.training.stored import stored_bytes
 from ebbench.training.widths import fewer
 from ebbench_baselines.stages import PrunesTrained
 
@@ -32,6 +33,7 @@ class ThiNetPipeline(PrunesTrained):
     def check(self) -> None:
         """Refuse data, networks and samples that do not fit, before anything is measured."""
         dataset, model = check_recipe(self.recipe)
+        self.stored_bytes = stored_bytes(self.recipe, dataset, model)
         images, available = self._images(len(dataset.train)), len(dataset.train)
         if images > available:
             raise ConfigError(f"thinet_images = {images}, but there are {available} training images")

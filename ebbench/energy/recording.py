@@ -11,6 +11,7 @@ from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.reasons import LOST
 from ebbench.energy.sampler import Sampler
+from ebbench.energy.trace_size import bytes_per_s
 from ebbench.errors import DeviceError, DiskError, EbbenchError, MeterError
 from ebbench.protocols import MeterInfo, MeterRequest
 from ebbench.rundir import RunDir
@@ -72,6 +73,13 @@ class Recording:
             f"{name} is read {rate_hz:.4g} times a second, not {asked_hz:g} times: one reading takes too long for that"
             for name, asked_hz, rate_hz in said
             if asked_hz is not None and rate_hz < 0.99 * asked_hz
+        ]
+
+    @property
+    def bytes_per_s(self) -> List[float]:
+        """How fast the trace of each meter grows, at most; known from `open` on."""
+        return [
+            bytes_per_s(s.sampler.info, s.sampler.ready["rate_hz"]) for s in self._seats if s.sampler.ready is not None
         ]
 
     @property

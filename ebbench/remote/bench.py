@@ -45,6 +45,11 @@ class LaptopBench:
         calibration_store.add_to(meters, infos, self._chosen, self._here, self._use_calibration)
         return meters
 
+    @property
+    def bytes_per_s(self) -> List[float]:
+        """How fast the traces here grow, known from `open` on."""
+        return self._recording.bytes_per_s if self._recording is not None else []
+
     def open(self, display: Display) -> None:
         """Start to read the meters. Raises MeterError where one cannot be read."""
         if self._recording is not None:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict
 
 from ebbench.errors import DeviceError, DiskError
 from ebbench.remote.board import RemoteBoard
+from ebbench.room import Room
 from ebbench.rundir import MANIFEST, RunDir, sha256_of
 
 #: a file that changes while it is read (none should) is read so often
@@ -24,9 +25,11 @@ def fetch(board: RemoteBoard, where: Dict[str, Any], here: RunDir, progress: Cal
     there = board.ask("files", **where)["files"]
     wanted = {each["path"]: each for each in there if not PurePosixPath(each["path"]).name.startswith("record")}
     total, done = sum(int(each["bytes"]) for each in wanted.values()), 0
+    lacking = [each for name, each in wanted.items() if not _has(_place(here, name), each)]
+    Room(here).check_before({f"what {board.on} has": sum(int(each["bytes"]) for each in lacking)})
     for name, each in wanted.items():
         path = _place(here, name)
-        if not (path.is_file() and path.stat().st_size == each["bytes"] and sha256_of(path) == each["sha256"]):
+        if not (_has(path, each) and sha256_of(path) == each["sha256"]):
             _fetch_one(board, where, each, path)
         done += int(each["bytes"])
         progress(done / total if total else 1.0)
@@ -38,6 +41,11 @@ def _place(here: RunDir, name: str) -> Path:
     if not parts or name.startswith("/") or any(p in ("..", ".") or p.startswith(".") for p in parts):
         raise DeviceError(f"the board names a file {name!r}, which is none of a run folder")
     return here.board_manifest if name == MANIFEST else here.path.joinpath(*parts)
+
+
+def _has(path: Path, each: Dict[str, Any]) -> bool:
+    """Whether there is a file here of the size of the board's."""
+    return path.is_file() and path.stat().st_size == int(each["bytes"])
 
 
 def _fetch_one(board: RemoteBoard, where: Dict[str, Any], each: Dict[str, Any], path: Path) -> None:

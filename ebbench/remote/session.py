@@ -20,7 +20,16 @@ from ebbench.config import Bench, Recipe, load_bench, run_id
 from ebbench.context import Display, Silent
 from ebbench.energy.links import HOST, LAPTOP
 from ebbench.environment import describe, package_version
-from ebbench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SHORT, ConfigError, DeviceError, EbbenchError, UserError
+from ebbench.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_SHORT,
+    ConfigError,
+    DeviceError,
+    DiskError,
+    EbbenchError,
+    UserError,
+)
 from ebbench.meter_ref import refs_of
 from ebbench.records import RunRecord
 from ebbench.remote.agent import TOLD_BYTES
@@ -30,7 +39,7 @@ from ebbench.remote.fetch import fetch
 from ebbench.remote.job import DIED, ENDED, NONE, RUNNING
 from ebbench.remote.line import plain
 from ebbench.remote.progress import Followed
-from ebbench.room import Room
+from ebbench.room import Room, recorded_needs
 from ebbench.rundir import LaptopDir, RunDir, read_json, write_json
 from ebbench.sealing import load_record, seal
 from ebbench.session import conduct
@@ -83,7 +92,6 @@ def conduct_on_board(
     _check_meters(board, laptop.names, bench, may_simulate)
     rundir.create()
     with contextlib.closing(rundir.lock()):
-        Room(rundir).check_before()
         job = _job_of(rundir, recipe, bench)
         run = _Run(board, {"out": bench.on_out, "job": job}, rundir, recipe, bench, laptop, display)
         with run.forgotten_unless_begun():
@@ -205,6 +213,7 @@ class _Run:
         status, reason = "aborted", None
         with self._forgotten(unless_there=found["state"] != NONE):
             self.laptop.open(self.display)
+            self._check_room()
         self.board.meanwhile = self.laptop.check
         try:
             self._keep_infos()
@@ -222,6 +231,14 @@ class _Run:
         finally:
             self.board.meanwhile = lambda: None
             self.laptop.stop(status, reason)
+
+    def _check_room(self) -> None:
+        """Refuse where the disk here has no room for the traces of this machine's meters."""
+        try:
+            Room(self.rundir).check_before(recorded_needs(self.laptop.bytes_per_s))
+        except DiskError as error:
+            self.laptop.stop("aborted", str(error))
+            raise
 
     def _forgotten(self, unless_there: bool) -> contextlib.AbstractContextManager:
         """Leave no folder here where the laptop's meters cannot be opened, unless there is a run on the board."""

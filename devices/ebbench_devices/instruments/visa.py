@@ -26,6 +26,7 @@ STREAMS = re.compile(r"ASRL|.*::SOCKET$", re.IGNORECASE)
 #: what the errors of pyvisa and its backends say, and what that means
 _MEANINGS = (
     ("VI_ERROR_TMO", "{what} within {timeout_s:g} s; check the cable and the settings, or state a longer timeout_s="),
+    ("TimeoutError", "{what} within {timeout_s:g} s; is it on, and is that its address?"),
     ("ConnectionRefusedError", "nothing listens there; check address and port, and that the instrument is on"),
     ("not known", "there is no such host; check the address"),
     ("Bad file descriptor", "there is no such host, or it does not answer; check the address"),  # pyvisa-py's VXI-11
