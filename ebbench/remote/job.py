@@ -56,12 +56,12 @@ class Job:
         going = running(self.out)
         if going is not None and going.get("job") == self.name:
             return {"state": RUNNING, "exit_code": None, "pid": going.get("pid")}
-        if going is not None:
+        code = _exit_code(self.exit)
+        if going is not None and ("job" in going or code is None):  # else it has ended, and is just letting go of the lock
             raise UserError(
                 f"another run is going there ({going.get('job', 'being started')}, process {going.get('pid')}); wait for its end, "
                 "or reattach to it where it was started from, with --resume"
             )
-        code = _exit_code(self.exit)
         state = ENDED if code is not None else DIED if self.experiment.exists() else NONE
         return {"state": state, "exit_code": code, "pid": None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -107,6 +108,17 @@ def test_neither_side_takes_a_file_outside_of_the_run(tmp_path, name):
 def test_a_job_has_the_name_of_one_folder(tmp_path, name):
     with pytest.raises(UserError, match="letters, digits"):
         Job(tmp_path, name)
+
+
+def test_a_job_that_has_ended_and_lets_go_of_its_lock_is_not_another_one(tmp_path):
+    job = Job(tmp_path, "mine")
+    job.path.mkdir()
+    write_json(job.exit, {"exit_code": 2})
+    with open(tmp_path / ".lock", "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert job.state() == {"state": "ended", "exit_code": 2, "pid": None}
+        with pytest.raises(UserError, match="another run is going there"):
+            Job(tmp_path, "other").state()
 
 
 def test_a_question_that_cannot_be_answered_is_an_error_and_the_agent_goes_on():
