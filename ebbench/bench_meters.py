@@ -80,10 +80,10 @@ class _Trial:
     def begin(self, board: Optional[Board], rate_hz: Optional[float], trace: Path) -> None:
         """Start to open it, if nothing stands in the way."""
         try:
-            ((_, factory, request),) = plugins.choose_meters([self._ref], board)
+            ((called, factory, request),) = plugins.choose_meters([self._ref], board)
             self._there = plugins.probe(factory, request)
             if self._there.available:
-                self._sampler = Sampler.start(factory, request, trace, rate_hz)
+                self._sampler = Sampler.start(factory, request, trace, rate_hz, metadata={"name": called})
             else:
                 self._fault = self._there.reason
         except EbbenchError as error:

@@ -37,10 +37,10 @@ def sample(
     """
     if not 0 < seconds <= 3600 or (rate_hz is not None and not rate_hz > 0):
         raise ConfigError(f"seconds = {seconds:g}, rate = {rate_hz}: sample between 0 and 3600 s, at a rate above 0")
-    ((_, factory, request),) = plugins.choose_meters([name], plugins.choose_board(board))
+    ((called, factory, request),) = plugins.choose_meters([name], plugins.choose_board(board))
     with tempfile.TemporaryDirectory(prefix="ebbench-") as folder:
         trace = Path(folder) / "trace.arrows"
-        sampler = Sampler.start(factory, request, trace, rate_hz)
+        sampler = Sampler.start(factory, request, trace, rate_hz, metadata={"name": called})
         try:
             info = sampler.wait_ready()
             start_ns = monotonic_ns()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -102,7 +103,7 @@ class Recording:
                 try:
                     self.infos.append(seat.sampler.wait_ready())
                 except EbbenchError as error:
-                    faults.append(error)
+                    faults.append(_named(error, seat.wanted[0]))
             _raise_together(faults)
             self.segment = self._log.start(restored)
         except BaseException:
@@ -208,6 +209,12 @@ class Recording:
         if self._log is not None:
             self._log.close()
         self._seats, self.infos = [], []
+
+
+def _named(error: EbbenchError, name: str) -> EbbenchError:
+    """A meter's error, which begins with what kind of meter it is, under the name that it has here."""
+    is_said = isinstance(error, DiskError) or re.search(rf"(?<!\w){re.escape(name)}(?!\w)", str(error))
+    return error if is_said else type(error)(f"{name}: {error}")
 
 
 def _raise_together(faults: Sequence[EbbenchError]) -> None:

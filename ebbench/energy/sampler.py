@@ -53,10 +53,12 @@ class Sampler:
     ) -> Sampler:
         """Start a process that opens ``package.module:Class`` and writes `trace`; returns before it is ready.
 
-        None for `rate_hz` and `jitter` leaves them to the meter. `metadata` go into the trace's header; the files `also_sync` are
-        brought to the disk together with the trace.
+        None for `rate_hz` and `jitter` leaves them to the meter. `metadata` go into the trace's header, and their ``name`` is what the
+        meter is called in messages; the files `also_sync` are brought to the disk together with the trace.
         """
+        name = str((metadata or {}).get("name", factory))
         spec = {
+            "name": name,
             "factory": factory,
             "request": {**request.to_json(), "rate_hz": rate_hz},
             "trace": str(Path(trace).absolute()),
@@ -74,7 +76,7 @@ class Sampler:
             raise MeterError(f"cannot start the sampler with {sys.executable}: {error.strerror}") from error
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
-        return cls(process, log, factory, Path(trace))
+        return cls(process, log, name, Path(trace))
 
     @property
     def pid(self) -> int:

@@ -54,7 +54,7 @@ def main(spec: Mapping[str, Any]) -> None:
         parent.tell({"failed": str(error), "class": type(error).__name__})
         return
     except Exception as error:  # noqa: BLE001 - a vendor's library may raise anything; the user gets one line
-        parent.tell({"failed": f"{spec['factory']} cannot be opened: {reason_of(error)}", "class": "MeterError"})
+        parent.tell({"failed": f"{spec['name']} cannot be opened: {reason_of(error)}", "class": "MeterError"})
         return
     gc.collect()
     gc.freeze()
