@@ -18,7 +18,7 @@ import numpy as np
 
 from ebbench.energy.alignment import MAX_DRIFT, ClockMap, RoundTrips, line_between
 from ebbench.energy.batches import Chunk, Floats, Ints
-from ebbench.energy.links import UNLINKED, link_of, log_beside
+from ebbench.energy.links import UNLINKED, Link, link_of, log_beside
 from ebbench.energy.pace import valid_blocks
 from ebbench.energy.phases import Event, read_events
 from ebbench.energy.series import Series, series_of
@@ -29,6 +29,8 @@ from ebbench.protocols import MONOTONIC, MeterInfo
 from ebbench.units import NS_PER_S
 
 SAME, STATED, ROUND_TRIP, SIGNATURE = "same", "stated", "round-trip", "signature"
+#: the times in a signature's mark
+_PLAYED_NS = ("start_ns", "end_ns", "busy_ns")
 #: how far off a clock of its own may be that states no bound (s)
 UNKNOWN_BOUND_S = 5.0
 #: by how much the rate of a clock changes during a run: quartz in a warming room, NTP correcting its own estimate
@@ -111,23 +113,36 @@ def clock_of(info: MeterInfo, total: Series, path: Path, events: Sequence[Event]
     if log is None:
         return _clock_here(info, total, path, events)
     own_events = read_events(log)
-    return _linked(_clock_here(info, total, path, own_events), path, own_events)
-
-
-def _linked(here: TraceClock, path: Path, events: Sequence[Event]) -> TraceClock:
-    """A trace of the laptop on the board's clock; `here`: how its times relate to the laptop's own."""
     try:
         ends_ns = _ends_ns(path)
-        link = link_of(_marks_of_boot(events, TraceReader(path).metadata.get("boot_id")), ends_ns)
+        link = link_of(_marks_of_boot(own_events, TraceReader(path).metadata.get("boot_id")), ends_ns)
     except (InputError, MeterError) as error:
         return TraceClock(STATED, UNKNOWN_BOUND_S, reason=str(error), boot_id=UNLINKED)
+    here = _clock_here(info, total, path, own_events, signatures_there(events, link))
+    return _linked(here, link, ends_ns)
+
+
+def _linked(here: TraceClock, link: Link, ends_ns: Tuple[int, int]) -> TraceClock:
+    """A trace of the laptop on the board's clock; `here`: how its times relate to the laptop's own."""
     onto = link.map
-    beyond_s = _beyond_s(onto, ends_ns)
+    link_s = onto.bound_s + _beyond_s(onto, ends_ns)
     if here.map is not None:
         onto = here.map.then(onto)
     method = ROUND_TRIP if here.method == SAME else here.method
-    bound_s = here.bound_s + link.map.bound_s + beyond_s
-    return dataclasses.replace(here, method=method, bound_s=bound_s, map=onto, boot_id=link.boot_id)
+    if here.method == SIGNATURE:  # the board's signature came over the same link
+        link_s *= 2
+    return dataclasses.replace(here, method=method, bound_s=here.bound_s + link_s, map=onto, boot_id=link.boot_id)
+
+
+def signatures_there(events: Sequence[Event], link: Link) -> List[Event]:
+    """The signatures that the board played, as marks on the laptop's clock."""
+    back = link.map.inverse()
+    found: List[Event] = []
+    for mark in _marks_of_boot(events, link.boot_id):
+        if mark["name"] == "signature" and Played.is_in(mark["values"]):
+            times = {key: back.to_monotonic_ns(np.array(mark["values"][key], np.int64)).tolist() for key in _PLAYED_NS}
+            found.append({**mark, "values": {**mark["values"], **times}})
+    return found
 
 
 def _beyond_s(clock: ClockMap, ends_ns: Tuple[int, int]) -> float:
@@ -136,14 +151,16 @@ def _beyond_s(clock: ClockMap, ends_ns: Tuple[int, int]) -> float:
     return (MAX_DRIFT + abs(clock.drift)) * away_ns / NS_PER_S
 
 
-def _clock_here(info: MeterInfo, total: Series, path: Path, events: Sequence[Event]) -> TraceClock:
-    """The clock of a trace against that of the machine that wrote it, and wrote `events`."""
+def _clock_here(
+    info: MeterInfo, total: Series, path: Path, events: Sequence[Event], signatures: Sequence[Event] = ()
+) -> TraceClock:
+    """The clock of a trace against that of the machine that wrote it, and wrote `events`; `signatures` came from elsewhere."""
     if not is_own(info):
         return TraceClock(STATED if info.time_bound_s > 0 else SAME, info.time_bound_s)
     stated = TraceClock(STATED, info.time_bound_s or UNKNOWN_BOUND_S)
     try:
         ends_ns = _ends_ns(path)
-        marks = _marks_of_boot(events, TraceReader(path).metadata.get("boot_id"))
+        marks = [*_marks_of_boot(events, TraceReader(path).metadata.get("boot_id")), *signatures]
     except InputError:  # its header is damaged: it has no readings, and the trace says so itself
         return stated
     found = (

@@ -8,8 +8,10 @@ from typing import Any, Dict, List, Optional
 from ebbench import calibration_store, plugins
 from ebbench.config import Bench
 from ebbench.context import Display
+from ebbench.energy.clocks import chip_for
 from ebbench.energy.links import BOARD_CLOCK, HOST, LAPTOP
 from ebbench.energy.recording import Recording
+from ebbench.energy.signature import CHIPS
 from ebbench.remote.board import RemoteBoard
 from ebbench.rundir import LaptopDir, RunDir
 
@@ -26,7 +28,7 @@ class LaptopBench:
         self._board = board
         here = LaptopDir(rundir.path)
         phases = str(here.phases.resolve())
-        self._refs = bench.laptop_meters
+        self._refs, self._rate_hz = bench.laptop_meters, bench.rate_hz
         self._chosen = plugins.choose_meters(bench.laptop_meters, None) if bench.laptop_meters else []
         self._here, self._use_calibration = plugins.choose_board(), bench.calibration
         if self._use_calibration:
@@ -49,6 +51,12 @@ class LaptopBench:
     def bytes_per_s(self) -> List[float]:
         """How fast the traces here grow, known from `open` on."""
         return self._recording.bytes_per_s if self._recording is not None else []
+
+    @property
+    def signature_s(self) -> float:
+        """How long a signature must be that aligns the meters here which have a clock of their own; 0 where none has one."""
+        infos = self._recording.infos if self._recording is not None else []
+        return CHIPS * chip_for(infos, self._rate_hz, None)
 
     def open(self, display: Display) -> None:
         """Start to read the meters. Raises MeterError where one cannot be read."""

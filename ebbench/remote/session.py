@@ -12,7 +12,7 @@ import json
 import shlex
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
@@ -95,7 +95,7 @@ def conduct_on_board(
         job = _job_of(rundir, recipe, bench)
         run = _Run(board, {"out": bench.on_out, "job": job}, rundir, recipe, bench, laptop, display)
         with run.forgotten_unless_begun():
-            run.attend(_experiment(recipe, bench.on_board(), may_simulate))
+            run.attend(may_simulate)
         fetch(board, run.where, rundir, lambda done: display.update("bringing the run back", done, {}))
         _merge_manifests(rundir)
         return seal(rundir)
@@ -204,7 +204,7 @@ class _Run:
                     forget(self.rundir, LaptopDir(self.rundir.path).phases)
             raise
 
-    def attend(self, experiment: str) -> None:
+    def attend(self, may_simulate: bool) -> None:
         """Start the run unless it is going or done, and stay until it has ended with a record."""
         found = self.board.ask("state", **self.where)
         if found["state"] == ENDED and found["exit_code"] in (EXIT_OK, EXIT_SHORT):
@@ -220,6 +220,7 @@ class _Run:
             if found["state"] == RUNNING:
                 self.display.say(f"reattached to the run on {self.board.on} (process {found['pid']})")
             else:
+                experiment = _experiment(self.recipe, self._bench_there(), may_simulate)
                 found = self.board.ask("start", experiment=experiment, again=found["state"] != NONE, **self.where)
             self.pid = found["pid"]
             self._watch()
@@ -231,6 +232,11 @@ class _Run:
         finally:
             self.board.meanwhile = lambda: None
             self.laptop.stop(status, reason)
+
+    def _bench_there(self) -> Bench:
+        """The board's bench; it plays a signature where a meter here needs one, unless the user says otherwise."""
+        there, signature_s = self.bench.on_board(), self.laptop.signature_s
+        return there if there.signature_s is not None or not signature_s else replace(there, signature_s=signature_s)
 
     def _check_room(self) -> None:
         """Refuse where the disk here has no room for the traces of this machine's meters."""

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from signed import played
 
 from ebbench.energy.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
@@ -68,21 +69,39 @@ class Pair:
             self._write(self._laptop_log, event="mark", name="board-clock", values=values, t_ns=received_ns, wall_ns=0)
 
     def trace(
-        self, from_s: float, to_s: float, number: int = 0, boot: str = "laptop-1", rate_hz: float = 100.0, fails_s=()
+        self,
+        from_s: float,
+        to_s: float,
+        number: int = 0,
+        boot: str = "laptop-1",
+        rate_hz: float = 100.0,
+        fails_s=(),
+        info=METER,
+        own_s=0.0,
     ) -> Path:
-        """What the laptop's meter reads, stamped by the laptop's clock; nothing from one to the other of `fails_s`."""
+        """What the laptop's meter reads, stamped by the laptop's clock (or one that is `own_s` ahead of it); nothing from one
+        to the other of `fails_s`."""
         path = self.rundir.trace("wall", number)
-        writer = TraceWriter(path, METER, {"boot_id": boot, "host": "laptop", "segment": 0})
+        writer = TraceWriter(path, info, {"boot_id": boot, "host": "laptop", "segment": 0})
         times_s = np.arange(from_s, to_s, 1 / rate_hz)
         if fails_s:
             times_s = times_s[(times_s < fails_s[0]) | (times_s > fails_s[1])]
             writer.note(int(self.laptop_ns(sum(fails_s) / 2)), "the plug is out")
         starts_s, powers_w = np.array(self.power).T
         values = powers_w[np.searchsorted(starts_s, times_s, side="right") - 1]
-        times_ns = self.laptop_ns(times_s)
+        times_ns = self.laptop_ns(times_s) + round(own_s * S)
         writer.extend(times_ns, np.zeros_like(times_ns), np.arange(times_ns.size), values[:, None])
         writer.close()
         return path
+
+    def sign(self, chip_s: float = 0.5) -> None:
+        """The board plays a signature: its power goes up and down, and its own log says when."""
+        one = played(self.at_s, chip_s)
+        for number, edge_ns in enumerate(one.busy_ns.ravel()):
+            self.power.append((edge_ns / S, 3.0 if number % 2 else 10.0))
+        self.at_s = one.end_ns / S
+        values = {"start_ns": one.start_ns, "end_ns": one.end_ns, "busy_ns": one.busy_ns.tolist(), "chip_s": chip_s}
+        self._board(event="mark", name="signature", values=values)
 
     def _board(self, **event) -> None:
         self._write(self._log, **event, t_ns=round(self.at_s * S), wall_ns=round(self.at_s * S))

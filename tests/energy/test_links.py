@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linked import TRUTH_J, Pair, S
+from linked import METER, TRUTH_J, Pair, S
 
 from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.alignment import ClockMap
 from ebbench.energy.export import export_run
+from ebbench.protocols import REMOTE
+from ebbench.rundir import write_json
 
 maps = st.builds(
     ClockMap,
@@ -121,6 +124,30 @@ def test_why_the_laptops_meter_failed_is_said_of_the_board_time_in_which_it_did(
     assert "the plug is out" in found.by_phase["search"].reason
     search = found.by_phase["search"]
     assert abs(search.energy_j - 9 * search.covered_s) <= search.uncertainty_j
+
+
+def test_a_laptops_meter_with_a_clock_of_its_own_is_aligned_by_the_signature_that_the_board_played(tmp_path):
+    """Its clock is 0.7 s ahead of the laptop's, which is 4321.5 s ahead of the board's."""
+    own = dataclasses.replace(METER, clock=REMOTE, time_bound_s=2.0)
+    pair = Pair(tmp_path / "run")
+    write_json(pair.rundir.manifest, {"meters": [{**own.to_json(), "reference": True, "host": "laptop"}], "bench": {}})
+    pair.laptop_starts()
+    pair.board_starts()
+    pair.sign()
+    pair.phases(stops=False)
+    pair.sign()
+    pair.trips(98, pair.at_s + 2)
+    pair.trace(90, pair.at_s + 8, info=own, own_s=0.7)
+    found = account(pair.rundir)
+    (clock,) = found.clocks
+    assert (clock["method"], clock["reason"]) == ("signature", None)
+    at_s = np.linspace(100, 220, 50)
+    theirs_ns = pair.laptop_ns(at_s) + round(0.7 * S)
+    ours_ns = theirs_ns - clock["offset_s"] * S - clock["drift"] * (theirs_ns - clock["at_ns"])
+    assert np.abs(ours_ns - at_s * S).max() / S <= clock["bound_s"] < 0.1
+    for path in ("search", "retrain"):
+        phase = found.by_phase[path]
+        assert phase.status == "ok" and abs(phase.energy_j - TRUTH_J[path]) <= phase.uncertainty_j
 
 
 def test_round_trips_of_another_time_do_not_count(tmp_path):

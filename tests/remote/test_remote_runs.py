@@ -15,14 +15,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 from conductor import environment, only_run, record
+from own_clock import AHEAD_S, DRIFT, TruePower
 from sshd import SSHD, Sshd
 
-from ebbench import cli
+from ebbench import cli, plugins
 from ebbench.bench_meters import bench_findings
 from ebbench.config import Bench, Recipe
 from ebbench.context import Silent
 from ebbench.energy.trace import TraceReader
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, UserError
+from ebbench.protocols import MeterRequest
 from ebbench.remote import agent, session
 from ebbench.remote.session import conductor
 from ebbench.rundir import RunDir
@@ -224,6 +226,22 @@ def test_a_board_without_a_meter_of_its_own_is_measured_from_here_alone(sshd, pl
     assert [m["name"] for m in found.meters] == ["replay"] and not list(place.job.glob("runs/*/trace-*"))
     there = json.loads(next(place.job.glob("runs/*/record.json")).read_text())
     assert there["energy"]["total_j"] is None and there["energy"]["status"] == "missing"
+
+
+def test_a_meter_here_with_a_clock_of_its_own_is_aligned_by_a_signature_that_the_board_plays(sshd, place, monkeypatch):
+    """It is 0.8 s ahead and drifts; the board is told to play a signature since this meter needs one."""
+    chosen = [("own", "own_clock:OwnClockMeter", MeterRequest(options={"board": str(place.folder / "board")}))]
+    monkeypatch.setattr(plugins, "choose_meters", lambda *_: chosen)  # of this process: the board's are its own
+    found = place.conduct(meters=("own",), board_meters=("off",), idle_s=0.5)
+    (clock,) = found.energy.clocks
+    assert (clock["method"], clock["reason"]) == ("signature", None)
+    assert clock["offset_s"] == pytest.approx(AHEAD_S, abs=0.02 + 60 * DRIFT) and clock["bound_s"] < 0.1
+    power = TruePower(place.run.phases)
+    checked = [p for p in found.energy.phases if p["status"] == "ok" and p["duration_s"] > 0.2]
+    assert {"idle", "train"} <= {p["path"] for p in checked}
+    for phase in checked:
+        truth_j = power.energy_j(phase["start_ns"], phase["end_ns"])
+        assert abs(phase["energy_j"] - truth_j) <= phase["uncertainty_j"], phase
 
 
 def test_what_a_run_says_when_it_fails_there_is_said_here_with_its_exit_code(sshd, place):
