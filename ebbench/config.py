@@ -330,13 +330,21 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
     return Recipe(**{k: _coerce(k, v, Recipe) for k, v in settings.items()})
 
 
+#: the parts of an experiment's file, which somebody may take for those of a bench file
+_SECTIONS = ("experiment", "recipe", "bench")
+
+
 def load_bench(settings: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> Bench:
     """A bench from the values of a file with the command line's on top. Raises ConfigError with all faults of the file."""
     known = [f.name for f in dataclasses.fields(Bench)]
     faults = Faults()
     values: Dict[str, Any] = {}
     with faults.gathered():
-        refuse_unknown(settings, known, where)
+        refuse_unknown([key for key in settings if key not in _SECTIONS], known, where)
+    for section in (key for key in settings if key in _SECTIONS):
+        faults.found.append(
+            f"{where}: [{section}] is of an experiment's file; in a bench file its settings and [[meters]] stand at the top"
+        )
     for key in (key for key in settings if key in known):
         with faults.gathered(f"{where}: "):
             values[key] = _bench_value(key, settings[key])
@@ -384,8 +392,12 @@ def load_toml(path: Path) -> Dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is not there") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; name a file of TOML") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not TOML, which is text in UTF-8 ({error.reason} in byte {error.start})"
+        ) from error
     except ValueError as error:  # also an integer of thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
@@ -415,7 +427,7 @@ def _differing(settings: Any, defaults: Any) -> Dict[str, Any]:
     }
 
 
-def refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+def refuse_unknown(settings: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raise ConfigError with every key that is not known, and the nearest one that is."""
     names = list(known)
     faults = [f"{where}: unknown key {key!r}; {nearest(key, names)}" for key in settings if key not in names]

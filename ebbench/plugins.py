@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -152,10 +153,15 @@ def _option_faults(name: str, factory: str, request: MeterRequest) -> List[str]:
     except ConfigError as error:
         own = [key for option in request.options if (key := closest(option, OWN_KEYS))]
         hint = f" (the bench itself knows {' and '.join(repr(key) for key in own)})" if own else ""
-        return [str(error) + hint]
+        return [named_here(str(error), name) + hint]
     except (ImportError, AttributeError) as error:
         raise MeterError(f"meter {name!r} cannot be loaded from {factory}: {error}; reinstall its package") from error
     return []
+
+
+def named_here(message: str, name: str) -> str:
+    """A meter's message, which begins with what kind of meter it is, under the name that it has in its bench."""
+    return message if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) else f"{name}: {message}"
 
 
 def described(infos: Sequence[MeterInfo], chosen: Sequence[Choice], refs: Sequence[Named]) -> List[Dict[str, Any]]:

@@ -104,7 +104,9 @@ def find_setup(bench: Bench, may_simulate: bool, say: Callable[[str], None]) -> 
         board = plugins.choose_board(bench.board)
     with faults.gathered():
         may_simulate = may_simulate or bool(faults.found)
-        meters = [] if bench.is_unmetered else plugins.choose_meters(bench.meters, board, device.uuid, may_simulate, say)
+        meters = (
+            [] if bench.is_unmetered else plugins.choose_meters(bench.meters, board, device.uuid, may_simulate, say)
+        )
     faults.refuse()
     if bench.calibration:
         calibration_store.check(board, meters)

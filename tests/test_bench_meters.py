@@ -236,3 +236,24 @@ def talking():
         with contextlib.suppress(OSError):
             socket.create_connection(server.getsockname()).close()  # whoever waits for a client
     thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (b"[bench]\nidle_s = 1\n", "[bench] is of an experiment's file; in a bench file"),
+        (b"\xff\xfe", "is not TOML, which is text in UTF-8"),
+        (b"[[meters]\n", "is not TOML: "),
+        (b'[[meters]]\ntype = "tcp"\naddress = "x"\nname = "supply"\n', "supply: tcp: say what it measures"),
+    ],
+)
+def test_a_bench_file_that_cannot_be_used_is_one_line_that_says_why(command, tmp_path, text, says):
+    path = tmp_path / "desk.toml"
+    path.write_bytes(text)
+    code, out, err = command("measure", "--bench", path, "--out", tmp_path / "run", "--", "true")
+    assert (code, out, err.count("\n")) == (2, "", 1) and says in err and not (tmp_path / "run").exists()
+
+
+def test_a_folder_is_no_bench_file(command, tmp_path):
+    code, _, err = command("doctor", "--bench", tmp_path)
+    assert code == 2 and "Is a directory; name a file of TOML" in err and "Errno" not in err
