@@ -205,9 +205,8 @@ def _clock(energy: EnergyAccount) -> Check:
     loose = _is_loose(found, shortest_s)
     said = [_clock_known(found), "the interval holds what that may do"] if loose else []
     said += ["state its bound, play a longer --signature, or run longer phases"] if loose else []
-    others = {
-        c["meter"]: c for c in sorted(energy.clocks, key=_clock_doubt) if c not in ours
-    }  # of each the worst trace
+    # of each other meter the worst trace
+    others = {c["meter"]: c for c in sorted(energy.clocks, key=_clock_doubt) if c not in ours}
     said += [f"beside it, {_clock_known(c)}" for c in others.values() if _is_loose(c, shortest_s)]
     return Check("clock", WARN if loose else PASS, found["bound_s"] / shortest_s, CLOCK_SHARE, "; ".join(said))
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from typing import Iterable, Iterator, List, Optional, Sequence
 
 EXIT_OK = 0
@@ -117,6 +118,11 @@ class Faults:
         """Raise ConfigError with everything that was found, if anything was."""
         if self.found:
             raise ConfigError(*dict.fromkeys(self.found))
+
+
+def under_name(name: str, message: str) -> str:
+    """A meter's message, which begins with what kind of meter it is, under the `name` that the meter has in its bench."""
+    return message if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) else f"{name}: {message}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import re
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.environment import below_root, device_tree, is_jetson, l4t_release
-from ebbench.errors import ConfigError, EbbenchError, MeterError, closest, nearest
+from ebbench.errors import ConfigError, EbbenchError, MeterError, closest, nearest, under_name
 from ebbench.meter_ref import OWN_KEYS, MeterRef, Named, refs_of, together_faults
 from ebbench.protocols import Availability, Board, BoardChange, MeterInfo, MeterRequest
 
@@ -153,15 +152,10 @@ def _option_faults(name: str, factory: str, request: MeterRequest) -> List[str]:
     except ConfigError as error:
         own = [key for option in request.options if (key := closest(option, OWN_KEYS))]
         hint = f" (the bench itself knows {' and '.join(repr(key) for key in own)})" if own else ""
-        return [named_here(str(error), name) + hint]
+        return [under_name(name, str(error)) + hint]
     except (ImportError, AttributeError) as error:
         raise MeterError(f"meter {name!r} cannot be loaded from {factory}: {error}; reinstall its package") from error
     return []
-
-
-def named_here(message: str, name: str) -> str:
-    """A meter's message, which begins with what kind of meter it is, under the name that it has in its bench."""
-    return message if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) else f"{name}: {message}"
 
 
 def described(infos: Sequence[MeterInfo], chosen: Sequence[Choice], refs: Sequence[Named]) -> List[Dict[str, Any]]:

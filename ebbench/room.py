@@ -39,7 +39,7 @@ class Room:
         self._first: Optional[float] = None
         self._written_before = 0
 
-    def check_before(self, needs: Needs) -> None:
+    def check_before(self, needs: Needs, mend: str = "make room or choose another folder with --out") -> None:
         """Refuse to begin where what is needed is not free. What a resumed run will replace is there already."""
         needed = int(MARGIN * sum(needs.values()))
         missing = needed - self._replaceable()
@@ -47,8 +47,7 @@ class Room:
         if missing > free:
             parts = ", ".join(f"{what} {_mib(size)} MiB" for what, size in needs.items() if size)
             raise DiskError(
-                f"{self._rundir.path}: {_mib(missing)} MiB needed ({parts}; and a fifth to spare), {free >> 20} MiB free; "
-                "make room or choose another folder with --out"
+                f"{self._rundir.path}: {_mib(missing)} MiB needed ({parts}; and a fifth to spare), {free >> 20} MiB free; {mend}"
             )
 
     def look(self, fraction: float) -> None:

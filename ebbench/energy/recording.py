@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -13,7 +12,7 @@ from ebbench.energy.phases import PhaseLog
 from ebbench.energy.reasons import LOST
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.trace_size import bytes_per_s
-from ebbench.errors import DeviceError, DiskError, EbbenchError, MeterError
+from ebbench.errors import DeviceError, DiskError, EbbenchError, MeterError, under_name
 from ebbench.protocols import MeterInfo, MeterRequest
 from ebbench.rundir import RunDir
 from ebbench.units import NS_PER_S
@@ -212,9 +211,8 @@ class Recording:
 
 
 def _named(error: EbbenchError, name: str) -> EbbenchError:
-    """A meter's error, which begins with what kind of meter it is, under the name that it has here."""
-    is_said = isinstance(error, DiskError) or re.search(rf"(?<!\w){re.escape(name)}(?!\w)", str(error))
-    return error if is_said else type(error)(f"{name}: {error}")
+    """A meter's error under the name that the meter has here; one of the disk is none of its."""
+    return error if isinstance(error, DiskError) else type(error)(under_name(name, str(error)))
 
 
 def _raise_together(faults: Sequence[EbbenchError]) -> None:

@@ -187,6 +187,7 @@ class Sampling:
         values = self._source.attempt(time_ns, self._values)
         read_ns = monotonic_ns() - time_ns
         if values is not None and read_ns > self._longest_ns:
+            self._source.failures += 1
             self._note(time_ns, f"the meter took {read_ns / NS_PER_S:.3g} s to answer: nobody knows when that was read")
             values = stored_row([None] * len(values))
         elif values is None:

@@ -26,7 +26,8 @@ def fetch(board: RemoteBoard, where: Dict[str, Any], here: RunDir, progress: Cal
     wanted = {each["path"]: each for each in there if not PurePosixPath(each["path"]).name.startswith("record")}
     total, done = sum(int(each["bytes"]) for each in wanted.values()), 0
     lacking = [each for name, each in wanted.items() if not _has(_place(here, name), each)]
-    Room(here).check_before({f"what {board.on} has": sum(int(each["bytes"]) for each in lacking)})
+    missing = {f"what {board.on} has": sum(int(each["bytes"]) for each in lacking)}
+    Room(here).check_before(missing, "make room, then go on with --resume")
     for name, each in wanted.items():
         path = _place(here, name)
         if not (_has(path, each) and sha256_of(path) == each["sha256"]):

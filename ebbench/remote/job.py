@@ -57,9 +57,8 @@ class Job:
         if going is not None and going.get("job") == self.name:
             return {"state": RUNNING, "exit_code": None, "pid": going.get("pid")}
         code = _exit_code(self.exit)
-        if going is not None and (
-            "job" in going or code is None
-        ):  # else it has ended, and is just letting go of the lock
+        is_ending = going is not None and "job" not in going and code is not None  # it just lets go of the lock
+        if going is not None and not is_ending:
             raise UserError(
                 f"another run is going there ({going.get('job', 'being started')}, process {going.get('pid')}); wait for its end, "
                 "or reattach to it where it was started from, with --resume"
