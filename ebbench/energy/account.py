@@ -33,6 +33,7 @@ from ebbench.rundir import RunDir, read_json
 from ebbench.units import NS_PER_S
 
 #: stands for the meters of a run that was to have none: it has no trace, and so every energy is missing
+UNMETERED = "no meter was read (off)"
 NO_METER = MeterInfo("off", "none", False, (Rail("none", "none"),), (Column("none_w"),), ("none",), 1.0)
 
 
@@ -60,6 +61,8 @@ def account(
             max_gap_s=max_gap_s, is_simulated=meter.info.simulated,
             holes=meter.holes,
         )  # fmt: skip
+    if meters[0].info is NO_METER:
+        meters[0].measured = [dataclasses.replace(m, reasons=[UNMETERED] * len(m.reasons)) for m in meters[0].measured]
     return _account(events, timeline, meters, last_sign_ns)
 
 
