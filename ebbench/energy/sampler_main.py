@@ -27,7 +27,7 @@ from ebbench.clock import monotonic_ns
 from ebbench.energy.live import LiveTotal
 from ebbench.energy.pace import longest_failure_s
 from ebbench.energy.parent import Parent
-from ebbench.energy.schedule import JITTER_UP_TO_HZ, Lateness, Schedule
+from ebbench.energy.schedule import Lateness, Schedule
 from ebbench.energy.source import RETRY_NS, Source, reason_of
 from ebbench.energy.sync import Sync
 from ebbench.energy.trace import TraceWriter, stored_row
@@ -73,7 +73,7 @@ class Sampling:
         info = self._source.info
         self.asked_hz = float(spec["rate_hz"] or info.default_rate_hz)
         self.rate_hz = self.asked_hz if self._source.is_streamed else self._possible_rate(info)
-        jitter = spec["jitter"] if spec["jitter"] is not None else self.rate_hz <= JITTER_UP_TO_HZ
+        jitter = bool(spec["jitter"])
         header = {"rate_hz": self.rate_hz, "asked_hz": self.asked_hz, "jitter": jitter, "seed": spec["seed"]}
         self.writer = TraceWriter(Path(spec["trace"]), info, {**spec["metadata"], **header})
         self._longest_ns = round(longest_failure_s(1 / self.rate_hz) * NS_PER_S)

@@ -9,12 +9,12 @@ import numpy as np
 
 from ebbench.units import NS_PER_S
 
-#: at and below this rate each reading falls at a random instant of its slot: what would alias silently becomes noise
-JITTER_UP_TO_HZ = 50.0
-
 
 class Schedule:
-    """One instant per slot of 1/`rate_hz`, counted from `start_ns`; with `jitter` a random one inside each slot."""
+    """One instant per slot of 1/`rate_hz`, counted from `start_ns`; with `jitter` a random one inside each slot.
+
+    With jitter what would alias silently becomes a scatter that shows.
+    """
 
     def __init__(self, start_ns: int, rate_hz: float, jitter: bool, seed: int) -> None:
         self._start_ns = start_ns

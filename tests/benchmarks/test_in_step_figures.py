@@ -30,6 +30,8 @@ INSTANT, AVERAGE = waveforms.Sensor(), waveforms.Sensor(averaging_s=0.01)
 READERS = [
     ("instant, 100 Hz, equal intervals", INSTANT, 100.0, 0.0),
     ("instant, 100 Hz, random moments", INSTANT, 100.0, 1.0),
+    ("instant, 1 kHz, equal intervals", INSTANT, 1000.0, 0.0),
+    ("instant, 1 kHz, random moments", INSTANT, 1000.0, 1.0),
     ("instant, 50 Hz, random moments", INSTANT, 50.0, 1.0),
     ("instant, 20 Hz, random moments", INSTANT, 20.0, 1.0),
     ("mean of 10 ms, 100 Hz, equal intervals", AVERAGE, 100.0, 0.0),

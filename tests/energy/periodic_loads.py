@@ -23,7 +23,7 @@ def period_s(kind: str, meter_s: float, within_s: Tuple[float, float], rng: np.r
     low_s, high_s = within_s
     if kind == "any":
         return float(np.exp(rng.uniform(math.log(low_s), math.log(high_s))))
-    ratios = [p / q for p in range(1, 41) for q in range(1, 11) if low_s <= p / q * meter_s <= high_s]
+    ratios = [p / q for p in range(1, 201) for q in range(1, 11) if low_s <= p / q * meter_s <= high_s]
     away = 10 ** rng.uniform(-5, -2) * rng.choice([-1, 1]) if kind == "near" else 0.0
     return meter_s * float(rng.choice(ratios)) * (1 + away)
 

@@ -59,7 +59,7 @@ def test_ten_watts_for_five_seconds_are_fifty_joules_within_a_thousandth():
     assert energies(readings(time_s, np.full(1000, 10.0)), [(2.345, 7.345)])[0] == pytest.approx(50, rel=1e-12)
 
 
-def test_a_square_wave_at_100_hz_is_within_half_a_percent_over_five_seconds():
+def test_a_square_wave_at_equal_intervals_of_10_ms_is_within_half_a_percent_over_five_seconds():
     wave, rng = waveforms.square(5, 15, 0.5, 0.123), np.random.default_rng(2)
     time_s = waveforms.schedule_s(100, rng, jitter=0)
     starts = rng.uniform(1, 30, 50)
