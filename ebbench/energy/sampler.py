@@ -53,9 +53,9 @@ class Sampler:
     ) -> Sampler:
         """Start a process that opens ``package.module:Class`` and writes `trace`; returns before it is ready.
 
-        None for `rate_hz` leaves it to the meter; with `jitter` each reading falls at a random moment of its slot. `metadata` go into the
-        trace's header, and their ``name`` is what the meter is called in messages; the files `also_sync` are brought to the disk together
-        with the trace.
+        None for `rate_hz` leaves it to the meter; with `jitter` each reading falls at a random moment of its slot. `metadata` go
+        into the trace's header, and their ``name`` is what the meter is called in messages; the files `also_sync` are brought to
+        the disk together with the trace.
         """
         name = str((metadata or {}).get("name", factory))
         spec = {
