@@ -63,6 +63,9 @@ class Recipe:
     fifo_length: int = 5
     #: "paper": consecutive epochs; "reference": the public code's newest mask against the four before it
     pairs: str = "paper"
+    #: the rate that a search begins with (None: `learning_rate`), and where it is divided by ten (None: `milestones`)
+    search_rate: Optional[float] = None
+    search_milestones: Optional[Tuple[float, ...]] = None
     #: epochs after the draw: "remaining" (epochs - t*) or "full"
     retrain_epochs: str = "remaining"
     #: epochs of fine-tuning after pruning (None: as many as `epochs`) and the rate they begin with (None: `learning_rate`)
@@ -103,6 +106,8 @@ class Recipe:
     tf32: bool = False
     #: CPU threads of torch; part of the recipe because it changes the last bit of a sum
     threads: int = 1
+    #: take a first training that another run of the same matrix did, and lend one's own (`ebbench.first_training`)
+    share_phases: bool = True
     #: a checkpoint at most this many seconds after the last one
     checkpoint_s: float = 120.0
 
@@ -149,8 +154,9 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
     for name in ("momentum", "weight_decay", "l1"):
         if not getattr(recipe, name) >= 0:
             yield f"{name} = {getattr(recipe, name)} is below 0"
-    if recipe.finetune_rate is not None and not recipe.finetune_rate > 0:
-        yield f"finetune_rate = {recipe.finetune_rate} is not above 0"
+    for name in ("finetune_rate", "search_rate"):
+        if getattr(recipe, name) is not None and not getattr(recipe, name) > 0:
+            yield f"{name} = {getattr(recipe, name)} is not above 0"
     if recipe.nesterov and not recipe.momentum > 0:
         yield "nesterov = true needs a momentum above 0"
     if not 0 <= recipe.average_from < 1:
@@ -159,8 +165,10 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
         yield f"seed = {recipe.seed} is below 0"
     if not 0 < recipe.checkpoint_s <= 600:
         yield f"checkpoint_s = {recipe.checkpoint_s} is outside (0, 600]: a checkpoint at least every ten minutes"
-    if any(not 0 < m < 1 for m in recipe.milestones) or list(recipe.milestones) != sorted(recipe.milestones):
-        yield f"milestones = {list(recipe.milestones)} must be rising fractions of the epochs, such as [0.5, 0.75]"
+    for name in ("milestones", "search_milestones"):
+        values = list(getattr(recipe, name) or ())
+        if any(not 0 < m < 1 for m in values) or values != sorted(values):
+            yield f"{name} = {values} must be rising fractions of the epochs, such as [0.5, 0.75]"
     for name, choices in _CHOICES.items():
         if getattr(recipe, name) not in choices:
             yield f"{name} = {getattr(recipe, name)!r}: {nearest(getattr(recipe, name), choices)}"

@@ -16,6 +16,7 @@ import numpy as np
 from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.recording import Recording
 from ebbench.errors import DiskError, UserError
+from ebbench.protocols import Lending
 from ebbench.records import PHASE_NAMES, TRAINING_PHASES
 from ebbench.room import Room
 from ebbench.rundir import RunDir
@@ -59,9 +60,11 @@ class SessionContext:
         device: str,
         checkpoint_s: float,
         display: Display,
+        lending: Optional[Lending] = None,
         clock: Clock = monotonic_ns,
     ) -> None:
         self.device = device
+        self.lending = lending
         self._rundir = rundir
         self._recording = recording
         self._room = Room(rundir)

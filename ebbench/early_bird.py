@@ -15,7 +15,7 @@ from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.draw_point import DrawPoint, planned_epochs
 from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
-from ebbench.training.loop import Trainer, check_recipe
+from ebbench.training.loop import Schedule, Trainer, check_recipe
 from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
 from ebbench.training.precision import FullPrecision
@@ -42,7 +42,9 @@ class EarlyBirdInherit:
         state = trainer.state
         if state.stage == "search":
             trainer.total_epochs = self._epochs_in_all(planned_epochs(self.recipe))
+            trainer.schedule = _searching(self.recipe)
             search(trainer)
+            trainer.schedule = self.recipe
         ticket = state.facts["ticket"]
         if state.stage == "prune":
             with context.phase("prune"):
@@ -95,6 +97,12 @@ class EarlyBirdReinit(EarlyBirdInherit):
         return 0
 
 
+def _searching(recipe: Recipe) -> Schedule:
+    """The epochs and rates of a search: the recipe's own, unless it says otherwise."""
+    rate = recipe.learning_rate if recipe.search_rate is None else recipe.search_rate
+    return Schedule(recipe.epochs, rate, recipe.search_milestones or recipe.milestones)
+
+
 class Check:
     """One mask-distance check: |gamma| from the network, the mask, its distances, the queue's decision.
 
@@ -136,7 +144,7 @@ def search(trainer: Trainer) -> None:
         finder = _Finder(trainer)
         while not finder.point.is_over():
             trainer.train_epoch(trainer.recipe.l1, at_end=finder.draw)
-            trainer.evaluate_if_due()
+            trainer.close_epoch()
             finder.close_epoch()
             if not finder.point.is_over():
                 trainer.checkpoint_if_due()

@@ -38,13 +38,12 @@ def load_experiment(
     """Read an experiment's TOML and expand its matrix; `overrides` with a list widen or replace the matrix.
 
     The file has ``[experiment]`` (description, may_simulate), ``[recipe]``, ``[matrix]`` (recipe fields with lists; several
-    matrices are ``[[matrix]]``, one after the other), ``[bench]``, and ``[scale.NAME]``: recipe fields, and a table ``bench``,
-    that stand in the place of the others where that scale is asked for. Raises ConfigError with all faults of the file.
+    matrices are ``[[matrix]]``, one after the other), ``[bench]``, and ``[scale.NAME]``: recipe fields, a table ``bench`` and
+    matrices, that stand in the place of the others where that scale is asked for. Raises ConfigError with all faults of the file.
     """
     document = load_toml(path)
     _check_sections(document, path)
-    matrices = document.get("matrix", {})
-    matrices = matrices if isinstance(matrices, list) else [matrices]
+    matrices = _listed(document.get("matrix", {}))
     scales = document.get("scale", {})
     faults = Faults()
     with faults.gathered():
@@ -53,7 +52,7 @@ def load_experiment(
         refuse_unknown(document.get("recipe", {}), RECIPE_KEYS, f"{path} [recipe]")
     for matrix in matrices:
         with faults.gathered():
-            _check_matrix(matrix, path)
+            _check_matrix(matrix, f"{path} [matrix]")
     for name, table in scales.items():
         with faults.gathered():
             _check_scale(table, path, f"scale.{name}")
@@ -62,6 +61,7 @@ def load_experiment(
 
     scaled = dict(scales.get(scale or "", {}))
     bench_scaled = scaled.pop("bench", {}) if isinstance(scaled.get("bench", {}), dict) else {}
+    matrices = _listed(scaled.pop("matrix", matrices))
     fixed = {name: [value] for name, value in document.get("recipe", {}).items() if name in RECIPE_KEYS}
     with faults.gathered():
         bench = load_bench({**document.get("bench", {}), **bench_scaled}, bench_overrides, f"{path} [bench]")
@@ -101,25 +101,37 @@ def _check_about(about: Mapping[str, Any], path: Path) -> None:
     faults.refuse()
 
 
-def _check_matrix(matrix: Mapping[str, Any], path: Path) -> None:
+def _listed(matrices: Any) -> List[Any]:
+    return matrices if isinstance(matrices, list) else [matrices]
+
+
+def _check_matrix(matrix: Mapping[str, Any], where: str) -> None:
     faults = Faults()
     with faults.gathered():
-        refuse_unknown(matrix, RECIPE_KEYS, f"{path} [matrix]")
+        refuse_unknown(matrix, RECIPE_KEYS, where)
     for key, values in matrix.items():
         if not isinstance(values, list) or not values:
-            faults.found.append(f"{path} [matrix] {key}: a non-empty list is needed")
+            faults.found.append(f"{where} {key}: a non-empty list is needed")
     faults.refuse()
 
 
 def _known_axes(matrix: Mapping[str, Any]) -> Dict[str, List[Any]]:
     """What is right of a matrix, so that its values can be looked at where its keys are wrong."""
+    if not isinstance(matrix, dict):
+        return {}
     return {key: values for key, values in matrix.items() if key in RECIPE_KEYS and isinstance(values, list) and values}
 
 
 def _check_scale(scale: Mapping[str, Any], path: Path, name: str) -> None:
     faults = Faults()
     with faults.gathered():
-        refuse_unknown(scale, (*RECIPE_KEYS, "bench"), f"{path} [{name}]")
+        refuse_unknown(scale, (*RECIPE_KEYS, "bench", "matrix"), f"{path} [{name}]")
+    for matrix in _listed(scale.get("matrix", {})):
+        if isinstance(matrix, dict):
+            with faults.gathered():
+                _check_matrix(matrix, f"{path} [{name}.matrix]")
+        else:
+            faults.found.append(f"{path} [{name}] matrix = {matrix!r} is not a table; write [{name}.matrix] and its keys")
     bench = scale.get("bench", {})
     if isinstance(bench, dict):
         with faults.gathered():
@@ -130,13 +142,17 @@ def _check_scale(scale: Mapping[str, Any], path: Path, name: str) -> None:
 
 
 def _axes(scaled: Mapping[str, Any]) -> Dict[str, List[Any]]:
-    """The settings of a scale as axes of the matrix: a list is several values, unless the setting is itself a list."""
+    """The settings of a scale as axes of the matrix: a list is several values.
+
+    A setting that is itself a list of numbers has several values where these are lists, or names: ``draw = [[1], [2], "final"]``.
+    """
     kinds = {f.name: str(f.type) for f in dataclasses.fields(Recipe)}
-    return {
-        name: value if isinstance(value, list) and not ("Tuple[" in kinds[name] or "Draw" in kinds[name]) else [value]
-        for name, value in scaled.items()
-        if name in kinds
-    }
+
+    def is_axis(name: str, value: Any) -> bool:
+        is_listed = "Tuple[" in kinds[name] or "Draw" in kinds[name]
+        return isinstance(value, list) and (not is_listed or any(isinstance(each, (list, str)) for each in value))
+
+    return {name: value if is_axis(name, value) else [value] for name, value in scaled.items() if name in kinds}
 
 
 def _are_tables(value: Any) -> bool:

@@ -10,6 +10,7 @@ from ebbench.config import Recipe
 from ebbench.context import Display
 from ebbench.errors import EXIT_OK, ConfigError, DeviceError, RunFailed, nearest
 from ebbench.experiment_file import Experiment, load_experiment
+from ebbench.first_training import lender_first
 from ebbench.method_settings import reads
 from ebbench.preflight import check_all
 from ebbench.records import RunRecord
@@ -40,11 +41,18 @@ def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Dis
     records: List[RunRecord] = []
     code = EXIT_OK
     with conductor(experiment.bench, display) as conduct:
-        for number, recipe in enumerate(experiment.recipes, 1):
+        recipes = lender_first(experiment.recipes)
+        for number, recipe in enumerate(recipes, 1):
             display.say(f"run {number} of {len(experiment.recipes)}: {title(recipe)}")
             try:
                 record = conduct(
-                    recipe, experiment.bench, out, may_simulate=experiment.may_simulate, resume=resume, display=display
+                    recipe,
+                    experiment.bench,
+                    out,
+                    may_simulate=experiment.may_simulate,
+                    resume=resume,
+                    display=display,
+                    among=recipes,
                 )
             except DeviceError as error:
                 if len(experiment.recipes) == 1 or isinstance(error, LineLost):

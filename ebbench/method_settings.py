@@ -25,6 +25,8 @@ READERS: Dict[str, Tuple[str, ...]] = {
     "epsilon": ("eb-*",),
     "fifo_length": ("eb-*",),
     "pairs": ("eb-*",),
+    "search_rate": ("eb-*",),
+    "search_milestones": ("eb-*",),
     "retrain_epochs": ("eb-*",),
     "ticket_epoch": ("eb-*",),
     "rounding": ("eb-lf", "eb-ll"),

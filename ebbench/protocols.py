@@ -277,6 +277,18 @@ class BoardControl(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Lending:
+    """What a run shares with others that begin with the same training (`ebbench.first_training`).
+
+    `folder`: where it keeps what the runs with the recipes `wanted` will take; `taken`: the file that another run kept for it.
+    """
+
+    folder: Path
+    wanted: Tuple[Any, ...] = ()
+    taken: Optional[Path] = None
+
+
 class RunContext(Protocol):
     """All that a pipeline may say and ask. Given to it by the session.
 
@@ -292,6 +304,8 @@ class RunContext(Protocol):
     """
 
     device: str
+    #: None where nothing is shared
+    lending: Optional[Lending]
 
     def phase(self, name: str) -> ContextManager[None]:
         """A phase inside the one that is open; its edges wait for the accelerator and then read the clock."""

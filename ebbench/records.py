@@ -39,6 +39,8 @@ class PhaseEnergy:
     readings: int = 0
     #: True when the phases were too short against the sampling period for their energy to be resolved
     unresolved: bool = False
+    #: the run that measured it, or most of it, where a first training was taken from another run
+    measured_by: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class EnergyAccount:
     #: where `kind` is estimated (`energy.estimate`): how, and the measured account of the simulation, which is in no total
     estimate: Optional[Dict[str, Any]] = None
     while_simulating: Optional[Dict[str, Any]] = None
+    #: what is charged for a first training that another run did and measured (`energy.charge`); it is in the totals above
+    charged: Optional[Dict[str, Any]] = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ BOARD_MANIFEST = "manifest-board.json"
 LOG = "log.txt"
 BOARD = "board.jsonl"
 CHECKPOINT = "checkpoint/state.npz"
+TAKEN = "taken.json"
+KEPT = "kept"
 LOCK = ".lock"
 
 
@@ -38,6 +40,9 @@ class RunDir:
     log = property(lambda self: self.path / LOG)
     board = property(lambda self: self.path / BOARD)
     checkpoint = property(lambda self: self.path / CHECKPOINT)
+    #: what was taken from another run and is charged here, and the folder of what others take from this one
+    taken = property(lambda self: self.path / TAKEN)
+    kept = property(lambda self: self.path / KEPT)
 
     def trace(self, meter: str, number: int) -> Path:
         """The trace of one start of the sampler: ``trace-<meter>-<NNN>.arrows``."""

@@ -14,6 +14,7 @@ from ebbench.board.state import board_state, facts
 from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.amplify import AmplifiedDraw, MeasuredBlock, estimate
+from ebbench.energy.charge import charged
 from ebbench.energy.estimate import UnitEnergies, estimated
 from ebbench.energy.extrapolate import extrapolate
 from ebbench.energy.phases import read_events
@@ -23,6 +24,7 @@ from ebbench.overhead import mask_distance_overhead
 from ebbench.protocols import Stage
 from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
 from ebbench.rundir import LOCK, RunDir, read_json, sha256_of, write_json
+from ebbench.taken import check_of, notes_of
 from ebbench.units import NS_PER_S
 
 Event = Mapping[str, Any]
@@ -38,11 +40,13 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
     events = read_events(rundir.phases)
     bench = manifest.get("bench") or {}
     measured = account(rundir, max_gap_s=max_gap_s if max_gap_s is not None else bench.get("max_gap_s"))
+    taken = read_json(rundir.taken) if rundir.taken.exists() else None
+    measured = measured if taken is None else charged(measured, taken)
     outcome = _last_mark(events, "outcome") or {}
     state = board_state(rundir.board)
     stop = next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
     whole = measured
-    notes = list(outcome.get("notes", []))
+    notes = [*outcome.get("notes", []), *(notes_of(taken) if taken else [])]
     if (manifest.get("recipe") or {}).get("measure_epochs") and stop.get("status") == "success":
         stages = _stages(events)
         whole = extrapolate(measured, stages, _assumptions(outcome.get("ticket")))
@@ -59,6 +63,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
         overhead=overhead,
         facts=_facts(state, bench, events),
     )
+    checks += [check_of(taken)] if taken else []
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         run_id=manifest["run_id"],
@@ -69,7 +74,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
         meters=manifest["meters"],
         energy=energy,
         duration_s=_duration_s(events),
-        flops=outcome.get("flops"),
+        flops=_flops(outcome.get("flops"), taken),
         accuracy=None if whole.extrapolation else outcome.get("accuracy"),
         ticket=outcome.get("ticket"),
         mask_distance_overhead=overhead,
@@ -131,6 +136,17 @@ def _estimated(
     if "unit_energies" not in manifest:
         return measured
     return estimated(measured, outcome.get("work"), units or UnitEnergies(**manifest["unit_energies"]))
+
+
+def _flops(flops: Optional[Mapping[str, Any]], taken: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
+    """The FLOPs of a run; those of a training that was taken name the run that did it."""
+    if flops is None or taken is None:
+        return None if flops is None else dict(flops)
+    by_phase = {
+        path: {**entry, "measured_by": taken["from"]} if path.split("/")[0] == taken["stage"] else entry
+        for path, entry in flops["by_phase"].items()
+    }
+    return {**flops, "by_phase": by_phase}
 
 
 def _facts(state: Optional[Mapping[str, Any]], bench: Mapping[str, Any], events: List[Event]) -> Dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ebbench import calibration_store, plugins
 from ebbench.board.change import changed
@@ -27,7 +27,8 @@ from ebbench.energy.recording import Recording
 from ebbench.energy.signature import pattern
 from ebbench.environment import describe, hottest_c, package_version
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, Faults, ResultError, UserError
-from ebbench.protocols import Board, BoardChange, MeterRequest, Outcome
+from ebbench.lending import lending_of, refuse_other_meters
+from ebbench.protocols import Board, BoardChange, Lending, MeterRequest, Outcome
 from ebbench.records import RunRecord
 from ebbench.room import Room, recorded_needs
 from ebbench.rundir import RunDir, read_json, write_json
@@ -58,9 +59,11 @@ def conduct(
     may_simulate: bool = False,
     resume: bool = False,
     display: Optional[Display] = None,
+    among: Sequence[Recipe] = (),
 ) -> RunRecord:
     """Run `recipe` on `bench` in the folder ``out/<run id>`` and return its sealed record.
 
+    `among` are the recipes of its experiment: with those that begin with the same training it is done once (`ebbench.lending`).
     A run that is sealed already is returned as it is. One that did not end is continued with `resume`, and refused
     without. Raises UserError before anything is written, and leaves no folder where no phase was begun; a run that fails
     is sealed with its reason; a run that is interrupted (Ctrl-C, a full disk) is left so that `resume` can go on with it.
@@ -85,12 +88,13 @@ def conduct(
         if not _has_stopped(rundir):  # looked at once more when the meters are open
             Room(rundir).check_before(_stored_by(pipeline))
         _write_manifest(rundir, recipe, bench, setup, units)
+        lending = lending_of(recipe, bench, rundir, among, display.say)
         if not _has_stopped(rundir):
             recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
             with changed(setup.change, rundir.board, display.say), StateLog(
                 rundir.board, plugins.registered(plugins.STATES), setup.device.uuid
             ):
-                _record(recording, rundir, recipe, bench, setup, pipeline, display)
+                _record(recording, rundir, recipe, bench, setup, pipeline, lending, display)
         return seal(rundir)
 
 
@@ -171,7 +175,14 @@ def _describe_meters(rundir: RunDir, recording: Recording, bench: Bench, setup: 
 
 
 def _record(
-    recording: Recording, rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup, pipeline: Any, display: Display
+    recording: Recording,
+    rundir: RunDir,
+    recipe: Recipe,
+    bench: Bench,
+    setup: Setup,
+    pipeline: Any,
+    lending: Lending,
+    display: Display,
 ) -> None:
     """From the first reading to the last. Whatever happens, the samplers are stopped and what was measured is on the disk."""
     found = read_checkpoint(rundir.checkpoint)
@@ -182,8 +193,15 @@ def _record(
     try:
         Room(rundir).check_before({**_stored_by(pipeline), **recorded_needs(recording.bytes_per_s)})
         _describe_meters(rundir, recording, bench, setup)
+        if found is None:
+            refuse_other_meters(rundir, lending)
         context = SessionContext(
-            rundir, recording, device=setup.device.name, checkpoint_s=recipe.checkpoint_s, display=display
+            rundir,
+            recording,
+            device=setup.device.name,
+            checkpoint_s=recipe.checkpoint_s,
+            display=display,
+            lending=lending,
         )
         _cool_down(bench.cooldown_c, context, display)
         chip_s = chip_for(recording.infos, bench.rate_hz, bench.signature_s)

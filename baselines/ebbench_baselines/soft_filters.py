@@ -62,7 +62,7 @@ class SoftFilterPipeline:
         with context.phase("train"):
             while state.epoch < last:
                 trainer.train_epoch(0.0, at_end=zero)
-                trainer.evaluate_if_due()
+                trainer.close_epoch()
                 if state.epoch < last:
                     trainer.checkpoint_if_due()
             trainer.close_stage(epochs)

@@ -27,7 +27,7 @@ def train_to_draw(trainer: Trainer, l1: float) -> None:
     with trainer.context.phase("train"):
         while not point.is_over():
             trainer.train_epoch(l1)
-            trainer.evaluate_if_due()
+            trainer.close_epoch()
             point.close_epoch()
             if not point.is_over():
                 trainer.checkpoint_if_due()

@@ -66,8 +66,9 @@ def check(runs: Tuple[Path, ...], as_json: bool) -> int:
     from ebbench.records import FAIL
     from ebbench.rundir import RunDir
     from ebbench.sealing import load_record
+    from ebbench.taken import checked_again
 
-    records = [load_record(RunDir(run)) for run in runs]
+    records = [checked_again(RunDir(run), load_record(RunDir(run))) for run in runs]
     if as_json:
         listed = [{k: r.to_json()[k] for k in ("run_id", "status", "kind", "verdict", "checks")} for r in records]
         click.echo(json.dumps({"runs": listed}))

@@ -94,6 +94,12 @@ import click
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders go."
 )
+@click.option(
+    "--share/--no-share",
+    "share_phases",
+    default=None,
+    help="Train once what several runs begin with, and charge it to each; or let each run train it.  [default: share]",
+)
 @click.option("--resume", is_flag=True, help="Go on with runs that did not end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def run(
@@ -145,6 +151,7 @@ _SINGLE = (
     "workers",
     "threads",
     "checkpoint_s",
+    "share_phases",
 )
 _BENCH = ("board", "device", "rate_hz", "idle_s", "warmup_s", "cooldown_c", "max_gap_s", "power_mode", "unit_energies")
 _REMOTE = ("on", "on_command", "on_out")

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -64,6 +64,33 @@ def account(
     if meters[0].info is NO_METER:
         meters[0].measured = [dataclasses.replace(m, reasons=[UNMETERED] * len(m.reasons)) for m in meters[0].measured]
     return _account(events, timeline, meters, last_sign_ns)
+
+
+def measured_over(
+    rundir: RunDir, stretches_of: Callable[[Sequence[Interval], Sequence[Span], int], List[Stretch]]
+) -> List[Tuple[str, Measured]]:
+    """Every rail of a run over other stretches than its phases; the reference's total comes first.
+
+    `stretches_of` says which, from all phases, the work that was done again and the number of a segment.
+    """
+    events = read_events(rundir.phases)
+    manifest = read_json(rundir.manifest)
+    meters = [_Meter.of(rundir, info, events) for info in _infos(manifest)]
+    last_sign_ns = _last_signs(events, _traces_there(meters))
+    phases, again = intervals(events, last_sign_ns), redone_intervals(events, last_sign_ns)
+    rows = [
+        (*s, span.boot_id) for span in spans(events, last_sign_ns) for s in stretches_of(phases, again, span.segment)
+    ]
+    starts_ns, ends_ns = (np.array([r[i] for r in rows], np.int64) for i in (0, 1))
+    boots = np.array([r[2] for r in rows], dtype=object)
+    found = []
+    for meter in meters:
+        over = measure(
+            meter.traces, meter.series, starts_ns, ends_ns, boots,
+            max_gap_s=(manifest.get("bench") or {}).get("max_gap_s"), is_simulated=meter.info.simulated,
+        )  # fmt: skip
+        found += [(f"{meter.info.name}/{over[i].series.rail.name}", over[i]) for i in meter.rails]
+    return found
 
 
 def _infos(manifest: Mapping[str, Any]) -> List[MeterInfo]:

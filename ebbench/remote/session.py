@@ -14,7 +14,7 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from ebbench.config import Bench, Recipe, load_bench, run_id
 from ebbench.context import Display, Silent
@@ -75,11 +75,13 @@ def conduct_on_board(
     may_simulate: bool = False,
     resume: bool = False,
     display: Optional[Display] = None,
+    among: Sequence[Recipe] = (),
 ) -> RunRecord:
     """Run `recipe` on `board` and return its record, sealed in ``out/<run id>`` on this machine.
 
     Like `session.conduct`, for a run that goes on there whatever happens here: with `resume` this reattaches to it, begins it again
-    if it died, or just brings it back. Raises UserError or DeviceError with what the board says where it ended without a result.
+    if it died, or just brings it back. Nothing is shared with the other recipes `among`: the board knows of one run at a time.
+    Raises UserError or DeviceError with what the board says where it ended without a result.
     """
     display = display or Silent()
     rundir = RunDir(Path(out) / run_id(recipe, bench))

@@ -8,6 +8,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ebbench.protocols import Lending
+
 
 class Killed(BaseException):
     """The power went: no handler of a pipeline may catch this."""
@@ -30,8 +32,13 @@ class FakeContext:
     device = "cpu"
 
     def __init__(
-        self, die_at: Optional[int] = None, due: bool = True, checkpoint: Optional[Tuple[Any, str]] = None
+        self,
+        die_at: Optional[int] = None,
+        due: bool = True,
+        checkpoint: Optional[Tuple[Any, str]] = None,
+        lending: Optional[Lending] = None,
     ) -> None:
+        self.lending = lending
         self.calls = 0
         self.checkpoint = checkpoint
         self.checkpoints: List[Tuple[Any, str]] = []
@@ -47,7 +54,7 @@ class FakeContext:
 
     def resumed(self, die_at: Optional[int] = None) -> FakeContext:
         """The context of the next process of this run: it has the checkpoint and nothing else."""
-        return FakeContext(die_at, self._due, self.checkpoint)
+        return FakeContext(die_at, self._due, self.checkpoint, self.lending)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

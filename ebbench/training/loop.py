@@ -25,12 +25,13 @@ from ebbench.training.averaging import estimate_norms, take_average
 from ebbench.training.batches import Step, augmented_batches, steps_per_epoch
 from ebbench.training.data import Dataset, load_dataset, refuse_unknown_dataset
 from ebbench.training.held import Held
+from ebbench.training.kept import Keeper, Kept, forget, read_kept
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
 from ebbench.training.models import SELECT, Network, build_model, input_shape_of, refuse_unknown_model
 from ebbench.training.precision import FullPrecision
 from ebbench.training.pruning import HeldMask
 from ebbench.training.ranking import Ranking
-from ebbench.training.state import TrainState, pack, refuse_other_arithmetic, restore, unpack
+from ebbench.training.state import TrainState, arithmetic, pack, refuse_other_arithmetic, restore, unpack
 
 #: steps between two looks at the losses: seldom enough to leave an accelerator its queue
 LOOK_EVERY_STEPS = 50
@@ -94,7 +95,13 @@ class Trainer:
         self._losses = torch.zeros(self.steps, device=context.device)
         self._stretch = 1.0  # of the open stage: epochs scheduled for each that is trained
         stored = context.load_checkpoint()
+        self._lending = getattr(context, "lending", None)  # a context of somebody's own need not know of it
+        self._mean_loss = 0.0
+        #: what this run takes of another one's training, while it takes it, and what it keeps of its own for others
+        self.taken: Optional[Kept] = None
+        self.keeper: Optional[Keeper] = None
         if stored is None:
+            self.taken = self._take()
             self.state = TrainState(stage, self._choose_layout(model))
             self.place(model)
             if self.dataset.notes:
@@ -102,6 +109,7 @@ class Trainer:
                 context.mark("images", notes=list(self.dataset.notes))
         else:
             self._reopen(*stored)
+        self._keep_for_others(stage)
 
     def dense_model(self) -> Network:
         """The network with its initial weights, on the CPU."""
@@ -140,7 +148,7 @@ class Trainer:
         """Train the open stage until `epochs` epochs of its schedule are complete; accuracies between, not after the last."""
         while self.state.epoch < self.last_epoch(epochs):
             self.train_epoch(l1, at_end)
-            self.evaluate_if_due(epochs)
+            self.close_epoch(epochs)
             self.checkpoint_if_due()
         self.close_stage(epochs, except_at=epochs)
 
@@ -155,6 +163,9 @@ class Trainer:
 
     def close_stage(self, epochs: int, except_at: Optional[int] = None) -> None:
         """Where only some epochs of the open stage were trained, go on as after all `epochs` of its schedule; see `excerpt`."""
+        if self.keeper is not None:
+            self.keeper = None
+            forget(self.state)
         if self.recipe.measure_epochs is None:
             return
         stage = excerpt.stage_of(self.state, epochs, evaluate_every=self.recipe.evaluate_every, except_at=except_at)
@@ -165,21 +176,40 @@ class Trainer:
         self.context.mark(excerpt.MARK, **dataclasses.asdict(stage))
 
     def train_epoch(self, l1: float, at_end: Optional[Callable[[int], None]] = None) -> None:
-        """Train the (rest of the) epoch that is open; `at_end(number)` is still part of it. Numbers count from 1."""
+        """Train the (rest of the) epoch that is open; `at_end(number)` is still part of it. Numbers count from 1.
+
+        Of a training that is taken from another run, an epoch is gone through without training.
+        """
         number = self.state.epoch + 1
         with self.context.phase(f"epoch-{number}"):
-            self._train_steps(l1)
-            mean_loss = self._look_at_losses()
+            if self._is_taking():
+                mean_loss = self._enter_taken(number)
+            else:
+                self._train_steps(l1)
+                mean_loss = self._look_at_losses()
             if at_end is not None:
                 at_end(number)
         self.state.epoch, self.state.step = number, 0
+        self._mean_loss = mean_loss
         self.context.metric("loss", mean_loss, epoch=number, stage=self.state.stage)
 
-    def evaluate_if_due(self, except_at: Optional[int] = None) -> None:
-        """Accuracy after every `evaluate_every` epochs; not at `except_at`, the last one, which the end of the run evaluates."""
-        epoch = self.state.epoch
+    def close_epoch(self, except_at: Optional[int] = None) -> None:
+        """Accuracy after every `evaluate_every` epochs; not at `except_at`, the last one, which the end of the run evaluates.
+
+        Then what other runs want of the epoch is kept.
+        """
+        epoch, books = self.state.epoch, f"{self.state.stage}/evaluate"
         if epoch % self.recipe.evaluate_every == 0 and epoch != except_at:
-            self.evaluate(f"{self.state.stage}/evaluate")
+            found = None if self.taken is None else self.taken.accuracy_at(epoch)
+            if found is None:
+                self.evaluate(books)
+            else:
+                self._book(books, Accuracy(found["top1"], found["top5"], len(self._test)))
+        if self.keeper is not None:
+            with self.context.phase("checkpoint"):  # for others, and not part of the method
+                self.keeper.close_epoch(self.model, self._mean_loss, self._provenance())
+        if self.taken is not None and epoch >= self.taken.epochs:
+            self.taken = None
 
     def evaluate(self, books: str = "evaluate") -> Accuracy:
         """Accuracy on the test part, now, in a phase of its own; its images go to `books`."""
@@ -194,10 +224,14 @@ class Trainer:
                 std=data.std,
                 memory_format=MEMORY_FORMATS[state.memory_format],
             )
+        self._book(books, found)
+        return found
+
+    def _book(self, books: str, found: Accuracy) -> None:
+        state = self.state
         state.images[books] = state.images.get(books, 0) + found.images
         state.accuracy.append({"stage": state.stage, "epoch": state.epoch, "top1": found.top1, "top5": found.top5})
         self.context.metric("accuracy", found.top1, epoch=state.epoch, stage=state.stage)
-        return found
 
     def looks(
         self, images: int, *, phase: str, number: int, batch_size: int, augment: bool
@@ -230,15 +264,14 @@ class Trainer:
         state.images[f"{state.stage}/average/evaluate"] = images
 
     def checkpoint_if_due(self) -> None:
-        """Save the training at this step boundary when the context says that it is time."""
-        if self.context.checkpoint_due():
+        """Save the training at this step boundary when the context says that it is time; what is taken is taken whole."""
+        if not self._is_taking() and self.context.checkpoint_due():
             self.checkpoint()
 
     def checkpoint(self) -> None:
         """Save the training as it is; call at a step boundary only."""
         arrays, document = pack(self.state, self.model, self._optimizer, self._losses)
-        data = {"data": self.dataset.fingerprint, "decoder": self.dataset.decoder}
-        self.context.save_checkpoint(arrays, {**document, **data, "precision": self.precision.state()})
+        self.context.save_checkpoint(arrays, {**document, **self._provenance(), "precision": self.precision.state()})
 
     def accuracy(self) -> Dict[str, Optional[float]]:
         """The last accuracy, and the best one of the stage that it belongs to; None where not all epochs were trained."""
@@ -256,6 +289,41 @@ class Trainer:
                 f"{masked} masked channels of residual streams could not be removed exactly and stay, held at zero"
             )
         return notes
+
+    def _provenance(self) -> Dict[str, Any]:
+        """What a training depends on beside its recipe."""
+        return {"data": self.dataset.fingerprint, "decoder": self.dataset.decoder}
+
+    def _take(self) -> Optional[Kept]:
+        """The first training of another run, where this one takes it."""
+        if self._lending is None or self._lending.taken is None:
+            return None
+        kept = read_kept(self._lending.taken)
+        own = {"arithmetic": arithmetic(), **self._provenance()}
+        differing = [name for name in own if kept.document[name] != own[name]]
+        if differing:
+            raise UserError(
+                f"the first training kept in {self._lending.taken} is of another {' and '.join(differing)} than "
+                "this run would have; give --no-share to train it here"
+            )
+        return kept
+
+    def _is_taking(self) -> bool:
+        return self.taken is not None and self.state.epoch < self.taken.epochs
+
+    def _enter_taken(self, number: int) -> float:
+        assert self.taken is not None
+        self.state.images[self.state.stage] = self.state.images.get(self.state.stage, 0) + len(self._train)
+        return self.taken.enter(self.model, number)
+
+    def _keep_for_others(self, stage: str) -> None:
+        """Follow the first training, `stage`, where other runs want it and it is under way."""
+        lending, state = self._lending, self.state
+        is_open = state.stage == stage and state.epoch < self.recipe.epochs
+        if lending is not None and lending.wanted and is_open and Keeper.can_follow(state):
+            self.keeper = Keeper(state, self.dense_model(), lending.folder, lending.wanted, self.recipe.method)
+        else:
+            forget(state)
 
     def _train_steps(self, l1: float) -> None:
         state = self.state
@@ -319,6 +387,10 @@ class Trainer:
 
     def _choose_layout(self, model: Network) -> str:
         """The memory layout for this whole run; see `layout.py` for why a repeatable run goes by a rule."""
+        if self.taken is not None:
+            chosen = str(self.taken.document["memory_format"])
+            self.context.mark("memory_format", chosen=chosen, by="the run whose training is taken")
+            return chosen
         if self.recipe.deterministic:
             chosen = layout_by_rule(capability_of(self.context.device), torch.__version__, max(model.widths))
             self.context.mark("memory_format", chosen=chosen, by="rule")

@@ -55,6 +55,12 @@ class Run:
         return None if account.total_j is None else account.total_j - (account.redone_j or 0.0)
 
     @property
+    def charged(self) -> Optional[Mapping[str, Any]]:
+        """What this run is charged for a first training that another run measured; None where it measured all itself."""
+        account = self.record.energy
+        return account.charged or (account.while_simulating or {}).get("charged")
+
+    @property
     def measured(self) -> Mapping[str, Any]:
         """`kind` and `reference` of what the meter showed: of the simulation, where the energy is an estimate."""
         account = self.record.energy

@@ -17,7 +17,7 @@ COMMON = ("gain", "offset", "time_base")
 #: settings of a recipe that a dense training does not depend on
 _NOT_DENSE = ("method", *(name for name in READERS if not reads("dense", name)))
 #: settings that say where things are and how often they are saved, not what is trained
-_NOT_TRAINING = ("seed", "data_dir", "checkpoint_s")
+_NOT_TRAINING = ("seed", "data_dir", "checkpoint_s", "share_phases")
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench.quantity import MISSING_TEXT, Quantity, format_quantity
+from ebbench.quantity import MISSING_TEXT, Quantity, format_quantity, prefix_for
 from ebbench.records import ESTIMATED, EXTRAPOLATED, worst
 from ebbench_reports.collect import Collection, method_title
 from ebbench_reports.compare import Group, pool
 from ebbench_reports.markup import Cell, Column, Section, Table
 from ebbench_reports.published import IMPROVEMENT, canonical, doubt, improvement, published
-from ebbench_reports.tables import banner, extrapolation_notes, findings_notes, left_out, write_csv
+from ebbench_reports.tables import banner, charged_notes, extrapolation_notes, findings_notes, left_out, write_csv
 
 Place = Dict[str, str]
 
@@ -72,6 +72,8 @@ _ENERGY = (
 _DRAWN = (
     "Tickets are drawn at the epoch in the head of the column; of shorter trainings, at the same part of the training. "
 )
+
+_ELSEWHERE = "None of these runs is of a network and data set of the paper's table: they stand in its form alone. "
 
 LAYOUTS = (
     Layout(
@@ -154,7 +156,8 @@ def paper_epochs(recipe: Mapping[str, Any]) -> int:
 def place_of(group: Group) -> Place:
     """Where a group stands in the paper's tables; settings in the paper's terms."""
     recipe = group.recipe
-    milestones = [canonical(fraction * paper_epochs(recipe)) for fraction in recipe.get("milestones") or ()]
+    fractions = recipe.get("search_milestones") or recipe.get("milestones") or ()
+    milestones = [canonical(fraction * paper_epochs(recipe)) for fraction in fractions]
     is_dense = recipe.get("method") == "dense"
     return {
         "model": str(recipe.get("model")),
@@ -162,7 +165,7 @@ def place_of(group: Group) -> Place:
         "method": str(recipe.get("method")),
         "prune_ratio": "" if is_dense else canonical(recipe.get("prune_ratio")),
         "lr_schedule": ";".join(f"{epoch}:x0.1" for epoch in milestones),
-        "initial_lr": canonical(recipe.get("learning_rate")),
+        "initial_lr": canonical(recipe.get("search_rate") or recipe.get("learning_rate")),
         "draw_epoch": draw_epoch(recipe) or "",
     }
 
@@ -202,8 +205,12 @@ def paper_table(collection: Collection, number: int, *, compare: bool, whole: bo
     """The table of this number; `compare`: the paper's value and the difference in each cell; `whole`: sections without a run."""
     plan = layout(number)
     parts = [part for part in _parts(collection, plan) if whole or part.groups()]
-    columns = _columns(plan, parts)
     groups = [group for part in parts for group in part.groups()]
+    is_paper = any(spot.printed and spot.ours for part in parts for spot in part.spots.values()) or not groups
+    if not is_paper and not compare:
+        parts = [part for part in parts if part.groups()]
+        plan = replace(plan, measures=tuple(_in_fitting_unit(measure, groups) for measure in plan.measures))
+    columns = _columns(plan, parts)
     runs = sorted({run.number: run for group in groups for run in group.runs}.values(), key=lambda run: run.number)
     how = (
         "Each cell: ours / the paper's / the difference (accuracies in percentage points, the others in percent). "
@@ -213,7 +220,7 @@ def paper_table(collection: Collection, number: int, *, compare: bool, whole: bo
     return Table(
         name=f"table-{number}",
         title=plan.title,
-        caption=(how + plan.caption).strip(),
+        caption=(how + plan.caption + ("" if is_paper else _ELSEWHERE)).strip(),
         columns=(
             *(Column(f"row-{i}", _ROW_TITLES[name]) for i, name in enumerate(plan.row)),
             *(column for column, _, _ in columns),
@@ -221,9 +228,19 @@ def paper_table(collection: Collection, number: int, *, compare: bool, whole: bo
         ),
         sections=tuple(Section(part.title, tuple(_rows(plan, part, columns, compare))) for part in parts),
         banner=banner(runs),
-        notes=(*extrapolation_notes(runs), *findings_notes(runs), *left_out(collection)),
+        notes=(*extrapolation_notes(runs), *charged_notes(runs, collection.runs), *findings_notes(runs), *left_out(collection)),
         sources=tuple((run.number, run.record.run_id) for run in runs),
     )  # fmt: skip
+
+
+def _in_fitting_unit(measure: Measure, groups: Sequence[Group]) -> Measure:
+    """The measure in the unit of our values, which may be far from the paper's."""
+    if not measure.is_ratio:
+        return measure
+    found = [measure.of(group) for group in groups]
+    factor, letter = prefix_for(q.value / measure.factor if q else None for q in found)
+    unit = f"{letter}J" if measure.name == "energy" else letter
+    return replace(measure, factor=1 / factor, title=f"{measure.title.partition('(')[0]}({unit})")
 
 
 _ROW_TITLES = {"method": "Method", "prune_ratio": "p", "lr_schedule": "Learning rate", "initial_lr": "Initial rate"}
@@ -231,7 +248,11 @@ _COLUMN_TITLES = {"prune_ratio": "p = {}", "draw_epoch": "epoch {}"}
 
 
 def _parts(collection: Collection, plan: Layout) -> List[_Part]:
-    """The sections with our runs, bench by bench, then those of the paper that have none."""
+    """The sections with our runs, bench by bench, then those of the paper that have none.
+
+    Where no run is of a network and data set of the paper's table (one that was scaled down, say), all that could be in such a
+    table have sections of their own.
+    """
     printed: Dict[Tuple[str, ...], List[Any]] = {}
     for each in published(plan.number):
         printed.setdefault(tuple(each.place[name] for name in plan.section), []).append(each)
@@ -239,9 +260,11 @@ def _parts(collection: Collection, plan: Layout) -> List[_Part]:
     for group in pool(collection.runs):
         place = place_of(group)
         key = tuple(place[name] for name in plan.section)
-        if key in printed and plan.belongs(group):
+        if group.recipe.get("method") and plan.belongs(group):
             ours.setdefault((_bench_title(group), key), []).append(group)
-    parts = [_part(plan, key, printed[key], groups, bench) for (bench, key), groups in ours.items()]
+    if any(key in printed for _, key in ours):
+        ours = {(bench, key): groups for (bench, key), groups in ours.items() if key in printed}
+    parts = [_part(plan, key, printed.get(key, ()), groups, bench) for (bench, key), groups in ours.items()]
     missing = [key for key in printed if key not in {part.key for part in parts}]
     return parts + [_part(plan, key, printed[key], [], "no run") for key in missing]
 
@@ -249,7 +272,8 @@ def _parts(collection: Collection, plan: Layout) -> List[_Part]:
 def _part(plan: Layout, key: Tuple[str, ...], printed: Sequence[Any], groups: Sequence[Group], bench: str) -> _Part:
     spots: Dict[Tuple[Tuple[str, ...], str], _Spot] = {}
     # where several are of one place, it is that of the one that departs least from the paper
-    places = [(_spot_key(plan, place_of(g)), g) for g in sorted(groups, key=lambda g: len(_departed(g)))]
+    in_order = sorted(groups, key=lambda g: (len(_departed(g)), float(place_of(g)["initial_lr"])))
+    places = [(_spot_key(plan, place_of(g)), g) for g in in_order]
     labels = _labels(places)
     # a dense training stands above the paper's rows, also where the paper has no such row
     spots.update({spot: _Spot() for spot, group in places if group.recipe.get("method") == "dense"})
@@ -270,7 +294,9 @@ def _labels(places: Sequence[Tuple[Any, Group]]) -> List[str]:
     found = []
     for spot, group in places:
         rivals = [g for s, g in places if s == spot]
-        names = sorted({n for g in rivals for n in g.recipe if n not in ("seed", "data_dir", "checkpoint_s")})
+        names = sorted(
+            {n for g in rivals for n in g.recipe if n not in ("seed", "data_dir", "checkpoint_s", "share_phases")}
+        )
         differing = [n for n in names if len({str(g.recipe.get(n)) for g in rivals}) > 1]
         label = "".join(f", {n}={'all' if group.recipe.get(n) is None else group.recipe[n]}" for n in differing)
         kinds = {g.bench.kind for g in rivals}

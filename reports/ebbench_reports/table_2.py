@@ -10,7 +10,15 @@ from ebbench.units import format_si
 from ebbench_reports.collect import Collection, method_title
 from ebbench_reports.compare import Group, Saving, find_reference, pool, saving
 from ebbench_reports.markup import Cell, Column, Section, Table
-from ebbench_reports.tables import banner, extrapolation_notes, findings_notes, left_out, scaled, write_csv
+from ebbench_reports.tables import (
+    banner,
+    charged_notes,
+    extrapolation_notes,
+    findings_notes,
+    left_out,
+    scaled,
+    write_csv,
+)
 
 _HOW = (
     "Energy is gross, of the training phases of the stated rail, without work that was done twice (total - redone). "
@@ -33,7 +41,12 @@ def table_2(collection: Collection) -> Table:
         columns=columns,
         sections=tuple(Section(title, tuple(found)) for title, found in sections.items()),
         banner=banner(collection.runs),
-        notes=(*extrapolation_notes(collection.runs), *findings_notes(collection.runs), *left_out(collection)),
+        notes=(
+            *extrapolation_notes(collection.runs),
+            *charged_notes(collection.runs, collection.runs),
+            *findings_notes(collection.runs),
+            *left_out(collection),
+        ),
         sources=tuple((run.number, run.record.run_id) for run in collection.runs),
     )
 
@@ -158,7 +171,9 @@ def _method_names(groups: Sequence[Group]) -> List[str]:
     names = []
     for group, head in zip(groups, heads):
         alike = [g for g, h in zip(groups, heads) if h == head]
-        keys = sorted({k for g in alike for k in g.recipe if k not in ("seed", "data_dir", "checkpoint_s")})
+        keys = sorted(
+            {k for g in alike for k in g.recipe if k not in ("seed", "data_dir", "checkpoint_s", "share_phases")}
+        )
         differing = [k for k in keys if len({str(g.recipe.get(k)) for g in alike}) > 1]
         if _is_dense(group):
             differing = [k for k in differing if k != "prune_ratio"]

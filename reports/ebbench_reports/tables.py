@@ -102,6 +102,26 @@ def extrapolation_notes(runs: Sequence[Run]) -> List[str]:
     return [f"Run {ranges(numbers)}: {_sentence(text)}" for text, numbers in found.items()]
 
 
+def charged_notes(runs: Sequence[Run], collected: Sequence[Run]) -> List[str]:
+    """Which runs are charged for a training that another run did and measured; the lender's number, if it is among `collected`."""
+    numbers = {run.record.run_id: run.number for run in collected}
+    found: Dict[str, Dict[str, List[int]]] = {}
+    for run in runs:
+        charge = run.charged
+        if charge is not None:
+            epochs = f"{charge['epochs']} epochs"
+            found.setdefault(str(charge["from"]), {}).setdefault(epochs, []).append(run.number)
+    notes = []
+    for lender, by_length in found.items():
+        name = f"run {numbers[lender]}" if lender in numbers else f"{lender}, which is not in this report"
+        parts = [f"run {ranges(members)} ({epochs})" for epochs, members in by_length.items()]
+        notes.append(
+            f"The first training of {', '.join(parts)} was done and measured once, by {name}, and is charged to each; their "
+            "energies are not independent of each other, and intervals of their ratios, which take them so, are too wide"
+        )
+    return [f"{note}." for note in notes]
+
+
 def checks_table(runs: Sequence[Run]) -> Table:
     """All findings with their numbers and what to do."""
     rows = []

@@ -163,9 +163,34 @@ def test_a_table_without_runs_is_all_dashes_when_asked_for(tmp_path):
     write_run(tmp_path / "quick", record("quick", recipe={"model": "vgg16-small", "dataset": "synthetic"}))
     collection = collect([tmp_path])
     assert not any(has_runs(collection, number) for number in (1, 2, 3, 4))
-    table = paper_table(collection, 3, compare=False, whole=True)
+    table = paper_table(collection, 1, compare=False, whole=True)
     texts = {row[c.key].text for s in table.sections for row in s.rows for c in table.columns if c.number}
-    assert texts == {"–"} and len(table.sections) == 2
+    assert texts == {"–"} and len(table.sections) == 4
+
+
+def test_runs_of_other_networks_stand_in_the_form_of_a_table_that_is_asked_for_in_units_of_their_own(tmp_path):
+    small = {"model": "vgg16-small", "dataset": "synthetic", "epochs": 16}
+    flops = {"total": 4e12, "forward_dense": 6e8, "forward_pruned": None}
+    write_run(tmp_path / "dense", record("dense", recipe=small, energy=account(40.0), flops=flops))
+    write_run(tmp_path / "ff", early_bird("ff", 20.0, recipe={**small, "method": "eb-ff"}, flops=flops))
+    collection = collect([tmp_path])
+    table = paper_table(collection, 2, compare=False, whole=True)
+    (section,) = table.sections
+    assert section.title.startswith("vgg16-small on synthetic") and "of the paper's table" in table.caption
+    assert [c.title for c in table.columns][1:4] == ["p = 0.5, acc. (%)", "p = 0.5, energy (J)", "p = 0.5, FLOPs (T)"]
+    assert cells(table, "EB Train (FF)")["p = 0.5, energy (J)"].startswith("20.0")
+    beside = paper_table(collection, 2, compare=True, whole=True)
+    assert len(beside.sections) == 5 and "p = 0.5, energy (kJ)" in cells(beside, "EB Train (FF)")
+
+
+def test_the_schedule_of_a_search_is_the_one_that_table_1_goes_by(tmp_path):
+    drawn(tmp_path, [10])
+    drawn(tmp_path, [10], search_rate=0.01, search_milestones=[0.625])
+    table = paper_table(collect([tmp_path]), 1, compare=True)
+    found = {(r["row-0"].text, r["row-1"].text): r["10-accuracy"].text for r in table.sections[0].rows}
+    assert found["÷10 at 100", "0.01"].startswith("93.10 / 92.88") and found["÷10 at 80, 120", "0.1"].startswith(
+        "93.10 / 93.26"
+    )
 
 
 def test_the_csv_holds_every_number_in_full(runs):
