@@ -131,7 +131,9 @@ def _check_scale(scale: Mapping[str, Any], path: Path, name: str) -> None:
             with faults.gathered():
                 _check_matrix(matrix, f"{path} [{name}.matrix]")
         else:
-            faults.found.append(f"{path} [{name}] matrix = {matrix!r} is not a table; write [{name}.matrix] and its keys")
+            faults.found.append(
+                f"{path} [{name}] matrix = {matrix!r} is not a table; write [{name}.matrix] and its keys"
+            )
     bench = scale.get("bench", {})
     if isinstance(bench, dict):
         with faults.gathered():

@@ -187,3 +187,56 @@ def test_dense_axes_are_expanded_alone_too():
 def test_methods_without_a_search_have_no_ticket_epoch():
     recipes = expand({"method": ["dense", "eb-ff"], "measure_epochs": [3], "ticket_epoch": [20]})
     assert [recipe.ticket_epoch for recipe in recipes] == [None, 20]
+
+
+SCALED_MATRICES = """
+[recipe]
+epochs = 160
+[[matrix]]
+method = ["ns"]
+[[matrix]]
+method = ["eb-ff"]
+draw = [[10], [20]]
+[scale.small]
+epochs = 16
+[[scale.small.matrix]]
+method = ["ns"]
+[[scale.small.matrix]]
+method = ["eb-ff"]
+draw = [[1], "final"]
+"""
+
+
+def test_a_scale_may_have_matrices_of_its_own(tmp_path):
+    recipes = experiment_of(tmp_path, SCALED_MATRICES, scale="small").recipes
+    assert [(r.method, r.draw, r.epochs) for r in recipes] == [
+        ("ns", "final", 16), ("eb-ff", (1,), 16), ("eb-ff", "final", 16)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "draws"),
+    [
+        ("draw = [2, 4]", [(2, 4)]),
+        ('draw = [[2], [4], "final"]', [(2,), (4,), "final"]),
+        ('draw = ["final"]', ["final"]),
+    ],
+)
+def test_a_setting_of_a_scale_that_is_itself_a_list_has_several_values_where_these_are_lists(tmp_path, text, draws):
+    recipes = experiment_of(tmp_path, f"[recipe]\nmethod = 'eb-ff'\n[scale.small]\n{text}\n", scale="small").recipes
+    assert [r.draw for r in recipes] == draws
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("matrix = 3", "matrix = 3 is not a table; write [scale.small.matrix]"),
+        ("[scale.small.matrix]\nseeds = [1]", "[scale.small.matrix]: unknown key 'seeds'"),
+        ("[scale.small.matrix]\nseed = 1", "[scale.small.matrix] seed: a non-empty list is needed"),
+    ],
+)
+def test_a_wrong_matrix_of_a_scale_is_refused_whether_it_is_asked_for_or_not(tmp_path, text, said):
+    for scale in (None, "small"):
+        with pytest.raises(ConfigError) as caught:
+            experiment_of(tmp_path, f"[scale.small]\n{text}\n", scale=scale)
+        assert said in str(caught.value)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
+import pytest
+
 from ebbench import plugins
-from ebbench.config import Recipe
+from ebbench.config import Recipe, run_id
 from ebbench.early_bird import EarlyBirdInherit
 from ebbench.experiment_file import Experiment, load_experiment
+from ebbench.first_training import key_of, lender_first
 from ebbench.testing import FakeContext
 
-NAMES = ("mask-overhead", "quickstart", "table2", "vgg16-cifar10")
+OF_THE_PAPER = ("table1", "table2", "table3", "table4", "figure1", "figure2", "figure3", "figure5")
+NAMES = ("mask-overhead", "quickstart", "vgg16-cifar10", *OF_THE_PAPER)
 
 
 def built_in(name: str) -> Experiment:
@@ -59,6 +66,71 @@ def test_table_2_scaled_down_has_the_same_methods_on_small_networks():
     assert {(r.dataset, r.epochs) for r in small.recipes} == {("synthetic", 8)} and len(small.recipes) == 14
     assert small.bench.idle_s == 1.0
     for recipe in small.recipes:
+        plugins.load(plugins.PIPELINES, recipe.method)(recipe).check()
+
+
+def published(table: int):
+    """The places of a table of the paper."""
+    path = Path(__file__).parents[2] / "reports" / "ebbench_reports" / "paper"
+    name = {1: "tables1_4.csv", 3: "table3.csv", 4: "tables1_4.csv"}[table]
+    with open(path / name, encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row.get("table", str(table)) == str(table)]
+
+
+@pytest.mark.parametrize("table", (1, 4))
+def test_tables_1_and_4_have_a_run_for_every_place_of_the_paper_and_no_other(table):
+    def place(r: Recipe):
+        falls = [f"{fraction * r.epochs:g}:x0.1" for fraction in r.search_milestones or r.milestones]
+        draw = r.draw if isinstance(r.draw, str) else str(r.draw[0])
+        return (r.model, r.dataset, ";".join(falls), float(r.search_rate or r.learning_rate), draw, r.prune_ratio)
+
+    wanted = {
+        (r["model"], r["dataset"], r["lr_schedule"], float(r["initial_lr"]), r["draw_epoch"], float(r["prune_ratio"]))
+        for r in published(table)
+    }
+    recipes = built_in(f"table{table}").recipes
+    assert {place(r) for r in recipes} == wanted and len(recipes) == len(wanted) == 32
+    assert {(r.method, r.epochs, r.retrain_epochs) for r in recipes} == {("eb-ff", 160, "full")}
+    assert {r.learning_rate for r in recipes if r.search_rate is not None} <= {0.1}  # retraining is always the same
+
+
+def test_the_rows_that_table_4_has_in_common_with_table_1_are_the_same_runs():
+    ids = [{run_id(r, e.bench) for r in e.recipes} for e in (built_in("table1"), built_in("table4"))]
+    assert len(ids[0] & ids[1]) == 16
+
+
+def test_table_3_has_a_run_for_every_row_of_the_paper_and_no_other():
+    recipes = built_in("table3").recipes
+    wanted = {(r["model"], r["method"], float(r["prune_ratio"] or 0.5)) for r in published(3)}
+    assert {(r.model, r.method, r.prune_ratio) for r in recipes} == wanted and len(recipes) == len(wanted)
+    assert {(r.dataset, r.epochs, r.batch_size) for r in recipes} == {("imagenet", 90, 256)}
+    assert [next(epoch for epoch in range(90) if epoch >= f * 90 - 1e-9) for f in recipes[0].milestones] == [30, 60]
+
+
+def test_figure_1_has_three_seeds_of_every_draw_and_figure_2_the_same_of_another_search():
+    one, two = (built_in(name).recipes for name in ("figure1", "figure2"))
+    assert {r.method for r in one} == {"dense", "eb-ff"} and {r.method for r in two} == {"dense", "eb-wage"}
+    draws = {((10,), (20,), (40,), (80,), (120,), "final", "best-accuracy")}
+    for recipes in (one, two):
+        tickets = [r for r in recipes if r.method != "dense"]
+        assert len(tickets) == 2 * 2 * 3 * 7 * 3 and {r.draw for r in tickets} == set(*draws)
+        assert {r.retrain_epochs for r in tickets} == {"full"}
+
+
+def test_every_search_of_a_figure_is_one_training_for_each_network_data_set_and_seed():
+    searches = {key_of(r) for r in built_in("figure1").recipes if r.method == "eb-ff"}
+    assert len(searches) == 2 * 2 * 3
+    figure5 = [r for r in built_in("figure5").recipes if r.method != "dense"]
+    assert len({key_of(r) for r in figure5}) == 4  # network slimming's first training is the searches'
+    assert {r.method for r in lender_first(figure5)[:1]} == {"ns"}
+
+
+@pytest.mark.parametrize("name", [name for name in OF_THE_PAPER if name != "table2"])
+def test_every_experiment_of_the_paper_has_a_small_version_of_the_same_methods_that_can_run(name):
+    small = load_experiment(plugins.experiments()[name], {}, {}, "small")
+    assert {r.method for r in small.recipes} == {r.method for r in built_in(name).recipes}
+    assert all(r.dataset == "synthetic" and r.model.endswith("-small") for r in small.recipes)
+    for recipe in {r.method: r for r in small.recipes}.values():
         plugins.load(plugins.PIPELINES, recipe.method)(recipe).check()
 
 
