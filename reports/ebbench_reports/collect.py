@@ -191,7 +191,9 @@ def _order(run: Run) -> Tuple[Any, ...]:
     method = str(recipe.get("method") or "")
     rank = list(METHODS).index(method) if method in METHODS else len(METHODS)
     names = (str(recipe.get("model") or ""), str(recipe.get("dataset") or ""))
-    return (*names, rank, method, recipe.get("prune_ratio") or 0, recipe.get("seed") or 0, run.record.run_id)
+    draw = recipe.get("draw")
+    drawn = draw[0] if isinstance(draw, list) and draw else 0 if draw == "early-bird" else recipe.get("epochs") or 0
+    return (*names, rank, method, recipe.get("prune_ratio") or 0, drawn, recipe.get("seed") or 0, run.record.run_id)
 
 
 def _run_folders(path: Path) -> Iterator[Tuple[Path, Path]]:

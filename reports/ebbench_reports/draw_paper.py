@@ -8,10 +8,10 @@ from ebbench.quantity import prefix_for
 from ebbench_reports import figures
 from ebbench_reports.collect import Run
 from ebbench_reports.figures import INK, LINES, MARKERS, MUTED, WIDTH_IN, Axes, Figure, finish, legend_beside, subplots
-from ebbench_reports.paper_figures import Line, Panel, draw_panels, mask_distances
+from ebbench_reports.paper_figures import Line, Panel, draw_panels, longest_searches, mask_distances
 
-#: searches whose distances are drawn, and panels of the other figures
-MAX_SEARCHES, MAX_PANELS = 3, 4
+#: searches whose distances are drawn, panels of the other figures, and prune ratios side by side
+MAX_SEARCHES, MAX_PANELS, MAX_RATIOS = 3, 4, 3
 
 
 def accuracy_by_draw(runs: Sequence[Run], *, low_precision: bool) -> Optional[Figure]:
@@ -60,34 +60,52 @@ def flops_by_draw(runs: Sequence[Run]) -> Optional[Figure]:
     panels = panels[:MAX_PANELS]
     if not panels:
         return None
-    figure, all_axes = subplots(len(panels), 1, figsize=(WIDTH_IN, 3.1 * len(panels) + 0.3), squeeze=False)
-    for axes, panel in zip(all_axes[:, 0], panels):
+    ratios = sorted({line.prune_ratio for panel in panels for line in panel.lines})[:MAX_RATIOS]
+    size = (WIDTH_IN, 2.7 * len(panels) + 0.3)
+    figure, all_axes = subplots(len(panels), len(ratios), figsize=size, squeeze=False, sharey="row")
+    for row, panel in zip(all_axes, panels):
         factor, letter = prefix_for(q.flops for line in panel.lines for q in line.points)
-        dense = panel.dense.mean("accuracy", "best") if panel.dense else None
-        for i, line in enumerate(panel.lines):
-            colour, points = LINES[i % len(LINES)], [p for p in line.points if p.flops and not p.is_best]
-            totals = [p.flops / factor for p in points if p.flops is not None]
-            axes.plot(
-                [p.epoch for p in points], totals, color=colour, marker=MARKERS[i % 8], markersize=4,
-                label=f"p = {line.prune_ratio:g}, {line.title}",
-            )  # fmt: skip
-            for p, total in zip(points, totals):
-                if dense is not None and p.accuracy is not None:
-                    gain = f"{100 * (p.accuracy - dense.value):+.2f}".replace("-", "−")
-                    axes.annotate(
-                        gain, (p.epoch, total), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7
-                    )
-            if line.prune_ratio in panel.slimming_flops:
-                axes.axhline(
-                    panel.slimming_flops[line.prune_ratio] / factor, color=colour, linestyle=":", linewidth=1.2,
-                    label=f"p = {line.prune_ratio:g}, network slimming",
-                )  # fmt: skip
-        axes.set_ylim(bottom=0)
-        axes.margins(y=0.15)
-        _dress(axes, panel, f"FLOPs of the training ({letter})")
+        for axes, ratio in zip(row, ratios):
+            _draw_ratio(axes, panel, ratio, factor)
+        row[0].set_ylabel(f"{panel.title}\nFLOPs of the training ({letter})")
+        row[0].set_ylim(bottom=0)
+        legend_beside(row[-1])
     return finish(
         figure, "FLOPs by the epoch of the draw; beside each point: accuracy against dense training (%)", _runs(panels)
     )
+
+
+def _draw_ratio(axes: Axes, panel: Panel, ratio: float, factor: float) -> None:
+    """The tickets of one prune ratio, and network slimming as a line."""
+    dense = panel.dense.mean("accuracy", "best") if panel.dense else None
+    titles = list(dict.fromkeys(line.title for line in panel.lines))
+    for line in (line for line in panel.lines if line.prune_ratio == ratio):
+        i = titles.index(line.title)
+        points = [p for p in line.points if p.flops and not p.is_best]
+        totals = [p.flops / factor for p in points if p.flops is not None]
+        colour, style = LINES[i % len(LINES)], "-" if line.is_full else "--"
+        epochs = [p.epoch for p in points]
+        axes.plot(epochs, totals, color=colour, marker=MARKERS[i % 8], markersize=4, linestyle=style, label=line.title)
+        for p, total in zip(points, totals):
+            if dense is not None and p.accuracy is not None:
+                gain = f"{100 * (p.accuracy - dense.value):+.1f}".replace("-", "−")
+                place = (0, 6 if line.is_full else -12)  # the longer training above, where there are both
+                axes.annotate(
+                    gain,
+                    (p.epoch, total),
+                    xytext=place,
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7,
+                    color=colour,
+                )
+    if ratio in panel.slimming_flops:
+        slimming = panel.slimming_flops[ratio] / factor
+        axes.axhline(slimming, color=INK, linestyle=":", linewidth=1.4, label="network slimming")
+    axes.margins(x=0.12, y=0.15)
+    axes.set_title(f"p = {ratio:g}", fontweight="normal")
+    axes.set_xlabel("Epoch of the draw")
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _dress(axes: Axes, panel: Panel, ylabel: str) -> None:
@@ -101,15 +119,14 @@ def _dress(axes: Axes, panel: Panel, ylabel: str) -> None:
 def distance_matrices(runs: Sequence[Run]) -> Optional[Figure]:
     """Figure 3: distances between the masks of all epochs of a search, at four prune ratios, with the epoch of the ticket."""
     found = []
-    for run in runs:
-        if len(found) < MAX_SEARCHES and run.record.energy.extrapolation is None:
+    for run in longest_searches(runs):
+        if len(found) < MAX_SEARCHES:
             matrices = mask_distances(run)
             found += [(run, matrices)] if matrices else []
     if not found:
         return None
     columns = len(found[0][1])
     figure, all_axes = subplots(len(found), columns, figsize=(WIDTH_IN, 2.35 * len(found) + 0.5), squeeze=False)
-    names = figures.labels([run for run, _ in found])
     image = None
     for row, (run, matrices) in zip(all_axes, found):
         for axes, each in zip(row, matrices):
@@ -135,7 +152,8 @@ def distance_matrices(runs: Sequence[Run]) -> Optional[Figure]:
                     f"t* = {each.ticket_epoch}", (0.04, 0.9), xycoords="axes fraction", color="#ff3b30", fontsize=8.5,
                     fontweight="bold", bbox={"boxstyle": "square,pad=.12", "fc": figures.PAPER, "ec": "none", "alpha": 0.85},
                 )  # fmt: skip
-        row[0].set_ylabel(f"{names[run.number][:34]}\nepoch", fontsize=7.5)
+        recipe = run.record.recipe
+        row[0].set_ylabel(f"{recipe.get('model')} on\n{recipe.get('dataset')}, run {run.number}\nepoch", fontsize=7.5)
     for axes in all_axes[-1]:
         axes.set_xlabel("Epoch", fontsize=8)
     figure.colorbar(image, ax=list(all_axes.flat), shrink=0.9, aspect=30, label="Mask distance (fraction of channels)")

@@ -41,6 +41,8 @@ class Line:
     title: str
     prune_ratio: float
     points: Tuple[Point, ...]
+    #: whether each ticket is trained for all epochs, and not for those that its search left
+    is_full: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,12 @@ def _panel(task: Tuple[str, str], drawn: Sequence[Group], all_of_task: Sequence[
     return Panel(
         " on ".join(task),
         tuple(
-            Line(title, ratio, tuple(sorted((_point(g) for g in found), key=lambda p: p.epoch)))
+            Line(
+                title,
+                ratio,
+                tuple(sorted((_point(g) for g in found), key=lambda p: p.epoch)),
+                found[0].recipe.get("retrain_epochs") != "remaining",
+            )
             for (title, ratio), found in sorted(lines.items(), key=lambda item: (item[0][0], item[0][1]))
         ),
         dense,
@@ -135,6 +142,22 @@ def _point(group: Group) -> Point:
         is_best=group.recipe.get("draw") == "best-accuracy",
         group=group,
     )
+
+
+def longest_searches(runs: Sequence[Run]) -> List[Run]:
+    """Of the searches of one network, data set and seed, in which runs may share their masks, the one that went on longest."""
+    found: Dict[Tuple[Any, ...], Run] = {}
+    for run in runs:
+        recipe, account = run.record.recipe, run.record.energy
+        key = (*(recipe.get(name) for name in ("model", "dataset", "seed")), recipe.get("method") in LOW_PRECISION)
+        if account.extrapolation is None and (key not in found or _searched(run) > _searched(found[key])):
+            found[key] = run
+    return sorted(found.values(), key=lambda run: run.number)
+
+
+def _searched(run: Run) -> Tuple[bool, int]:
+    """Whether the run kept its masks, and how many it drew."""
+    return RunDir(run.folder).masks.exists(), len((run.record.ticket or {}).get("distances") or ())
 
 
 @dataclass(frozen=True)

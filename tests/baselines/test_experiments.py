@@ -50,7 +50,7 @@ def test_table_2_has_every_ratio_that_the_paper_has_and_each_methods_defaults():
     paper.update(
         {k: (0.3, 0.5, 0.7) for k in (("vgg16", "cifar10"), *(("preresnet101", f"cifar{n}") for n in (10, 100)))}
     )
-    methods = ("lt", "snip", "ns", "thinet", "eb-reinit", "eb-ff")
+    methods = ("lt", "snip", "ns", "thinet", "eb-reinit", "eb-ff", "eb-lf", "eb-ll")
     wanted = {(m, *k, p) for m in methods for k in paper for p in paper[k]} | {("dense", *k, 0.5) for k in paper}
     assert {(r.method, r.model, r.dataset, r.prune_ratio) for r in recipes} == wanted and len(recipes) == len(wanted)
     for r in recipes:
@@ -63,7 +63,7 @@ def test_table_2_scaled_down_has_the_same_methods_on_small_networks():
     assert {(r.method, r.model) for r in small.recipes} == {
         (m, n) for m in methods for n in ("vgg16-small", "preresnet-small")
     }
-    assert {(r.dataset, r.epochs) for r in small.recipes} == {("synthetic", 8)} and len(small.recipes) == 14
+    assert {(r.dataset, r.epochs) for r in small.recipes} == {("synthetic", 8)} and len(small.recipes) == 18
     assert small.bench.idle_s == 1.0
     for recipe in small.recipes:
         plugins.load(plugins.PIPELINES, recipe.method)(recipe).check()

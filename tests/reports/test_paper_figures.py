@@ -8,7 +8,7 @@ from ebbench.rundir import RunDir
 from ebbench.training.mask_file import save_masks
 from ebbench_reports.collect import collect
 from ebbench_reports.page import HtmlReport
-from ebbench_reports.paper_figures import RATIOS, draw_panels, mask_distances
+from ebbench_reports.paper_figures import RATIOS, draw_panels, longest_searches, mask_distances
 
 LAYERS = [40, 60]
 
@@ -117,6 +117,16 @@ def test_masks_at_every_ratio_come_from_one_search(tmp_path):
         kept = [set(np.argsort(g, kind="stable")[int(100 * each.prune_ratio) :]) for g in gamma]
         assert each.matrix[0, 1] == pytest.approx(len(kept[0] ^ kept[1]) / 100)
         assert each.ticket_epoch == 5  # two distances of nothing: between epochs 3 and 4, 4 and 5
+
+
+def test_of_searches_that_may_share_their_masks_the_longest_is_shown(tmp_path):
+    for seed, lengths in ((1, (3, 9, 5)), (2, (4,))):
+        for length in lengths:
+            ticket = {"found": True, "epoch": length, "distances": [None] * length, "kept_channels": 1, "channels": 2}
+            run = early_bird(f"s{seed}-{length}", recipe={"seed": seed}, ticket=ticket)
+            write_run(tmp_path / run.run_id, run)
+    found = longest_searches(collect([tmp_path]).runs)
+    assert {run.record.run_id for run in found} == {"s1-9", "s2-4"}
 
 
 def test_a_run_without_its_masks_or_with_damaged_ones_makes_no_matrix(tmp_path):
