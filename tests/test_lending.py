@@ -23,10 +23,10 @@ from ebbench.sealing import load_record, record_of
 from ebbench.taken import CHECK, checked_again
 
 SMALL = {
-    "model": "vgg16-small", "dataset": "synthetic", "train_images": 64, "test_images": 32, "epochs": 3, "batch_size": 16,
+    "model": "vgg16-small", "dataset": "synthetic", "train_images": 256, "test_images": 32, "epochs": 3, "batch_size": 16,
 }  # fmt: skip
 SEARCH = {"epsilon": 0.9, "fifo_length": 1}
-BENCH = Bench(meters=("sim",), rate_hz=50.0, idle_s=0.1, amplify_s=0.0, device="cpu")
+BENCH = Bench(meters=("sim",), idle_s=0.1, amplify_s=0.0, device="cpu")
 
 
 class Said(list):

@@ -5,7 +5,7 @@ checkpoints, without its mask-distance checks (whoever takes a search draws its 
 
 The two energies add. What their meter gets wrong in both alike (its gain, say) adds too, the rest in squares. The energies of
 two runs that took the same training are not independent: the interval of their ratio takes them as if they were, which makes it too
-wide and never too narrow, since what they have in common would cancel.
+wide and never too narrow, since what they have in common would cancel (docs/measuring.md, section 14).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OWN = (*OTHER_PHASES, "draw")
 
 def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
     """What the training of the first `epochs` epochs of the phase `stage` cost, as JSON values; `status` as an account has it."""
-    rails = measured_over(rundir, lambda phases, again, segment: _stretches(phases, again, segment, stage, epochs))
+    rails = measured_over(rundir, lambda phases, again, segment: stretches_of(phases, again, segment, stage, epochs))
     (name, total), *_ = rails
     every = np.arange(total.duration_s.size)
     energy_j, uncertainty_j, components_j = total.total(every)
@@ -49,7 +49,7 @@ def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
     }
 
 
-def _stretches(
+def stretches_of(
     phases: Sequence[Interval], again: Sequence[Span], segment: int, stage: str, epochs: int
 ) -> List[Stretch]:
     """The training of one segment up to where the epoch after the last one begins."""

@@ -96,6 +96,7 @@ def _phases(run: Run) -> str:
         energy = with_unit(None if phase.energy_j is None else Quantity(phase.energy_j, phase.uncertainty_j), "J")
         doubt = "" if phase.status == "ok" else f"{phase.status}: {phase.reason or 'no reason recorded'}"
         doubt = doubt or ("unresolved: too short for the sampling period" if phase.unresolved else "")
+        doubt = doubt or (f"its training was measured by {phase.measured_by}" if phase.measured_by else "")
         rows.append((path, energy, format_duration(phase.duration_s), phase.count, phase.kind, doubt))
     return _grid(rows, ("Phase", "Energy (k = 2)", "Duration", "Times", "Kind", ""))
 

@@ -109,7 +109,7 @@ def charged_notes(runs: Sequence[Run], collected: Sequence[Run]) -> List[str]:
     for run in runs:
         charge = run.charged
         if charge is not None:
-            epochs = f"{charge['epochs']} epochs"
+            epochs = f"{charge['epochs']} epoch{'s' if charge['epochs'] > 1 else ''}"
             found.setdefault(str(charge["from"]), {}).setdefault(epochs, []).append(run.number)
     notes = []
     for lender, by_length in found.items():

@@ -52,7 +52,7 @@ def npz(path, **replaced):
         (["run", "--prune-ratio", "0"], ["prune_ratio", "(0, 1)"]),
         (["run", "--epochs", "0"], ["epochs"]),
         (["run", "--draw", "sometimes"], ["draw", "early-bird"]),
-        (["run", "--draw", "99"], ["draw", "1..12"]),
+        (["run", "--draw", "99"], ["draw", "1..16"]),
         (["run", "--amplify", "much"], ["--amplify", "off"]),
         (["run", "--idle", "-1"], ["idle_s"]),
         (["run", "--device", "tpu"], ["tpu", "cpu"]),
