@@ -44,7 +44,8 @@ def lending_of(
             charge = _charge(lender, rundir, recipe, say)
             if charge is not None:
                 write_json(rundir.taken, charge)
-                say(f"takes the first {charge['epochs']} epochs of {charge['from']}, which is charged for them")
+                length = f"{charge['epochs']} epoch{'s' if charge['epochs'] > 1 else ''}"
+                say(f"its first training ({length}) is taken from {charge['from']}, and charged")
                 return Lending(folder, (), lender.kept / kept_name(recipe))
     wanted = [other for other in others if not RunDir(rundir.path.parent / run_id(other, bench)).is_sealed]
     return Lending(folder, tuple(wanted))

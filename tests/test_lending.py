@@ -118,7 +118,7 @@ def test_a_search_that_is_taken_is_charged_to_its_ticket_and_draws_its_own_masks
 def test_the_record_says_where_it_is_from(matrix):
     (rundir, lt), (lender, dense) = of(matrix, "lt"), of(matrix, "dense")
     _, _, said = matrix
-    assert f"takes the first 3 epochs of {dense.run_id}, which is charged for them" in said
+    assert f"its first training (3 epochs) is taken from {dense.run_id}, and charged" in said
     assert lt.energy.charged["record_sha256"] == sha256_of(lender.record)
     assert lt.energy.charged["kept_sha256"] == dense.files[f"kept/{next(lender.kept.iterdir()).name}"]
     assert any(f"epochs 1 to 3 were trained and measured by {dense.run_id}" in note for note in lt.notes)

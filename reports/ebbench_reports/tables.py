@@ -111,15 +111,17 @@ def charged_notes(runs: Sequence[Run], collected: Sequence[Run]) -> List[str]:
         if charge is not None:
             epochs = f"{charge['epochs']} epoch{'s' if charge['epochs'] > 1 else ''}"
             found.setdefault(str(charge["from"]), {}).setdefault(epochs, []).append(run.number)
-    notes = []
+    taken = []
     for lender, by_length in found.items():
         name = f"run {numbers[lender]}" if lender in numbers else f"{lender}, which is not in this report"
         parts = [f"run {ranges(members)} ({epochs})" for epochs, members in by_length.items()]
-        notes.append(
-            f"The first training of {', '.join(parts)} was done and measured once, by {name}, and is charged to each; their "
-            "energies are not independent of each other, and intervals of their ratios, which take them so, are too wide"
-        )
-    return [f"{note}." for note in notes]
+        taken.append(f"{', '.join(parts)} by {name}")
+    if not taken:
+        return []
+    return [
+        "First trainings that were done and measured once, and are charged to each run that begins with them: "
+        f"{'; '.join(taken)}. Runs that were charged the same are not independent, and intervals of their ratios are too wide."
+    ]
 
 
 def checks_table(runs: Sequence[Run]) -> Table:

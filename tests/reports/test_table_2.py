@@ -110,3 +110,20 @@ def test_equal_findings_of_many_runs_are_one_line_worst_first(tmp_path):
     everything(tmp_path)
     found = rows(checks_table(collect([tmp_path]).runs))
     assert [row["verdict"] for row in found] == ["FAIL", "WARN", "NOT CHECKED"]
+
+
+def test_what_a_run_is_charged_for_another_ones_training_is_said_once_below_the_table(tmp_path):
+    write_run(tmp_path / "dense", record("dense-1"))
+    for number, (method, lender, epochs) in enumerate(
+        (("lt", "dense-1", 20), ("thinet", "dense-1", 1), ("ns", "gone", 20))
+    ):
+        charge = {"from": lender, "epochs": epochs, "stage": "train"}
+        run = record(f"{method}-1", recipe={"method": method}, energy=account(700e3 + number, charged=charge))
+        write_run(tmp_path / method, run)
+    write_run(tmp_path / "ll", early_bird("ll-1", recipe={"method": "eb-ll"}))
+    collection = collect([tmp_path])
+    at = {run.record.run_id: run.number for run in collection.runs}
+    (note,) = [note for note in table_2(collection).notes if "First trainings" in note]
+    assert f"run {at['lt-1']} (20 epochs), run {at['thinet-1']} (1 epoch) by run {at['dense-1']}" in note
+    assert f"run {at['ns-1']} (20 epochs) by gone, which is not in this report" in note
+    assert str(at["ll-1"]) not in note.partition("by run")[0]
