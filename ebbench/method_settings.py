@@ -14,6 +14,10 @@ TRAIN_FIRST = ("lt", "ns", "thinet")
 #: those that rank the channels of the whole network, so that a large ratio could empty a layer
 RANK_CHANNELS = ("ns", "eb-*")
 
+#: what `prune_ratio` is where the ratio is to be found, and the methods that can find it
+AUTO = "auto"
+AUTO_METHODS = ("eb-ff", "eb-reinit")
+
 #: the settings that not every method reads, and the methods that do
 READERS: Dict[str, Tuple[str, ...]] = {
     "prune_ratio": BUILT_IN[1:],
@@ -27,6 +31,10 @@ READERS: Dict[str, Tuple[str, ...]] = {
     "pairs": ("eb-*",),
     "retrain_epochs": ("eb-*",),
     "ticket_epoch": ("eb-*",),
+    "auto_ratios": AUTO_METHODS,
+    "auto_epochs": AUTO_METHODS,
+    "auto_max_loss": AUTO_METHODS,
+    "auto_images": AUTO_METHODS,
     "rounding": ("eb-lf", "eb-ll"),
     "average_from": ("eb-ll",),
     "amp_dtype": ("eb-amp",),
