@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from ebbench.quantity import Quantity, format_quantity, prefix_for
 from ebbench.records import ESTIMATED, SIMULATED
-from ebbench_reports.collect import Run, method_title
+from ebbench_reports.collect import Run, method_title, ratio_text
 from ebbench_reports.compare import Group
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
 from ebbench_reports.timeline import Band, Timeline
@@ -293,7 +293,7 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
         energy_j = group.energy_j.scaled(1 / factor)
         name = method_title(group.recipe.get("method"))
         if group.recipe.get("method") != "dense":
-            name += f", p = {group.recipe.get('prune_ratio')}"
+            name += f", p = {ratio_text(group.runs)}"
         axes.errorbar(
             energy_j.value, 100 * final.value, xerr=energy_j.half_width, yerr=final.half_width and 100 * final.half_width,
             fmt=MARKERS[(i + i // 8) % 8], color=LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,
@@ -389,7 +389,7 @@ def _label(run: Run, names: Sequence[str]) -> str:
     if not recipe.get("method"):
         return _plain(run.record.run_id)
     words = [method_title(recipe["method"])]
-    words += [] if recipe["method"] == "dense" else [f"p = {recipe.get('prune_ratio')}"]
+    words += [] if recipe["method"] == "dense" else [f"p = {ratio_text([run])}"]
     words += [f"seed {recipe.get(name)}" if name == "seed" else str(recipe.get(name)) for name in names]
     return _plain(", ".join(words))
 
