@@ -57,6 +57,8 @@ class Recipe:
     #: a BatchNorm that keeps less of a residual stream than the stream has: "keep" leaves the rest in place, at zero; "select"
     #: takes out what it keeps, in front of it (pre-activation networks only)
     residual: str = "keep"
+    #: what a layer keeps is rounded up to a multiple of this, by the largest |gamma| that were masked (tensor cores work in eights)
+    width_multiple: int = 1
     #: let masked channels that could not be removed come back to life in retraining, as the public code does
     regrow: bool = False
     #: when the ticket is drawn. None becomes "early-bird" for EB Train, and "final" for what trains in full first
@@ -147,7 +149,16 @@ _CHOICES = {
 def _recipe_faults(recipe: Recipe) -> Iterable[str]:
     """Every fault of the values themselves, each with what would be right."""
     yield from _ratio_faults(recipe)
-    for name in ("epochs", "batch_size", "threads", "fifo_length", "evaluate_every", "workers", "sfp_every"):
+    for name in (
+        "epochs",
+        "batch_size",
+        "threads",
+        "fifo_length",
+        "evaluate_every",
+        "workers",
+        "sfp_every",
+        "width_multiple",
+    ):
         if getattr(recipe, name) < 1:
             yield f"{name} = {getattr(recipe, name)} is below 1"
     for name in ("train_images", "test_images", "finetune_epochs", "snip_images", "thinet_images", "thinet_positions"):

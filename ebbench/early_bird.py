@@ -117,7 +117,7 @@ class Check:
         self.model = model
         self.layer_sizes = layer_sizes_of(model)
         self._prune_ratio = recipe.prune_ratio
-        self._ranking = Ranking(model, recipe.masks)
+        self.ranking = Ranking(model, recipe.masks)
         self._queue = EarlyBirdQueue(recipe.epsilon, recipe.fifo_length, recipe.pairs)
 
     def push(self) -> Tuple[np.ndarray, np.ndarray, Dict[str, Any]]:
@@ -135,7 +135,7 @@ class Check:
 
     def mask_of(self, gamma: np.ndarray) -> np.ndarray:
         """The mask, bool [N]."""
-        return self._ranking.draw(gamma, self._prune_ratio)
+        return self.ranking.draw(gamma, self._prune_ratio)
 
 
 def search(trainer: Trainer) -> None:
@@ -193,7 +193,9 @@ class _Finder:
     def take_ticket(self) -> None:
         """Fix the ticket and go back to its weights when later epochs were trained too."""
         assumed, epoch = self.point.is_assumed(), self.point.go_back()
-        self.state.arrays["mask"] = mask = self.masks[-1 if assumed else epoch - 1]
+        at = -1 if assumed else epoch - 1
+        drawn, gamma = self.masks[at], self.state.arrays["gamma"][at]
+        self.state.arrays["mask"] = mask = self.check.ranking.round_up(drawn, gamma, self.recipe.width_multiple)
         self.state.stage, self.state.epoch = "prune", epoch
         self.state.facts["ticket"] = channel_ticket(
             mask,
@@ -205,6 +207,7 @@ class _Finder:
             draw=self.point.named(),
             distances=self.state.facts["distances"],
             prune_ratio=self.recipe.prune_ratio,
+            drawn_channels=int(drawn.sum()),
         )
 
 

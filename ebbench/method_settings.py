@@ -24,6 +24,7 @@ READERS: Dict[str, Tuple[str, ...]] = {
     "l1": RANK_CHANNELS,
     "masks": RANK_CHANNELS,
     "residual": RANK_CHANNELS,
+    "width_multiple": RANK_CHANNELS,
     "regrow": RANK_CHANNELS,
     "draw": (*TRAIN_FIRST, "eb-*"),
     "epsilon": ("eb-*",),

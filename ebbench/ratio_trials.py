@@ -58,6 +58,10 @@ class RatioChecks:
         """The mask, bool [N]; ratio 0 keeps all."""
         return self._ranking.draw(gamma, ratio)
 
+    def rounded(self, gamma: np.ndarray, ratio: float, multiple: int) -> np.ndarray:
+        """The mask with which is pruned, bool [N]."""
+        return self._ranking.round_up(self.mask_of(gamma, ratio), gamma, multiple)
+
     def _push(self, gamma: np.ndarray) -> List[Dict[str, Any]]:
         return [queue.push(self.mask_of(gamma, ratio)) for queue, ratio in zip(self._queues, self.ratios)]
 
@@ -190,6 +194,7 @@ class _Trials:
             draw="early-bird",
             distances=[distances[at] for distances in state.facts["distances"]],
             prune_ratio=ratio,
+            drawn_channels=int(self._checks.mask_of(state.arrays["gamma"][-1], ratio).sum()),
             auto={**auto, "how": in_words(auto)},
         )
         state.arrays = {n: value for n, value in state.arrays.items() if not n.startswith("searched/")}
@@ -207,7 +212,7 @@ class _Trials:
         return [trial["loss"] for trial in self.state.facts["trials"][1:]]
 
     def _mask(self, ratio: float) -> np.ndarray:
-        return self._checks.mask_of(self.state.arrays["gamma"][-1], ratio)
+        return self._checks.rounded(self.state.arrays["gamma"][-1], ratio, self.recipe.width_multiple)
 
     def _compared(self, number: int, ratio: float, right: np.ndarray) -> Dict[str, Any]:
         """What is found of a trial from which held-out images its network got right."""

@@ -288,3 +288,10 @@ def test_a_candidate_that_would_empty_the_layers_is_refused_before_any_training(
         ConfigError, match=r"auto_ratios: the candidate = 0\.99 prunes 522 of 528 .* take at most 0\.975"
     ):
         EarlyBirdInherit(vary(recipe, auto_ratios=(0.5, 0.99))).check()
+
+
+def test_a_candidate_is_tried_with_the_widths_that_it_would_be_retrained_with(recipe):
+    ticket = run(vary(recipe, width_multiple=8, auto_max_loss=0.9), due=False)[0].ticket
+    first = ticket["auto"]["candidates"][0]
+    assert all(kept % 8 == 0 for kept in ticket["layer_kept"])
+    assert first["kept_channels"] == ticket["kept_channels"] > ticket["drawn_channels"]

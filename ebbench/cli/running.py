@@ -38,6 +38,7 @@ from ebbench.cli.ratio import RATIO
 @click.option("--auto-epochs", type=int, help="With auto, epochs of each short retraining.  [default: 3]")
 @click.option("--auto-max-loss", type=float, help="With auto, accuracy that it may lose.  [default: 0.02]")
 @click.option("--auto-images", type=int, help="With auto, training images held out to see that.  [default: a tenth]")
+@click.option("--width-multiple", type=int, help="Round what every layer keeps up to a multiple of this, such as 8.")
 @click.option("--epochs", type=int, help="Epochs of the whole training.")
 @click.option("--batch-size", type=int)
 @click.option("--learning-rate", type=float)
@@ -145,6 +146,7 @@ def run(
 
 _AXES = ("method", "model", "dataset", "prune_ratio", "seed")
 _SINGLE = (
+    "width_multiple",
     "auto_epochs",
     "auto_max_loss",
     "auto_images",

@@ -25,6 +25,7 @@ from ebbench.cli.ratio import RATIO
 @click.option("--widths", help="uniform, a run folder, or a file with the kept channels of every layer.")
 @click.option("--masks", default="per-layer", show_default=True, help="With uniform widths: per-layer or grouped.")
 @click.option("--residual", help="keep or select, as in a recipe (default: that of the run, else keep).")
+@click.option("--width-multiple", type=int, help="Round what every layer keeps up to a multiple of this.")
 @click.option("--pruned-forward", type=float, help="GFLOPs of one pruned forward pass, instead of --widths.")
 @click.option("--dense-forward", type=float, help="GFLOPs of one dense forward pass, instead of counting them.")
 @click.option("--convention", type=click.Choice(["exact", "paper"]), default="exact", show_default=True)

@@ -103,12 +103,14 @@ def document(
     dense_forward: Optional[float] = None,
     convention: str = EXACT,
     trials: Optional[Trials] = None,
+    width_multiple: Optional[int] = None,
 ) -> Dict[str, Any]:
     """The JSON document of ``ebbench flops``. Raises ConfigError and InputError, one line each.
 
-    `widths`, `masks`, `residual`: see `Pruning`. `pruned_forward` and `dense_forward`: GFLOPs (1e9) of one forward pass, in place
-    of what is counted. In a phase, `images` are those of one epoch and `forward_flops` is one image's. `total_flops` is
-    training alone; `evaluation` stands beside it. `trials`: those of ``prune_ratio = "auto"``, whose networks are uniform.
+    `widths`, `masks`, `residual`, `width_multiple`: see `Pruning`. `pruned_forward` and `dense_forward`: GFLOPs (1e9) of one
+    forward pass, in place of what is counted. In a phase, `images` are those of one epoch and `forward_flops` is one image's.
+    `total_flops` is training alone; `evaluation` stands beside it. `trials`: those of ``prune_ratio = "auto"``, whose networks
+    are uniform.
     """
     check_convention(convention)
     size, schedule = _size_of(dataset), _schedule_of(method, retrain_epochs, convention)
@@ -117,7 +119,7 @@ def document(
         prune_ratio, trials, method, assumptions, is_given=widths not in (None, UNIFORM) or pruned_forward is not None
     )
     ratio = trials.chosen if trials is not None else prune_ratio
-    pruning = Pruning(ratio, widths, masks, residual, assumptions)
+    pruning = Pruning(ratio, widths, masks, residual, assumptions, width_multiple)
     if convention == EXACT and method in UNCOUNTED_DRAWS:
         assumptions.append(UNCOUNTED_DRAWS[method])
     if convention == PAPER and method in PAPER_SCHEDULES:
@@ -144,7 +146,7 @@ def document(
         def cost_at(ratio: float) -> Tuple[int, int]:
             cost = costs[DENSE]
             if ratio:
-                kept = Pruning(ratio, UNIFORM, masks, residual)
+                kept = Pruning(ratio, UNIFORM, masks, residual, multiple=width_multiple)
                 cost = _pruned_cost(network, cost, kept, None, convention)
             return cost.forward, cost.step
 

@@ -68,6 +68,8 @@ def npz(path, **replaced):
             ["run", "--method", "eb-ff", "--auto-epochs", "2"],
             ["auto_epochs: only prune_ratio = 'auto'", "leave it out"],
         ),
+        (["run", "--width-multiple", "0"], ["width_multiple = 0", "below 1"]),
+        (["run", "--method", "sfp", "--width-multiple", "8"], ["width_multiple = 8", "nothing to method 'sfp'"]),
         (["run", "--epochs", "0"], ["epochs"]),
         (["run", "--draw", "sometimes"], ["draw", "early-bird"]),
         (["run", "--draw", "99"], ["draw", "1..12"]),

@@ -249,3 +249,17 @@ def test_a_ratio_that_is_to_be_found_adds_its_trials_to_the_search_and_takes_the
 def test_a_ratio_that_is_to_be_found_is_refused_where_it_cannot_be(method, settings, line):
     with pytest.raises(ConfigError, match=line):
         document("vgg16", "cifar10", method, prune_ratio="auto", **settings)
+
+
+def test_widths_that_are_rounded_up_are_counted_uniform_and_from_a_run(tmp_path):
+    model = build_model("vgg16", 10)
+    uniform = document("vgg16", "cifar10", "eb-ff", prune_ratio=0.3, widths="uniform", width_multiple=8)
+    assert uniform["pruned"]["widths"] == [48, 48, 96, 96, 184, 184, 184, *[360] * 6]
+    gamma = np.random.default_rng(0).random(4224, dtype=np.float32)
+    mask = draw_mask(gamma, 0.3, layer_sizes_of(model))
+    save_masks(tmp_path / "masks.npz", mask[None], [1], gamma[None])
+    (tmp_path / "manifest.json").write_text(json.dumps({"recipe": {"width_multiple": 16, "masks": "per-layer"}}))
+    found = document("vgg16", "cifar10", "eb-ff", widths=str(tmp_path))["pruned"]["widths"]
+    assert found == [min(-(-kept // 16) * 16, width) for kept, width in zip(plan_of(model, mask).widths, model.widths)]
+    with pytest.raises(ConfigError, match="--width-multiple 0 is below 1"):
+        document("vgg16", "cifar10", "eb-ff", width_multiple=0)
