@@ -14,7 +14,7 @@ import torch
 from ebbench.config import Recipe
 from ebbench.method_settings import AUTO
 from ebbench.protocols import Outcome, RunContext
-from ebbench.ratio_trials import RatioChecks, choose_ratio, trial_costs
+from ebbench.ratio_trials import RatioChecks, choose_ratio, epochs_of_trials, trial_costs
 from ebbench.training.draw_point import DrawPoint, planned_epochs
 from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
 from ebbench.training.hold_out import held_out_count
@@ -57,7 +57,7 @@ class EarlyBirdInherit:
             with context.phase("prune"):
                 small, held = self._pruned(trainer.model, state.arrays["mask"])
             trainer.open_stage("retrain", self._first_epoch(ticket["epoch"]), small, held)
-        trainer.total_epochs = self._epochs_in_all(ticket["epoch"])
+        trainer.total_epochs = self._epochs_in_all(ticket["epoch"]) + epochs_of_trials(trainer)
         if state.epoch < self.recipe.epochs:
             with context.phase("retrain"):
                 trainer.train_until(

@@ -72,6 +72,7 @@ def choose_ratio(trainer: Trainer, pruned: Pruned, first_epoch: Callable[[int], 
     The network is then the dense one of the ticket's epoch. `first_epoch`: where a ticket's retraining begins in the schedule.
     """
     state, context = trainer.state, trainer.context
+    trainer.total_epochs += trainer.recipe.auto_epochs * (1 + len(trainer.recipe.ratios))  # at most
     held = trainer.hold_out(held_out_count(len(trainer.dataset.train), trainer.recipe.auto_images))
     with context.phase("search"):
         if state.stage == "search":
@@ -229,6 +230,11 @@ class _Trials:
             "kept_channels": int(self._mask(ratio).sum()),
             "widths": [int(width) for width in self.trainer.model.widths],
         }
+
+
+def epochs_of_trials(trainer: Trainer) -> int:
+    """How many epochs all trials took."""
+    return trainer.recipe.auto_epochs * len(trainer.state.facts.get("trials", ()))
 
 
 def trial_costs(trainer: Trainer) -> Dict[str, ForwardCost]:

@@ -24,6 +24,7 @@ from ebbench.training.hold_out import held_out_count, hold_out
 from ebbench.training.loop import Trainer
 from ebbench.training.masks import EarlyBirdQueue, draw_mask, layer_sizes_of
 from ebbench.training.models import build_model
+from ebbench.training.pictures.picture_set import PictureSet
 from ebbench.training.pruning import prune, reinit
 
 TRAIN, TEST, HELD, BATCH, EPOCHS, TRIED = 40, 10, 12, 14, 5, 1
@@ -135,6 +136,7 @@ def test_residual_networks_survive_a_kill_in_a_trial(recipe, settings, why):
 def test_the_trials_lie_in_the_search_and_their_parts_have_the_names_of_what_is_done(recipe):
     outcome, context = run(vary(recipe, auto_max_loss=0.9), due=False)
     paths = [path for path in context.paths if "checkpoint" not in path]
+    assert 0.5 < context.fractions[-1] == max(context.fractions) <= 1
     search = ["search"]
     for number in (1, 2, 3):
         search += [f"search/epoch-{number}", f"search/epoch-{number}/draw", "search/evaluate"]
@@ -267,6 +269,15 @@ def test_images_held_out_are_a_random_part_that_the_rest_does_not_have():
         != hold_out(images, 12, seed=2)[1].labels.tolist()
     )
     assert set(held.labels.tolist()) == set(epoch_plan(50, seed=1, phase="hold-out", epoch=0)[0][:12].tolist())
+
+
+def test_files_are_held_out_like_images(tmp_path):
+    names = [f"{n}.png" for n in range(50)]
+    files = PictureSet(tmp_path, names, torch.arange(50), 32, None)
+    rest, held = hold_out(files, 12, seed=1)
+    images = ImageSet(torch.zeros(50, 1, 1, 1), torch.arange(50))
+    assert held.labels.tolist() == hold_out(images, 12, seed=1)[1].labels.tolist()
+    assert held.names == [f"{n}.png" for n in held.labels] and rest.names == [f"{n}.png" for n in rest.labels]
 
 
 @pytest.mark.parametrize(("images", "wanted", "count"), [(50_000, None, 5_000), (100, None, 10), (100, 50, 50)])

@@ -340,7 +340,7 @@ class Trainer:
         images = self.state.images
         trained = sum(c for name, c in images.items() if not name.endswith(("draw", "evaluate")))
         trained += (self._stretch - 1) * images.get(self.state.stage, 0)
-        self.context.progress(trained / len(self._train), self.total_epochs)
+        self.context.progress(trained / len(self._whole), self.total_epochs)
 
     def _choose_layout(self, model: Network) -> str:
         """The memory layout for this whole run; see `layout.py` for why a repeatable run goes by a rule."""
