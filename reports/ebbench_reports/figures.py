@@ -107,7 +107,7 @@ def _draw_lane(axes: Axes, bands: Sequence[Band], rows: int, scale: float, durat
     for row in range(rows):
         for count, band in enumerate(b for b in bands if b.depth == row):
             width_s = max(band.end_s - band.start_s, shortest_s)
-            alpha = (0.45, 0.75)[count % 2] if band.name == "epoch" else 1.0
+            alpha = (0.45, 0.75)[count % 2] if band.name in ("epoch", "trial") else 1.0
             bar = [(band.start_s / scale, width_s / scale)]
             axes.broken_barh(bar, (-row - 0.43, 0.86), facecolors=_colour(_kind(band)), alpha=alpha, linewidth=0)
             if row == 0 and width_s > 0.0115 * len(band.name) * duration_s:
