@@ -209,10 +209,8 @@ def _ratio_faults(recipe: Recipe) -> Iterable[str]:
     if not reads(recipe.method, "prune_ratio"):
         return
     if not is_one_of(recipe.method, AUTO_METHODS):
-        yield (
-            f"prune_ratio = 'auto' is for {' and '.join(AUTO_METHODS)}: {recipe.method!r} would have to search anew for every "
-            "candidate; give it a number"
-        )
+        yield f"prune_ratio = 'auto' is for {' and '.join(AUTO_METHODS)}, not for {recipe.method!r}; give it a number"
+        return
     if recipe.draw != "early-bird":
         yield "prune_ratio = 'auto' draws at 'early-bird', when the masks of all candidates have settled; leave draw out"
     if recipe.measure_epochs is not None:
