@@ -72,7 +72,7 @@ def npz(path, **replaced):
         (["run", "--method", "sfp", "--width-multiple", "8"], ["width_multiple = 8", "nothing to method 'sfp'"]),
         (["run", "--epochs", "0"], ["epochs"]),
         (["run", "--draw", "sometimes"], ["draw", "early-bird"]),
-        (["run", "--draw", "99"], ["draw", "1..12"]),
+        (["run", "--draw", "99"], ["draw", "1..16"]),
         (["run", "--amplify", "much"], ["--amplify", "off"]),
         (["run", "--idle", "-1"], ["idle_s"]),
         (["run", "--device", "tpu"], ["tpu", "cpu"]),
