@@ -60,6 +60,7 @@ def check_run(
     ]
     if ticket is not None:
         checks += [_ticket(ticket), _narrowest_layer(ticket)]
+        checks += [_prune_ratio(ticket["auto"])] if "auto" in ticket else []
     if overhead is not None:
         checks.append(_overhead(overhead))
     return checks
@@ -352,6 +353,29 @@ def _narrowest_layer(ticket: Mapping[str, Any]) -> Check:
     )
     passed = narrowest >= NARROWEST
     return Check("narrowest layer", PASS if passed else WARN, narrowest, NARROWEST, "" if passed else advice)
+
+
+def _prune_ratio(auto: Mapping[str, Any]) -> Check:
+    """Whether a ratio that was to be found (`prune_ratio = "auto"`) was acceptable, and whether the trials could tell."""
+    name, limit = "prune ratio acceptable", auto["max_loss"]
+    tried = [each for each in auto["candidates"] if each["trial"] is not None]
+    if not tried:
+        advice = "the mask of no candidate settled, so none was tried and the smallest is taken; give more --epochs"
+        return Check(name, WARN, None, limit, advice)
+    loss, half_width, chance = tried[-1]["loss"], tried[-1]["loss_half_width"], auto["chance"]
+    advice = ""
+    if not auto["accepted"]:
+        advice = "every candidate lost more; the smallest is taken, give smaller --auto-ratio or more --auto-epochs"
+    elif auto["dense_accuracy"] <= chance + 2 * math.sqrt(chance * (1 - chance) / auto["images"]):
+        advice = (
+            "after so few epochs the dense network is no better than chance, the losses say nothing; more --auto-epochs"
+        )
+    elif half_width > limit:
+        advice = (
+            f"{auto['images']} held-out images tell a loss to within {100 * half_width:.2g} points, more than may be lost: "
+            "hold out more (--auto-images) or allow more (--auto-max-loss)"
+        )
+    return Check(name, WARN if advice else PASS, loss, limit, advice)
 
 
 def _overhead(overhead: Mapping[str, Any]) -> Check:

@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from ebbench.errors import ConfigError, Faults, nearest
 from ebbench.meter_ref import OFF, MeterRef, Named, refs_of
-from ebbench.method_settings import READERS, TRAIN_FIRST, default_draw, is_one_of, reads
+from ebbench.method_settings import AUTO, AUTO_METHODS, READERS, TRAIN_FIRST, default_draw, is_one_of, reads
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,8 +22,11 @@ else:  # the last Python of a TX2 is 3.8
 
 #: epochs that `measure_epochs` takes at least
 FEWEST_MEASURED = 3
+#: images that `auto_images` holds out at least: of fewer, one is more than ten percentage points
+FEWEST_HELD_OUT = 10
 
 Draw = Union[str, Tuple[int, ...]]  # "early-bird", "final", "best-accuracy", or the epochs at which to draw
+PruneRatio = Union[str, float]  # a fraction, or "auto"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Recipe:
     model: str = "vgg16"
     dataset: str = "cifar10"
     data_dir: str = "data"
-    prune_ratio: float = 0.5
+    prune_ratio: PruneRatio = 0.5
     seed: int = 1
     epochs: int = 160
     batch_size: int = 256
@@ -54,6 +57,8 @@ class Recipe:
     #: a BatchNorm that keeps less of a residual stream than the stream has: "keep" leaves the rest in place, at zero; "select"
     #: takes out what it keeps, in front of it (pre-activation networks only)
     residual: str = "keep"
+    #: what a layer keeps is rounded up to a multiple of this, by the largest |gamma| that were masked (tensor cores work in eights)
+    width_multiple: int = 1
     #: let masked channels that could not be removed come back to life in retraining, as the public code does
     regrow: bool = False
     #: when the ticket is drawn. None becomes "early-bird" for EB Train, and "final" for what trains in full first
@@ -87,6 +92,12 @@ class Recipe:
     measure_epochs: Optional[int] = None
     #: the epoch at which a search would have found its ticket: an assumption, where `measure_epochs` cuts the search short
     ticket_epoch: Optional[int] = None
+    #: prune_ratio = "auto": the candidates; epochs of each short retraining; accuracy that it may lose against the dense network's;
+    #: training images held out of the search to see that (None: a tenth). See `ebbench.ratio_choice`
+    auto_ratios: Tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    auto_epochs: int = 3
+    auto_max_loss: float = 0.02
+    auto_images: Optional[int] = None
     #: 8-bit block floating point (eb-lf, eb-ll): "stochastic" or to the "nearest"
     rounding: str = "stochastic"
     #: where the average of eb-ll's weights begins, as a fraction of `epochs` (the last 20 of 160)
@@ -118,6 +129,11 @@ class Recipe:
         if faults:
             raise ConfigError(*faults)
 
+    @property
+    def ratios(self) -> Tuple[float, ...]:
+        """The prune ratios that the run may end with."""
+        return self.auto_ratios if isinstance(self.prune_ratio, str) else (self.prune_ratio,)
+
     def settings(self) -> Dict[str, Any]:
         """All fields as JSON values."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -137,9 +153,17 @@ _CHOICES = {
 
 def _recipe_faults(recipe: Recipe) -> Iterable[str]:
     """Every fault of the values themselves, each with what would be right."""
-    if not 0 < recipe.prune_ratio < 1:
-        yield f"prune_ratio = {recipe.prune_ratio} is outside (0, 1); 0.5 prunes half of the channels"
-    for name in ("epochs", "batch_size", "threads", "fifo_length", "evaluate_every", "workers", "sfp_every"):
+    yield from _ratio_faults(recipe)
+    for name in (
+        "epochs",
+        "batch_size",
+        "threads",
+        "fifo_length",
+        "evaluate_every",
+        "workers",
+        "sfp_every",
+        "width_multiple",
+    ):
         if getattr(recipe, name) < 1:
             yield f"{name} = {getattr(recipe, name)} is below 1"
     for name in ("train_images", "test_images", "finetune_epochs", "snip_images", "thinet_images", "thinet_positions"):
@@ -175,6 +199,47 @@ def _recipe_faults(recipe: Recipe) -> Iterable[str]:
     yield from _draw_faults(recipe)
     yield from _excerpt_faults(recipe)
     yield from _foreign_settings(recipe)
+
+
+def _ratio_faults(recipe: Recipe) -> Iterable[str]:
+    """What is wrong with the prune ratio, or with the candidates for it."""
+    ratio = recipe.prune_ratio
+    if not isinstance(ratio, str):
+        if not 0 < ratio < 1:
+            yield f"prune_ratio = {ratio} is outside (0, 1); 0.5 prunes half of the channels"
+        foreign = [n for n in AUTO_SETTINGS if getattr(recipe, n) != getattr(Recipe, n)]
+        if foreign and is_one_of(recipe.method, AUTO_METHODS):
+            yield f"{', '.join(foreign)}: only prune_ratio = 'auto' reads it; leave it out"
+        return
+    if ratio != AUTO:
+        yield f"prune_ratio = {ratio!r}: a number such as 0.5 is needed, or 'auto'"
+        return
+    if not reads(recipe.method, "prune_ratio"):
+        return
+    if not is_one_of(recipe.method, AUTO_METHODS):
+        yield f"prune_ratio = 'auto' is for {' and '.join(AUTO_METHODS)}, not for {recipe.method!r}; give it a number"
+        return
+    if recipe.draw != "early-bird":
+        yield "prune_ratio = 'auto' draws at 'early-bird', when the masks of all candidates have settled; leave draw out"
+    if recipe.measure_epochs is not None:
+        yield (
+            f"prune_ratio = 'auto' cannot be had from measure_epochs = {recipe.measure_epochs}: accuracies decide, and those of a "
+            "training cut short say nothing; find the ratio in a whole run, then give its number"
+        )
+    if not recipe.auto_ratios or any(not 0 < p < 1 for p in recipe.auto_ratios):
+        yield f"auto_ratios = {list(recipe.auto_ratios)}: fractions inside (0, 1) are needed, such as [0.3, 0.5, 0.7]"
+    elif list(recipe.auto_ratios) != sorted(set(recipe.auto_ratios)):
+        yield f"auto_ratios = {list(recipe.auto_ratios)} must rise, each once"
+    if not 1 <= recipe.auto_epochs <= recipe.epochs:
+        yield f"auto_epochs = {recipe.auto_epochs} is outside 1..{recipe.epochs}"
+    if not 0 <= recipe.auto_max_loss < 1:
+        yield f"auto_max_loss = {recipe.auto_max_loss} is outside [0, 1): 0.02 are two percentage points of accuracy"
+    if recipe.auto_images is not None and recipe.auto_images < FEWEST_HELD_OUT:
+        yield f"auto_images = {recipe.auto_images} is below {FEWEST_HELD_OUT}: fewer cannot tell one accuracy from another"
+
+
+#: the settings that only a ratio that is to be found needs
+AUTO_SETTINGS = ("auto_ratios", "auto_epochs", "auto_max_loss", "auto_images")
 
 
 def _excerpt_faults(recipe: Recipe) -> Iterable[str]:
@@ -422,8 +487,13 @@ def run_id(recipe: Recipe, bench: Bench) -> str:
         differing["recipe"]["method"] = recipe.method
     text = json.dumps(differing, sort_keys=True, default=MeterRef.settings)
     dataset = recipe.dataset.partition(":")[0]
-    ratio = f"-p{recipe.prune_ratio:g}" if reads(recipe.method, "prune_ratio") else ""
+    ratio = f"-p{ratio_text(recipe.prune_ratio)}" if reads(recipe.method, "prune_ratio") else ""
     return f"{recipe.method}-{recipe.model}-{dataset}{ratio}-s{recipe.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def ratio_text(ratio: PruneRatio) -> str:
+    """A prune ratio in as few letters as it has."""
+    return ratio if isinstance(ratio, str) else f"{ratio:g}"
 
 
 def _differing(settings: Any, defaults: Any) -> Dict[str, Any]:
@@ -455,6 +525,8 @@ def _coerce(name: str, value: Any, cls: type) -> Any:
         kind = kind[len("Optional[") : -1]
     if kind == "Draw":
         kind = "str" if isinstance(value, str) else "Tuple[int, ...]"
+    if kind == "PruneRatio":
+        kind = "str" if isinstance(value, str) else "float"
     if kind.startswith("Tuple["):
         values = value if isinstance(value, (list, tuple)) else (value,)
         return tuple(typed_scalar(name, v, kind[len("Tuple[") : -len(", ...]")]) for v in values)

@@ -23,7 +23,7 @@ from ebbench.rundir import RunDir
 from ebbench.training.mask_file import save_masks
 from ebbench.units import NS_PER_S
 
-_NUMBERED = re.compile(r"(epoch|block)-\d+")
+_NUMBERED = re.compile(r"(epoch|block|trial)-\d+")
 _LOOK_EVERY_NS = NS_PER_S // 4  # how often the display and the samplers' health are looked at
 
 
@@ -79,7 +79,7 @@ class SessionContext:
     def phase(self, name: str) -> Iterator[None]:
         """A phase inside the one that is open; closed and marked failed when its body raises."""
         if name not in PHASE_NAMES and not _NUMBERED.fullmatch(name):
-            raise ValueError(f"phase {name!r} is not one of {', '.join(PHASE_NAMES)}, epoch-N, block-N")
+            raise ValueError(f"phase {name!r} is not one of {', '.join(PHASE_NAMES)}, epoch-N, block-N, trial-N")
         self._open.append(name)
         log = self._recording.phases
         identity = log.begin("/".join(self._open))

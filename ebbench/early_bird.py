@@ -6,15 +6,18 @@ consecutive masks are below 0.1 the ticket has emerged, and the search ends.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 import torch
 
 from ebbench.config import Recipe
+from ebbench.method_settings import AUTO
 from ebbench.protocols import Outcome, RunContext
+from ebbench.ratio_trials import RatioChecks, choose_ratio, epochs_of_trials, trial_costs
 from ebbench.training.draw_point import DrawPoint, planned_epochs
 from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
+from ebbench.training.hold_out import held_out_count
 from ebbench.training.loop import Schedule, Trainer, check_recipe
 from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
@@ -34,25 +37,29 @@ class EarlyBirdInherit:
 
     def check(self) -> None:
         """Refuse data and networks that do not fit, before anything is measured; know what will be stored."""
-        self.stored_bytes = stored_bytes(self.recipe, *check_recipe(self.recipe))
+        dataset, model = check_recipe(self.recipe)
+        if self.recipe.prune_ratio == AUTO:
+            held_out_count(len(dataset.train), self.recipe.auto_images)
+        self.stored_bytes = stored_bytes(self.recipe, dataset, model)
 
     def run(self, context: RunContext) -> Outcome:
         """Search, prune, retrain; from the start or from the last checkpoint."""
         trainer = Trainer(self.recipe, context, "search", lambda stage: self._precision(stage, context.device))
         state = trainer.state
-        if state.stage == "search":
+        if state.stage.split("/")[0] == "search":
             trainer.total_epochs = self._epochs_in_all(planned_epochs(self.recipe))
             trainer.schedule = _searching(self.recipe)
-            search(trainer)
+            if self.recipe.prune_ratio == AUTO:
+                choose_ratio(trainer, self._pruned, self._first_epoch)
+            else:
+                search(trainer)
             trainer.schedule = self.recipe
         ticket = state.facts["ticket"]
         if state.stage == "prune":
             with context.phase("prune"):
-                small = self._small_network(trainer.model, state.arrays["mask"])
-                live = plan_of(trainer.model, state.arrays["mask"], self.recipe.residual).live
-            held = None if self.recipe.regrow or live.all() else live
+                small, held = self._pruned(trainer.model, state.arrays["mask"])
             trainer.open_stage("retrain", self._first_epoch(ticket["epoch"]), small, held)
-        trainer.total_epochs = self._epochs_in_all(ticket["epoch"])
+        trainer.total_epochs = self._epochs_in_all(ticket["epoch"]) + epochs_of_trials(trainer)
         if state.epoch < self.recipe.epochs:
             with context.phase("retrain"):
                 trainer.train_until(
@@ -75,6 +82,11 @@ class EarlyBirdInherit:
 
     def _outcome(self, trainer: Trainer) -> Outcome:
         return _outcome(trainer)
+
+    def _pruned(self, model: Network, mask: np.ndarray) -> Tuple[Network, Optional[np.ndarray]]:
+        """The small network, and the mask that is held in it, bool, where channels stay that are masked."""
+        live = plan_of(model, mask, self.recipe.residual).live
+        return self._small_network(model, mask), None if self.recipe.regrow or live.all() else live
 
     def _small_network(self, model: Network, mask: np.ndarray) -> Network:
         return prune(model, mask, self.recipe.residual)
@@ -113,7 +125,7 @@ class Check:
         self.model = model
         self.layer_sizes = layer_sizes_of(model)
         self._prune_ratio = recipe.prune_ratio
-        self._ranking = Ranking(model, recipe.masks)
+        self.ranking = Ranking(model, recipe.masks)
         self._queue = EarlyBirdQueue(recipe.epsilon, recipe.fifo_length, recipe.pairs)
 
     def push(self) -> Tuple[np.ndarray, np.ndarray, Dict[str, Any]]:
@@ -131,7 +143,7 @@ class Check:
 
     def mask_of(self, gamma: np.ndarray) -> np.ndarray:
         """The mask, bool [N]."""
-        return self._ranking.draw(gamma, self._prune_ratio)
+        return self.ranking.draw(gamma, self._prune_ratio)
 
 
 def search(trainer: Trainer) -> None:
@@ -189,7 +201,9 @@ class _Finder:
     def take_ticket(self) -> None:
         """Fix the ticket and go back to its weights when later epochs were trained too."""
         assumed, epoch = self.point.is_assumed(), self.point.go_back()
-        self.state.arrays["mask"] = mask = self.masks[-1 if assumed else epoch - 1]
+        at = -1 if assumed else epoch - 1
+        drawn, gamma = self.masks[at], self.state.arrays["gamma"][at]
+        self.state.arrays["mask"] = mask = self.check.ranking.round_up(drawn, gamma, self.recipe.width_multiple)
         self.state.stage, self.state.epoch = "prune", epoch
         self.state.facts["ticket"] = channel_ticket(
             mask,
@@ -201,6 +215,7 @@ class _Finder:
             draw=self.point.named(),
             distances=self.state.facts["distances"],
             prune_ratio=self.recipe.prune_ratio,
+            drawn_channels=int(drawn.sum()),
         )
 
 
@@ -210,14 +225,17 @@ def _outcome(trainer: Trainer) -> Outcome:
     model = trainer.dense_model()
     dense, pruned = forward_cost(model), forward_cost(trainer.model)
     notes = [*trainer.notes(), *drawn_notes(ticket)]
+    trials = trial_costs(trainer)
+    if "auto" in ticket:
+        notes.append(ticket["auto"]["how"])
     if "retrain" not in state.images:
         notes.append("no epoch was left to retrain the ticket; retrain_epochs = 'full' trains it for all of them")
     return Outcome(
         accuracy=trainer.accuracy(),
-        flops=run_flops(state.images, dense, pruned),
+        flops=run_flops(state.images, dense, pruned, [path for path in trials if path.endswith("/draw")], trials),
         ticket=ticket,
         repeat_draw=_repeatable_check(trainer, model),
-        draw_cost=_cost_of_a_check(ticket["channels"], dense),
+        draw_cost=_cost_of_a_check(ticket["channels"], dense, len(trainer.recipe.ratios)),
         notes=notes,
     )
 
@@ -228,7 +246,8 @@ def _repeatable_check(trainer: Trainer, model: Network) -> Callable[[], None]:
     with torch.no_grad():
         for norm, gamma in zip(model.prunable_norms(), split(gammas[-1], layer_sizes_of(model))):
             norm.weight.copy_(torch.from_numpy(gamma))
-    check = Check(trainer.recipe, model.to(trainer.context.device))
+    kind = RatioChecks if trainer.recipe.prune_ratio == AUTO else Check
+    check: Union[RatioChecks, Check] = kind(trainer.recipe, model.to(trainer.context.device))
     check.replay(gammas[:-1])
 
     def repeat() -> None:
@@ -237,5 +256,5 @@ def _repeatable_check(trainer: Trainer, model: Network) -> Callable[[], None]:
     return repeat
 
 
-def _cost_of_a_check(channels: int, dense: ForwardCost) -> Dict[str, Any]:
-    return draw_cost(channels, dense.parameters, dense.counter_flops)
+def _cost_of_a_check(channels: int, dense: ForwardCost, ratios: int) -> Dict[str, Any]:
+    return draw_cost(channels, dense.parameters, dense.counter_flops, ratios)

@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench.config import Bench, Recipe, load_bench, load_toml, make_recipe, refuse_unknown, typed_scalar
+from ebbench.config import (
+    AUTO_SETTINGS,
+    Bench,
+    Recipe,
+    load_bench,
+    load_toml,
+    make_recipe,
+    refuse_unknown,
+    typed_scalar,
+)
 from ebbench.errors import Faults, nearest
-from ebbench.method_settings import READERS, reads
+from ebbench.method_settings import AUTO, READERS, reads
 
 RECIPE_KEYS = tuple(field.name for field in dataclasses.fields(Recipe))
 
@@ -191,13 +200,16 @@ def expand(axes: Mapping[str, Sequence[Any]], methods: Optional[Sequence[str]] =
 
     `methods` are those of the whole experiment (None: of these axes). A setting that one of them reads is left out of the
     recipes of those that do not, so that dense training, which has no prune ratio, is run once where that varies. One that
-    none of them reads is refused. Raises ConfigError with the faults of all recipes.
+    none of them reads is refused. Likewise the settings of a ratio that is to be found, where others are given too.
+    Raises ConfigError with the faults of all recipes.
     """
     methods = _methods([axes]) if methods is None else methods
     names = sorted(axes, key=lambda name: name != "seed")
     recipes, faults = [], Faults()
     for values in itertools.product(*(axes[n] for n in names)):
         settings = dict(zip(names, values))
+        if AUTO in axes.get("prune_ratio", ()) and settings["prune_ratio"] != AUTO:
+            settings = {n: v for n, v in settings.items() if n not in AUTO_SETTINGS}
         method = settings.get("method", Recipe.method)
         with faults.gathered():
             own = {n: v for n, v in settings.items() if reads(method, n) or not _is_read(n, methods)}

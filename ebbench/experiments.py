@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ebbench import plugins
-from ebbench.config import Recipe
+from ebbench.config import Recipe, ratio_text
 from ebbench.context import Display
 from ebbench.errors import EXIT_OK, ConfigError, DeviceError, RunFailed, nearest
 from ebbench.experiment_file import Experiment, load_experiment
@@ -68,7 +68,7 @@ def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Dis
 
 def title(recipe: Recipe) -> str:
     """A recipe in a few words."""
-    ratio = f", p = {recipe.prune_ratio:g}" if reads(recipe.method, "prune_ratio") else ""
+    ratio = f", p = {ratio_text(recipe.prune_ratio)}" if reads(recipe.method, "prune_ratio") else ""
     cut = "" if recipe.measure_epochs is None else f" ({recipe.measure_epochs} of each phase measured)"
     return (
         f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs{cut}, seed {recipe.seed}"

@@ -12,7 +12,7 @@ import json
 from typing import Any, Dict, List, Optional, Sequence
 
 from ebbench.config import Recipe
-from ebbench.method_settings import READERS, is_one_of
+from ebbench.method_settings import AUTO, READERS, is_one_of
 
 WITHOUT_L1, WITH_L1 = ("dense", "lt", "thinet"), ("ns", "eb-*")
 #: settings that no bit of a training depends on, or that stand for themselves in the key
@@ -25,6 +25,8 @@ def key_of(recipe: Recipe) -> Optional[str]:
     """What the first training of a run depends on: equal texts, equal trainings. None where it is not to be shared."""
     if not recipe.share_phases or recipe.measure_epochs is not None:
         return None
+    if recipe.prune_ratio == AUTO:
+        return None  # its search does without the images that are held out
     if not is_one_of(recipe.method, (*WITHOUT_L1, *WITH_L1)):
         return None
     settings = {name: value for name, value in recipe.settings().items() if name not in _APART}

@@ -14,12 +14,17 @@ TRAIN_FIRST = ("lt", "ns", "thinet")
 #: those that rank the channels of the whole network, so that a large ratio could empty a layer
 RANK_CHANNELS = ("ns", "eb-*")
 
+#: what `prune_ratio` is where the ratio is to be found, and the methods that can find it
+AUTO = "auto"
+AUTO_METHODS = ("eb-ff", "eb-reinit")
+
 #: the settings that not every method reads, and the methods that do
 READERS: Dict[str, Tuple[str, ...]] = {
     "prune_ratio": BUILT_IN[1:],
     "l1": RANK_CHANNELS,
     "masks": RANK_CHANNELS,
     "residual": RANK_CHANNELS,
+    "width_multiple": RANK_CHANNELS,
     "regrow": RANK_CHANNELS,
     "draw": (*TRAIN_FIRST, "eb-*"),
     "epsilon": ("eb-*",),
@@ -29,6 +34,10 @@ READERS: Dict[str, Tuple[str, ...]] = {
     "search_milestones": ("eb-*",),
     "retrain_epochs": ("eb-*",),
     "ticket_epoch": ("eb-*",),
+    "auto_ratios": AUTO_METHODS,
+    "auto_epochs": AUTO_METHODS,
+    "auto_max_loss": AUTO_METHODS,
+    "auto_images": AUTO_METHODS,
     "rounding": ("eb-lf", "eb-ll"),
     "average_from": ("eb-ll",),
     "amp_dtype": ("eb-amp",),

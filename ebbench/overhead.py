@@ -49,7 +49,9 @@ def _checked_epochs(energy: EnergyAccount) -> int:
     """How many epochs were checked: one that was done again after a kill is counted once, as its images are."""
     if energy.extrapolation is not None:
         return energy.by_phase[DRAW_PATH].count
-    return len({p["path"] for p in energy.phases if p["path"].startswith("search/") and p["path"].endswith("/draw")})
+    return len(
+        {p["path"] for p in energy.phases if p["path"].startswith("search/epoch-") and p["path"].endswith("/draw")}
+    )
 
 
 def _energy_fraction(energy: EnergyAccount, amplified: AmplifiedDraw, draws_s: float) -> Dict[str, Any]:

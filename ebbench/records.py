@@ -21,7 +21,7 @@ PHASE_NAMES = TRAINING_PHASES + OTHER_PHASES
 
 @dataclass(frozen=True)
 class PhaseEnergy:
-    """Energy of all instances of one phase path (``epoch-N`` folded into ``epoch``), children included.
+    """Energy of all instances of one phase path (``epoch-N`` folded into ``epoch``, ``trial-N`` not), children included.
 
     `energy_j` is of the covered part (`covered_s` of `duration_s`), None when nothing is covered; `self_j` leaves the
     children out; `uncertainty_j` is the half width of the k = 2 interval; `status` is ok, partial or missing, with its reason.

@@ -235,3 +235,35 @@ def test_a_mask_over_weights_has_no_narrowest_layer(healthy):
     ticket = {"found": True, "kept_weights": 10, "weights": 20, "kept_channels": 8, "channels": 8}
     (check,) = [c for c in check_run(healthy, ticket=ticket) if c.name == "narrowest layer"]
     assert check.verdict == "NOT CHECKED" and "weights" in check.advice
+
+
+def found_ratio(**changes):
+    """A ticket whose ratio was found: tried are .7, refused, and .5."""
+    auto = {
+        "prune_ratio": 0.5, "accepted": True, "max_loss": 0.02, "epochs": 3, "images": 5000, "chance": 0.1,
+        "dense_accuracy": 0.7, "how": "", "candidates": [
+            {"prune_ratio": 0.7, "trial": 1, "loss": 0.1, "loss_half_width": 0.015},
+            {"prune_ratio": 0.5, "trial": 2, "loss": 0.01, "loss_half_width": 0.015},
+            {"prune_ratio": 0.3, "trial": None, "loss": None, "loss_half_width": None},
+        ],
+    }  # fmt: skip
+    return {"found": True, "auto": {**auto, **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words"),
+    [
+        ({}, PASS, ""),
+        ({"accepted": False}, WARN, "every candidate lost more"),
+        ({"dense_accuracy": 0.108}, WARN, "no better than chance"),
+        ({"max_loss": 0.0149}, WARN, "5000 held-out images tell a loss to within 1.5 points"),
+        ({"candidates": [{"trial": None}]}, WARN, "the mask of no candidate settled"),
+    ],
+)
+def test_a_ratio_that_was_found_is_doubted_where_none_was_good_enough_or_the_trials_could_not_tell(
+    healthy, changes, verdict, words
+):
+    (check,) = [c for c in check_run(healthy, ticket=found_ratio(**changes)) if c.name == "prune ratio acceptable"]
+    assert check.verdict == verdict and words in check.advice
+    assert check.value == (None if "candidates" in changes else 0.01)
+    assert not [c for c in check_run(healthy, ticket={"found": True}) if c.name == "prune ratio acceptable"]

@@ -270,3 +270,13 @@ def test_a_search_cut_short_needs_the_epoch_that_it_assumes():
 def test_an_excerpt_that_cannot_be_is_refused(settings, why):
     with pytest.raises(ConfigError, match=why):
         Recipe(**settings)
+
+
+def test_a_ratio_that_is_to_be_found_is_in_the_name_and_a_number_names_a_run_as_before():
+    assert run_id(Recipe(prune_ratio="auto"), Bench()).startswith("eb-ff-vgg16-cifar10-pauto-s1-")
+    assert run_id(Recipe(prune_ratio=0.30), Bench()).startswith("eb-ff-vgg16-cifar10-p0.3-s1-")
+    assert Recipe(prune_ratio="auto").ratios == tuple(n / 10 for n in range(1, 10))
+    assert Recipe(prune_ratio=0.3).ratios == (0.3,)
+    assert make_recipe(Recipe(prune_ratio="auto", auto_epochs=2).settings()) == Recipe(
+        prune_ratio="auto", auto_epochs=2
+    )

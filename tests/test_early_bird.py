@@ -398,3 +398,29 @@ class TestOutcome:
         with pytest.raises(ConfigError, match="each of its 13 layers keeps one"):
             EarlyBirdInherit(vary(recipe, prune_ratio=0.99)).run(context)
         assert context.paths == []
+
+
+class TestRoundedWidths:
+    def test_the_ticket_is_rounded_up_and_the_search_is_the_one_without(self, recipe: Recipe) -> None:
+        plain, plain_context = run(recipe, due=False)
+        outcome, context = run(vary(recipe, width_multiple=8), due=False)
+        ticket = outcome.ticket
+        assert (ticket["distances"], ticket["epoch"]) == (plain.ticket["distances"], plain.ticket["epoch"])
+        assert all(np.array_equal(a, b) for a, b in zip(context.masks, plain_context.masks))
+        assert ticket["layer_kept"] == [-(-kept // 8) * 8 for kept in plain.ticket["layer_kept"]]
+        assert (
+            ticket["drawn_channels"]
+            == plain.ticket["kept_channels"]
+            < ticket["kept_channels"]
+            == sum(ticket["layer_kept"])
+        )
+        assert outcome.flops["forward_pruned"] > plain.flops["forward_pruned"]
+        more = ticket["kept_channels"] - ticket["drawn_channels"]
+        assert any(note.startswith(f"{more} masked channels came back") for note in outcome.notes)
+
+    def test_a_killed_run_ends_with_the_same_bits(self, recipe: Recipe) -> None:
+        varied = vary(recipe, width_multiple=8)
+        whole, whole_context = run(varied)
+        for checkpoint in whole_context.checkpoints[2::7]:
+            outcome, context = run(varied, checkpoint=checkpoint)
+            assert_same_end(outcome, context, whole, whole_context)

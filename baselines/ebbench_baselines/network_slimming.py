@@ -17,5 +17,6 @@ class NetworkSlimmingPipeline(PrunesTrained):
         return self.recipe.l1
 
     def _draw(self, trainer: Trainer) -> np.ndarray:
-        ranking = Ranking(trainer.model, self.recipe.masks)
-        return ranking.draw(gamma_of(trainer.model), self.recipe.prune_ratio)
+        ranking, gamma = Ranking(trainer.model, self.recipe.masks), gamma_of(trainer.model)
+        mask = ranking.draw(gamma, self.recipe.prune_ratio)
+        return ranking.round_up(mask, gamma, self.recipe.width_multiple)

@@ -117,6 +117,9 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
     ]  # fmt: skip
     print_table(["run", "energy (k = 2)", "kind", "accuracy", "verdict", "status"], rows)
     for record in records:
+        if "auto" in (record.ticket or {}):
+            _stdout().print(f"{record.run_id}: {record.ticket['auto']['how']}", markup=False)
+    for record in records:
         _print_findings(record)
     if any(record.kind == SIMULATED for record in records):
         _stdout().print("Energies are SIMULATED: no real meter was read.", style="bold yellow")

@@ -8,6 +8,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
+from ebbench.cli.ratio import RATIO
+
 
 @click.command()
 @click.argument("experiment", default="quickstart")
@@ -25,8 +27,18 @@ import click
 )
 @click.option("--data-dir", help="Folder of the data sets that have one.")
 @click.option(
-    "--prune-ratio", type=float, multiple=True, help="Fraction of the channels to prune; repeat for a matrix."
+    "--prune-ratio",
+    type=RATIO,
+    metavar="P|auto",
+    multiple=True,
+    help="Fraction of the channels to prune, or auto: the largest of --auto-ratio whose ticket holds up in a short retraining. "
+    "Repeat for a matrix.",
 )
+@click.option("--auto-ratio", type=float, multiple=True, help="With auto, a candidate; repeat.  [default: 0.1 to 0.9]")
+@click.option("--auto-epochs", type=int, help="With auto, epochs of each short retraining.  [default: 3]")
+@click.option("--auto-max-loss", type=float, help="With auto, accuracy that it may lose.  [default: 0.02]")
+@click.option("--auto-images", type=int, help="With auto, training images held out to see that.  [default: a tenth]")
+@click.option("--width-multiple", type=int, help="Round what every layer keeps up to a multiple of this, such as 8.")
 @click.option("--epochs", type=int, help="Epochs of the whole training.")
 @click.option("--batch-size", type=int)
 @click.option("--learning-rate", type=float)
@@ -116,6 +128,7 @@ def run(
     \b
     ebbench run
     ebbench run quickstart --method eb-ff --prune-ratio 0.3 --prune-ratio 0.5
+    ebbench run quickstart --method eb-ff --prune-ratio auto --auto-max-loss 0.02
     ebbench run vgg16-cifar10 --dataset npz:cifar10.npz --epochs 16 --meter ina3221
     ebbench run --on nvidia@tx2 --meter 'shelly:http://192.168.1.20?scope=wall'
     ebbench run table2 --scale small --meter sim
@@ -139,6 +152,10 @@ def run(
 
 _AXES = ("method", "model", "dataset", "prune_ratio", "seed")
 _SINGLE = (
+    "width_multiple",
+    "auto_epochs",
+    "auto_max_loss",
+    "auto_images",
     "data_dir",
     "epochs",
     "measure_epochs",
@@ -161,6 +178,8 @@ def _recipe_options(options: Dict[str, Any]) -> Dict[str, List[Any]]:
     """The axes of the recipe matrix that were typed."""
     axes = {name: list(options[name]) for name in _AXES if options[name]}
     axes.update({name: [options[name]] for name in _SINGLE if options[name] is not None})
+    if options["auto_ratio"]:
+        axes["auto_ratios"] = [tuple(sorted(options["auto_ratio"]))]
     if options["draw"]:
         axes["draw"] = [_draw(text) for text in options["draw"]]
     return axes

@@ -275,8 +275,8 @@ def _status(measured: Measured, at: Ints) -> Tuple[str, Optional[str]]:
 
 
 def _folded(path: str) -> str:
-    """``search/epoch-12/draw`` is an instance of ``search/epoch/draw``."""
-    return re.sub(r"-\d+(?=/|$)", "", path)
+    """``search/epoch-12/draw`` is an instance of ``search/epoch/draw``; the trials of a search stand each for itself."""
+    return re.sub(r"(?<!^search/trial)-\d+(?=/|$)", "", path)
 
 
 def _self_j(phases: Sequence[Interval], total: Measured) -> List[Optional[float]]:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from torch import nn
 
 from ebbench.errors import ConfigError, nearest
+from ebbench.method_settings import AUTO
 from ebbench.training import synthetic
 from ebbench.training.forward_cost import (
     EXACT,
@@ -25,7 +26,8 @@ from ebbench.training.models import Network, empty_model
 from ebbench.training.npz import read_npz
 from ebbench.training.pictures.folder import list_folder
 from ebbench.training.ranking import PER_LAYER
-from ebbench.training.widths import Pruning
+from ebbench.training.trial_flops import Trials
+from ebbench.training.widths import UNIFORM, Pruning
 
 __all__ = ["EXACT", "PAPER", "ForwardCost", "document", "draw_cost", "forward_cost", "training_flops"]
 
@@ -90,7 +92,7 @@ def document(
     dataset: str,
     method: str,
     *,
-    prune_ratio: Optional[float] = None,
+    prune_ratio: Union[str, float, None] = None,
     epochs: Optional[int] = None,
     ticket_epoch: Optional[int] = None,
     retrain_epochs: str = "remaining",
@@ -100,17 +102,24 @@ def document(
     pruned_forward: Optional[float] = None,
     dense_forward: Optional[float] = None,
     convention: str = EXACT,
+    trials: Optional[Trials] = None,
+    width_multiple: Optional[int] = None,
 ) -> Dict[str, Any]:
     """The JSON document of ``ebbench flops``. Raises ConfigError and InputError, one line each.
 
-    `widths`, `masks`, `residual`: see `Pruning`. `pruned_forward` and `dense_forward`: GFLOPs (1e9) of one forward pass, in place
-    of what is counted. In a phase, `images` are those of one epoch and `forward_flops` is one image's. `total_flops` is
-    training alone; `evaluation` stands beside it.
+    `widths`, `masks`, `residual`, `width_multiple`: see `Pruning`. `pruned_forward` and `dense_forward`: GFLOPs (1e9) of one
+    forward pass, in place of what is counted. In a phase, `images` are those of one epoch and `forward_flops` is one image's.
+    `total_flops` is training alone; `evaluation` stands beside it. `trials`: those of ``prune_ratio = "auto"``, whose networks
+    are uniform.
     """
     check_convention(convention)
     size, schedule = _size_of(dataset), _schedule_of(method, retrain_epochs, convention)
-    pruning = Pruning(prune_ratio, widths, masks, residual)
-    assumptions = pruning.assumptions
+    assumptions: List[str] = []
+    trials = _trials(
+        prune_ratio, trials, method, assumptions, is_given=widths not in (None, UNIFORM) or pruned_forward is not None
+    )
+    ratio = trials.chosen if trials is not None else prune_ratio
+    pruning = Pruning(ratio, widths, masks, residual, assumptions, width_multiple)
     if convention == EXACT and method in UNCOUNTED_DRAWS:
         assumptions.append(UNCOUNTED_DRAWS[method])
     if convention == PAPER and method in PAPER_SCHEDULES:
@@ -127,7 +136,21 @@ def document(
     plan = schedule(epochs, ticket)
     if any(which == PRUNED for _, _, which in plan):
         costs[PRUNED] = _pruned_cost(network, costs[DENSE], pruning, pruned_forward, convention)
-    phases = [_phase(name, length, size.train, costs[which]) for name, length, which in plan]
+    held = trials.held_out(size.train) if trials is not None else 0
+    phases = [
+        _phase(name, length, size.train - (held if name == "search" else 0), costs[which])
+        for name, length, which in plan
+    ]
+    if trials is not None:
+
+        def cost_at(ratio: float) -> Tuple[int, int]:
+            cost = costs[DENSE]
+            if ratio:
+                kept = Pruning(ratio, UNIFORM, masks, residual, multiple=width_multiple)
+                cost = _pruned_cost(network, cost, kept, None, convention)
+            return cost.forward, cost.step
+
+        phases[1:1] = trials.phases(size.train, cost_at)
     return {
         "model": model,
         "dataset": dataset,
@@ -143,6 +166,23 @@ def document(
         "evaluation": _evaluation(plan, costs, size.test) if convention == EXACT else None,
         "assumptions": assumptions,
     }
+
+
+def _trials(
+    ratio: Union[str, float, None], trials: Optional[Trials], method: str, assumptions: List[str], *, is_given: bool
+) -> Optional[Trials]:
+    """The trials of a ratio that is to be found; None where it is given. Raises ConfigError for what does not go with either."""
+    if ratio != AUTO:
+        if isinstance(ratio, str):
+            raise ConfigError(f"--prune-ratio {ratio}: a number such as 0.5 is needed, or {AUTO!r}")
+        if trials not in (None, Trials()):
+            raise ConfigError(
+                f"--auto-chosen and the other --auto options are for --prune-ratio {AUTO}; leave them out"
+            )
+        return None
+    if is_given:
+        raise ConfigError(f"--prune-ratio {AUTO} has networks of many widths; leave --widths and --pruned-forward out")
+    return (trials or Trials()).settled(method, assumptions)
 
 
 def _forward_flops(dense: ForwardCost, given: Optional[float], convention: str) -> int:

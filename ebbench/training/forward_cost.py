@@ -91,7 +91,10 @@ def forward_cost(model: nn.Module, input_shape: Optional[Sequence[int]] = None) 
 
 
 def draw_cost(
-    channels: int, parameters: Optional[int] = None, counter_forward_flops: Optional[int] = None
+    channels: int,
+    parameters: Optional[int] = None,
+    counter_forward_flops: Optional[int] = None,
+    ratios: int = 1,
 ) -> Dict[str, Any]:
     """What one mask-distance check costs: ``flops`` and ``bytes``, and the paper's two fractions where they can be told.
 
@@ -99,9 +102,13 @@ def draw_cost(
     1972: 2 + 2 ln 2), 1 comparison with the threshold, 1 of the two masks, 1 addition. Bytes held at once: |gamma| and the
     selection's copy in float32, two masks of a byte per channel, the queue's distances. ``paper_convention``: the memory of a
     float32 mask over that of the parameters, and (3 N log2 N + 2 N) over ONE image's forward pass: .0287 % and .0257 % for
-    VGG16, the "<= .029 %" and "<= .026 %" of section 4.2.
+    VGG16, the "<= .029 %" and "<= .026 %" of section 4.2. A check at several `ratios` has the absolute values, |gamma| and the
+    selection's copy once and the rest as many times; the paper's fractions are of one mask.
     """
-    cost: Dict[str, Any] = {"flops": (4 + 2 + 2 * math.log(2)) * channels, "bytes": 10 * channels + 5 * 8}
+    cost: Dict[str, Any] = {
+        "flops": (1 + ratios * (3 + 2 + 2 * math.log(2))) * channels,
+        "bytes": 8 * channels + ratios * (2 * channels + 5 * 8),
+    }
     if parameters is not None:
         cost["parameters"] = parameters
     if parameters is not None and counter_forward_flops is not None:

@@ -20,11 +20,12 @@ from ebbench.errors import ConfigError, Faults, RunFailed, UserError
 from ebbench.method_settings import RANK_CHANNELS, is_one_of
 from ebbench.protocols import RunContext
 from ebbench.training import compat, excerpt
-from ebbench.training.accuracy import Accuracy, evaluate
+from ebbench.training.accuracy import Accuracy, evaluate, right_at_first
 from ebbench.training.averaging import estimate_norms, take_average
 from ebbench.training.batches import Step, augmented_batches, steps_per_epoch
-from ebbench.training.data import Dataset, load_dataset, refuse_unknown_dataset
+from ebbench.training.data import Dataset, Images, load_dataset, refuse_unknown_dataset
 from ebbench.training.held import Held
+from ebbench.training.hold_out import hold_out
 from ebbench.training.kept import Keeper, Kept, forget, read_kept
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
 from ebbench.training.models import SELECT, Network, build_model, input_shape_of, refuse_unknown_model
@@ -85,7 +86,7 @@ class Trainer:
         self.dataset = data_of(recipe)
         model = self.dense_model()
         refuse_misfits(recipe, self.dataset, model)
-        self._train = self.dataset.train.to(context.device)
+        self._whole = self._train = self.dataset.train.to(context.device)
         self._test = self.dataset.test.to(context.device)
         self.steps = steps_per_epoch(len(self._train), recipe.batch_size)
         #: of all the work to come, for the progress; a method that trains longer says so
@@ -143,6 +144,16 @@ class Trainer:
         if live is not None:
             self.state.arrays["live"] = live
         self.place(model)
+
+    def hold_out(self, count: int) -> Images:
+        """Train without `count` of the training images from now on, and return those; to be said again when it is resumed."""
+        self._train, held = hold_out(self._whole, count, self.recipe.seed)
+        self.steps = steps_per_epoch(len(self._train), self.recipe.batch_size)
+        return held
+
+    def train_on_all(self) -> None:
+        """Train on all training images from now on."""
+        self._train, self.steps = self._whole, steps_per_epoch(len(self._whole), self.recipe.batch_size)
 
     def train_until(self, epochs: int, l1: float, at_end: Optional[Callable[[int], None]] = None) -> None:
         """Train the open stage until `epochs` epochs of its schedule are complete; accuracies between, not after the last."""
@@ -232,6 +243,20 @@ class Trainer:
         state.images[books] = state.images.get(books, 0) + found.images
         state.accuracy.append({"stage": state.stage, "epoch": state.epoch, "top1": found.top1, "top5": found.top5})
         self.context.metric("accuracy", found.top1, epoch=state.epoch, stage=state.stage)
+
+    def right_on(self, images: Images, books: str) -> np.ndarray:
+        """Which of `images` the network gets right, bool [N]: no result of the run. Its images go to `books`, the open phase."""
+        state, data = self.state, self.dataset
+        found = right_at_first(
+            self.model,
+            images,
+            batch_size=self.recipe.batch_size,
+            mean=data.mean,
+            std=data.std,
+            memory_format=MEMORY_FORMATS[state.memory_format],
+        )
+        state.images[books] = state.images.get(books, 0) + len(images)
+        return found
 
     def looks(
         self, images: int, *, phase: str, number: int, batch_size: int, augment: bool
@@ -381,9 +406,9 @@ class Trainer:
 
     def _show_progress(self) -> None:
         images = self.state.images
-        trained = sum(count for name, count in images.items() if name != "draw" and "evaluate" not in name)
+        trained = sum(c for name, c in images.items() if not name.endswith(("draw", "evaluate")))
         trained += (self._stretch - 1) * images.get(self.state.stage, 0)
-        self.context.progress(trained / len(self._train), self.total_epochs)
+        self.context.progress(trained / len(self._whole), self.total_epochs)
 
     def _choose_layout(self, model: Network) -> str:
         """The memory layout for this whole run; see `layout.py` for why a repeatable run goes by a rule."""
@@ -476,10 +501,12 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset, model: Network) -> None:
 
 def _pruning_faults(recipe: Recipe, model: Network) -> Iterator[str]:
     layers = Ranking(model, recipe.masks).sizes
-    pruned = int(sum(layers) * recipe.prune_ratio)
+    ratio = max(recipe.ratios)
+    pruned = int(sum(layers) * ratio)
     if pruned > sum(layers) - len(layers):
+        name = "prune_ratio" if ratio == recipe.prune_ratio else "auto_ratios: the candidate"
         yield (
-            f"prune_ratio = {recipe.prune_ratio} prunes {pruned} of {sum(layers)} channels of {recipe.model!r}, but each of its "
+            f"{name} = {ratio} prunes {pruned} of {sum(layers)} channels of {recipe.model!r}, but each of its "
             f"{len(layers)} layers keeps one; take at most {(sum(layers) - len(layers)) / sum(layers):.3f}"
         )
     if recipe.residual == SELECT and all(entry.stream is None for entry in model.channels()):

@@ -28,6 +28,7 @@ __all__ = [
     "hamming",
     "layer_sizes_of",
     "load_masks",
+    "round_up",
     "save_masks",
     "split",
 ]
@@ -70,6 +71,20 @@ def draw_mask(gamma: np.ndarray, prune_ratio: float, layer_sizes: Sequence[int])
     if is_exact and np.count_nonzero(np.logical_or.reduceat(mask, starts)) == len(layer_sizes):
         return mask
     return _draw_with_care(gamma, pruned, layer_sizes)
+
+
+def round_up(mask: np.ndarray, gamma: np.ndarray, layer_sizes: Sequence[int], multiple: int) -> np.ndarray:
+    """Keep so many more channels of each layer that their number is a multiple, or the whole layer: bool [N].
+
+    Those of largest (|gamma|, flat index) come back first: the last that `draw_mask` took.
+    """
+    rounded = mask.copy()
+    for kept, scales in zip(split(rounded, layer_sizes), split(gamma, layer_sizes)):  # views
+        more = min(-(-int(kept.sum()) // multiple) * multiple, len(kept)) - int(kept.sum())
+        masked = np.flatnonzero(~kept)
+        order = np.argsort(scales[masked], kind="stable")
+        kept[masked[order[len(order) - more :]]] = True
+    return rounded
 
 
 def _draw_with_care(gamma: np.ndarray, pruned: int, layer_sizes: Sequence[int]) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Dict, List
 
 import numpy as np
 
-from ebbench.training.masks import draw_mask, layer_sizes_of
+from ebbench.training.masks import draw_mask, layer_sizes_of, round_up
 from ebbench.training.models import Network
 from ebbench.training.models.plan import stream_places
 
@@ -31,9 +31,22 @@ class Ranking:
         """bool [N] from |gamma|, float [N]; see `draw_mask`."""
         if self._candidate_N is None:
             return draw_mask(gamma, prune_ratio, self.sizes)
+        return draw_mask(self._means(gamma), prune_ratio, self.sizes)[self._candidate_N]
+
+    def round_up(self, mask: np.ndarray, gamma: np.ndarray, multiple: int) -> np.ndarray:
+        """`mask` with what each layer, or group of layers, keeps rounded up to the multiple; see `masks.round_up`."""
+        if multiple == 1:
+            return mask
+        if self._candidate_N is None:
+            return round_up(mask, gamma, self.sizes, multiple)
+        kept = np.zeros(sum(self.sizes), dtype=bool)
+        kept[self._candidate_N] = mask
+        return round_up(kept, self._means(gamma), self.sizes, multiple)[self._candidate_N]
+
+    def _means(self, gamma: np.ndarray) -> np.ndarray:
+        """The mean |gamma| of each candidate, float32."""
         sums = np.bincount(self._candidate_N, weights=gamma)
-        means = (sums / np.bincount(self._candidate_N)).astype(np.float32)
-        return draw_mask(means, prune_ratio, self.sizes)[self._candidate_N]
+        return (sums / np.bincount(self._candidate_N)).astype(np.float32)
 
     def _group(self, model: Network) -> np.ndarray:
         """Number the candidates, and say which one each of the N channels belongs to: int64 [N]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict
 
 from ebbench.config import Recipe
-from ebbench.method_settings import reads
+from ebbench.method_settings import AUTO, reads
 from ebbench.training.batches import steps_per_epoch
 from ebbench.training.data import Dataset
 from ebbench.training.masks import layer_sizes_of
@@ -46,5 +46,5 @@ def stored_bytes(recipe: Recipe, dataset: Dataset, model: Network) -> Dict[str, 
 
 
 def _keeps_weights(recipe: Recipe) -> bool:
-    """Whether the weights of an earlier epoch are kept until the draw."""
-    return reads(recipe.method, "draw") and recipe.draw not in ("early-bird", "final")
+    """Whether the weights of an earlier epoch are kept until the draw, or those of the search while ratios are tried."""
+    return recipe.prune_ratio == AUTO or (reads(recipe.method, "draw") and recipe.draw not in ("early-bird", "final"))

@@ -15,17 +15,19 @@ def run_flops(
     dense: ForwardCost,
     pruned: Optional[ForwardCost] = None,
     forward_only: Sequence[str] = (),
+    own: Optional[Mapping[str, ForwardCost]] = None,
 ) -> Dict[str, Any]:
     """The FLOPs of a run by phase, exact convention; `images` as in `TrainState`: by phase, each step once.
 
     ``total`` is of the training phases; evaluations stand in ``by_phase``. What a pruned network does is counted as its:
     retraining, fine-tuning, their evaluations and the one of the result. Evaluations and the phases `forward_only` do no
-    gradients. Work that a kill made necessary a second time is not in it.
+    gradients. `own`: the costs of phases with a network of their own, by path. Work that a kill made necessary a second
+    time is not in it.
     """
     by_phase = {}
     for path, count in images.items():
         of_pruned = pruned is not None and path.split("/")[0] in OF_PRUNED
-        cost = pruned if of_pruned and pruned is not None else dense
+        cost = (own or {}).get(path) or (pruned if of_pruned and pruned is not None else dense)
         forward = cost.forward_flops()
         per_image = forward if path.endswith("evaluate") or path in forward_only else cost.training_flops()
         by_phase[path] = {"images": count, "forward_flops": forward, "flops": count * per_image}

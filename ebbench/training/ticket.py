@@ -46,6 +46,9 @@ def drawn_notes(ticket: Mapping[str, Any]) -> List[str]:
         notes.append(f"the ticket of epoch {epoch} is an assumption: its mask is the one after {trained} epochs")
     elif not ticket["found"]:
         notes.append(f"the mask had not settled by epoch {epoch}: the ticket was drawn there")
+    more = ticket["kept_channels"] - ticket.get("drawn_channels", ticket["kept_channels"])
+    if more:
+        notes.append(f"{more} masked channels came back, to round the widths up; mask distances are without them")
     if trained > epoch:
         notes.append(f"the ticket is of epoch {epoch}, the training before it went on to epoch {trained}")
     return notes

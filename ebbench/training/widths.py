@@ -6,14 +6,14 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from ebbench.errors import ConfigError, InputError, nearest
 from ebbench.training.mask_file import load_masks
 from ebbench.training.models import KEEP, SELECT, Network
 from ebbench.training.models.channels import Channels
 from ebbench.training.pruning import plan_of
-from ebbench.training.ranking import GROUPED, PER_LAYER
+from ebbench.training.ranking import GROUPED, PER_LAYER, Ranking
 
 UNIFORM = "uniform"
 DEFAULT_PRUNE_RATIO = 0.5
@@ -23,8 +23,8 @@ DEFAULT_PRUNE_RATIO = 0.5
 class Pruning:
     """How a network becomes smaller, as far as was said; what was not is in `assumptions` once it was needed.
 
-    `widths`: "uniform", kept channels per layer, a run folder, or a file of either kind. `masks` and `residual` as in a
-    recipe; None: that of the run, else "keep".
+    `widths`: "uniform", kept channels per layer, a run folder, or a file of either kind. `masks`, `residual` and `multiple` as in
+    a recipe; None: that of the run, else the default.
     """
 
     prune_ratio: Optional[float] = None
@@ -32,8 +32,14 @@ class Pruning:
     masks: str = PER_LAYER
     residual: Optional[str] = None
     assumptions: List[str] = field(default_factory=list)
+    #: what is kept of every layer is rounded up to it (None: that of the run, else 1)
+    multiple: Optional[int] = None
 
     def __post_init__(self) -> None:
+        if self.multiple is not None and self.multiple < 1:
+            raise ConfigError(
+                f"--width-multiple {self.multiple} is below 1; 8 keeps every layer at 8, 16, 24, ... channels"
+            )
         if self.masks not in (PER_LAYER, GROUPED):
             raise ConfigError(f"--masks {self.masks}: {nearest(self.masks, (PER_LAYER, GROUPED))}")
         if self.residual not in (None, KEEP, SELECT):
@@ -45,7 +51,7 @@ class Pruning:
             ratio = self._ratio()
             if self.widths is None:
                 self.assumptions.append("every layer loses the same fraction of its channels (--widths uniform)")
-            return uniform_widths(network, ratio, self.masks, self.residual or KEEP)
+            return uniform_widths(network, ratio, self.masks, self.residual or KEEP, self.multiple or 1)
         kept = self._read(Path(self.widths), network) if isinstance(self.widths, str) else tuple(self.widths)
         if len(kept) != len(network.widths) or any(not 1 <= k <= w for k, w in zip(kept, network.widths)):
             raise InputError(
@@ -63,13 +69,19 @@ class Pruning:
 
     def _read(self, path: Path, network: Network) -> Tuple[int, ...]:
         """Kept channels per layer: from the last mask of a run folder or a ``masks.npz``, or the numbers of a text file."""
-        residual = self.residual or (_residual_of_run(path) if path.is_dir() else KEEP)
+        recipe = _recipe_of_run(path) if path.is_dir() else {}
+        residual = self.residual or (SELECT if recipe.get("residual") == SELECT else KEEP)
+        multiple = self.multiple or recipe.get("width_multiple") or 1
         path = path / "masks.npz" if path.is_dir() else path
         if path.suffix == ".npz":
-            masks = load_masks(path).masks
-            if not len(masks):
+            stored = load_masks(path)
+            if not len(stored.masks):
                 raise InputError(f"{path} holds no mask; the run drew none")
-            return plan_of(network, masks[-1], residual).widths
+            mask = stored.masks[-1]
+            if multiple > 1:
+                ranking = Ranking(network, recipe.get("masks", self.masks))
+                mask = ranking.round_up(mask, stored.gamma[-1], multiple)
+            return plan_of(network, mask, residual).widths
         try:
             text = path.read_text(encoding="utf-8")
             numbers = json.loads(text) if text.lstrip().startswith("[") else re.split(r"[\s,]+", text.strip())
@@ -85,18 +97,23 @@ class Pruning:
 
 
 def uniform_widths(
-    network: Network, prune_ratio: float, masks: str = PER_LAYER, residual: str = KEEP
+    network: Network, prune_ratio: float, masks: str = PER_LAYER, residual: str = KEEP, multiple: int = 1
 ) -> Tuple[int, ...]:
     """int(C (1 - p)) channels, at least one, wherever channels can go when every layer loses the same fraction.
 
     With VGG these are ThiNet's widths, which reproduce Table 2. Residual streams stay whole, unless masks are grouped: with
-    different masks in every layer that is what remains of them, but for the channels that all happen to mask.
+    different masks in every layer that is what remains of them, but for the channels that all happen to mask. Rounded up
+    to the multiple, as far as a layer goes.
     """
+
+    def left(width: int) -> int:
+        return min(-(-fewer(width, prune_ratio) // multiple) * multiple, width)
+
     entries = network.channels()
-    widths = {id(e): fewer(e.width, prune_ratio) if _goes(e, masks) else e.width for e in entries}
+    widths = {id(e): left(e.width) if _goes(e, masks) else e.width for e in entries}
     for entry in entries:
         if entry.stream is not None:
-            chosen = fewer(entry.width, prune_ratio)
+            chosen = left(entry.width)
             widths[id(entry)] = chosen if residual == SELECT else widths[id(entry.stream)]
     return tuple(widths[id(entry)] for entry in entries)
 
@@ -113,10 +130,9 @@ def _goes(entry: Channels, masks: str) -> bool:
     return len(entry.norms) == 1
 
 
-def _residual_of_run(folder: Path) -> str:
-    """What the recipe in the manifest of a run says."""
+def _recipe_of_run(folder: Path) -> Dict[str, Any]:
+    """The recipe in the manifest of a run; empty where there is none: masks may lie in any folder."""
     try:
-        recipe = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe"]
-        return SELECT if recipe.get("residual") == SELECT else KEEP
+        return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return KEEP  # masks may lie in any folder
+        return {}

@@ -13,6 +13,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import pandas as pd
 
 from ebbench.errors import InputError, UserError
+from ebbench.method_settings import AUTO
+from ebbench.quantity import MISSING_TEXT
 from ebbench.records import SCHEMA_VERSION, Check, RunRecord, account_from_json
 from ebbench.rundir import MANIFEST, PHASES, RECORD, RunDir
 
@@ -175,6 +177,7 @@ _COLUMNS = {
     "flops_forward_pruned": ("flops", "forward_pruned"),
     "accuracy_final": ("accuracy", "final"), "accuracy_best": ("accuracy", "best"),
     "top5_final": ("accuracy", "top5_final"), "ticket_epoch": ("ticket", "epoch"),
+    "ticket_prune_ratio": ("ticket", "prune_ratio"),
     "overhead_energy_fraction": ("overhead", "energy_fraction"), "overhead_time_fraction": ("overhead", "time_fraction"),
     "overhead_flops_fraction": ("overhead", "flops_fraction"), "overhead_memory_fraction": ("overhead", "memory_fraction"),
     "started": ("run", "started"), "folder": ("run", "folder"),
@@ -186,14 +189,27 @@ def method_title(method: Optional[str]) -> str:
     return METHODS.get(method or "", method or "(no recipe)")
 
 
+def ratio_text(runs: Sequence[Run]) -> str:
+    """The prune ratio of replicates; one that they found themselves with a mark: ``0.7 (auto)``, ``0.6 to 0.7 (auto)``."""
+    ratio = runs[0].record.recipe.get("prune_ratio")
+    if ratio != AUTO:
+        return MISSING_TEXT if ratio is None else f"{ratio:.4g}"
+    found = [(run.record.ticket or {}).get("prune_ratio") for run in runs]
+    known = sorted({f"{each:.4g}" for each in found if each is not None}, key=float)
+    between = known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}" if known else MISSING_TEXT
+    return f"{between} ({AUTO})"
+
+
 def _order(run: Run) -> Tuple[Any, ...]:
     recipe = run.record.recipe
     method = str(recipe.get("method") or "")
     rank = list(METHODS).index(method) if method in METHODS else len(METHODS)
     names = (str(recipe.get("model") or ""), str(recipe.get("dataset") or ""))
+    ratio = recipe.get("prune_ratio") or 0
+    ratio = 1.0 if ratio == AUTO else ratio  # after all numbers
     draw = recipe.get("draw")
     drawn = draw[0] if isinstance(draw, list) and draw else 0 if draw == "early-bird" else recipe.get("epochs") or 0
-    return (*names, rank, method, recipe.get("prune_ratio") or 0, drawn, recipe.get("seed") or 0, run.record.run_id)
+    return (*names, rank, method, ratio, drawn, recipe.get("seed") or 0, run.record.run_id)
 
 
 def _run_folders(path: Path) -> Iterator[Tuple[Path, Path]]:

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from ebbench.quantity import Quantity, format_quantity, prefix_for
 from ebbench.records import ESTIMATED, SIMULATED
-from ebbench_reports.collect import Run, method_title
+from ebbench_reports.collect import Run, method_title, ratio_text
 from ebbench_reports.compare import Group
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
 from ebbench_reports.timeline import Band, Timeline
@@ -107,7 +107,7 @@ def _draw_lane(axes: Axes, bands: Sequence[Band], rows: int, scale: float, durat
     for row in range(rows):
         for count, band in enumerate(b for b in bands if b.depth == row):
             width_s = max(band.end_s - band.start_s, shortest_s)
-            alpha = (0.45, 0.75)[count % 2] if band.name == "epoch" else 1.0
+            alpha = (0.45, 0.75)[count % 2] if band.name in ("epoch", "trial") else 1.0
             bar = [(band.start_s / scale, width_s / scale)]
             axes.broken_barh(bar, (-row - 0.43, 0.86), facecolors=_colour(_kind(band)), alpha=alpha, linewidth=0)
             if row == 0 and width_s > 0.0115 * len(band.name) * duration_s:
@@ -293,7 +293,7 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
         energy_j = group.energy_j.scaled(1 / factor)
         name = method_title(group.recipe.get("method"))
         if group.recipe.get("method") != "dense":
-            name += f", p = {group.recipe.get('prune_ratio')}"
+            name += f", p = {ratio_text(group.runs)}"
         axes.errorbar(
             energy_j.value, 100 * final.value, xerr=energy_j.half_width, yerr=final.half_width and 100 * final.half_width,
             fmt=MARKERS[(i + i // 8) % 8], color=LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,
@@ -389,7 +389,7 @@ def _label(run: Run, names: Sequence[str]) -> str:
     if not recipe.get("method"):
         return _plain(run.record.run_id)
     words = [method_title(recipe["method"])]
-    words += [] if recipe["method"] == "dense" else [f"p = {recipe.get('prune_ratio')}"]
+    words += [] if recipe["method"] == "dense" else [f"p = {ratio_text([run])}"]
     words += [f"seed {recipe.get(name)}" if name == "seed" else str(recipe.get(name)) for name in names]
     return _plain(", ".join(words))
 

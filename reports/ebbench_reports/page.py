@@ -15,6 +15,8 @@ from ebbench_reports.collect import Collection, Run, collect, frame
 from ebbench_reports.compare import bench_key, pool
 from ebbench_reports.markup import Table, to_html, to_latex, to_markdown
 from ebbench_reports.paper_tables import has_runs, paper_table, paper_table_csv
+from ebbench_reports.ratio_table import NAME as RATIOS
+from ebbench_reports.ratio_table import ratio_csv, ratio_table
 from ebbench_reports.sections import details, facts, unread_list
 from ebbench_reports.table_2 import table_2, table_2_csv
 from ebbench_reports.tables import banner, checks_table, overhead_csv, overhead_table, runs_table
@@ -102,7 +104,8 @@ class HtmlReport:
 
 def _write(collection: Collection, out: Path, wanted: Wanted) -> List[Path]:
     overhead = overhead_table(collection.runs)
-    shown = [*_tables(collection, wanted), *([overhead] if overhead is not None else [])]
+    ratios = ratio_table(collection.runs)
+    shown = [*_tables(collection, wanted), *(table for table in (overhead, ratios) if table is not None)]
     written = list(_write_tables(collection, shown, out, wanted.formats))
     plots: List[Plot] = []
     if {"html", *FIGURE_FORMATS} & set(wanted.formats):
@@ -130,6 +133,8 @@ def _tables(collection: Collection, wanted: Wanted) -> List[Table]:
 def _table_csv(collection: Collection, name: str, compare: bool) -> str:
     if name == "overhead":
         return overhead_csv(collection.runs)
+    if name == RATIOS:
+        return ratio_csv(collection.runs)
     if name == RESULTS or (name == "table-2" and not compare):
         return table_2_csv(collection)
     return paper_table_csv(collection, int(name.split("-")[1]))
@@ -276,10 +281,11 @@ def _parts(collection: Collection, tables: Sequence[Table], plots: Sequence[Plot
     """(anchor, heading, HTML) of each part of the page."""
     html = {table.name: to_html(table) for table in tables}
     runs = collection.runs
-    first, *others = [table for table in tables if table.name != "overhead"]
+    first, *others = [table for table in tables if table.name not in ("overhead", RATIOS)]
     yield "result", "Result", html[first.name] if runs else '<p class="empty">No run ended.</p>'
     yield "paper", "The paper's tables", "\n".join(html[table.name] for table in others)
     yield "figures", "Figures", "\n".join(_plot(plot) for plot in plots)
+    yield "prune-ratios", "How the prune ratios were found", html.get(RATIOS, "")
     yield "mask-distance", "Mask-distance overhead", html.get("overhead", "")
     yield "doubts", "Checks", to_html(checks_table(runs)) if runs else ""
     listing = _with_anchors(to_html(runs_table(runs)), runs) if runs else ""

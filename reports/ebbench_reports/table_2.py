@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from ebbench.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, prefix_for
 from ebbench.records import MISSING, PARTIAL
 from ebbench.units import format_si
-from ebbench_reports.collect import Collection, method_title
+from ebbench_reports.collect import Collection, method_title, ratio_text
 from ebbench_reports.compare import Group, Saving, find_reference, pool, saving
 from ebbench_reports.markup import Cell, Column, Section, Table
 from ebbench_reports.tables import (
@@ -142,6 +142,8 @@ def _csv_row(group: Group, compared_to: Union[Saving, str]) -> Dict[str, Any]:
     row.update(_pair("energy_ratio_to_dense", ratio))
     row["not_compared"] = compared_to if isinstance(compared_to, str) else None
     row.update(_pair("flops_total", group.mean("flops", "total")))
+    ratio = group.mean("ticket", "prune_ratio")
+    row["ticket_prune_ratio"] = ratio and ratio.value
     row["run_ids"] = " ".join(run.record.run_id for run in group.runs)
     return row
 
@@ -152,7 +154,8 @@ def _csv_row_names() -> Iterable[str]:
     for name in ("accuracy_final", "accuracy_best", "energy_j"):
         yield from (name, f"{name}_half_width")
     yield from ("energy_min_j", "energy_max_j", "redone_j", "energy_ratio_to_dense", "energy_ratio_to_dense_half_width")
-    yield from ("not_compared", "flops_total", "flops_total_half_width", "run_ids")
+    yield from ("not_compared", "flops_total", "flops_total_half_width", "ticket_prune_ratio")
+    yield "run_ids"
 
 
 def _pair(name: str, quantity: Optional[Quantity]) -> Dict[str, Optional[float]]:
@@ -186,8 +189,7 @@ def _is_dense(group: Group) -> bool:
 
 
 def _prune_ratio(group: Group) -> str:
-    ratio = None if _is_dense(group) else group.recipe.get("prune_ratio")
-    return MISSING_TEXT if ratio is None else f"{ratio:.4g}"
+    return MISSING_TEXT if _is_dense(group) else ratio_text(group.runs)
 
 
 def _saving_percent(ratio: Optional[Quantity]) -> Optional[Quantity]:

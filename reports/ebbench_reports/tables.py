@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from ebbench.quantity import MISSING_TEXT, Quantity, aligned, with_unit
 from ebbench.records import ESTIMATED, FAIL, NOT_CHECKED, OK, SIMULATED, WARN
 from ebbench.units import format_duration, format_si
-from ebbench_reports.collect import Collection, Run, method_title
+from ebbench_reports.collect import Collection, Run, method_title, ratio_text
 from ebbench_reports.markup import Cell, Column, Section, Table, ranges
 
 SIMULATED_BANNER = "SIMULATED: made from a simulated power sensor. No energy here was measured; do not cite it."
@@ -192,7 +192,7 @@ def overhead_table(runs: Sequence[Run]) -> Optional[Table]:
         row = {key: Cell(column[i]) for key, column in texts.items()}
         row["energy"] = Cell(texts["energy"][i], _overhead_notes(energies[i]))
         row["method"] = Cell(method_title(run.record.recipe.get("method")))
-        row["p"] = Cell(str(run.record.recipe.get("prune_ratio", MISSING_TEXT)))
+        row["p"] = Cell(ratio_text([run]))
         row["draws"] = Cell(str(parts[i].get("draws", MISSING_TEXT)))
         row["kind"] = Cell(run.record.kind_text, badge=run.record.kind)
         row["runs"] = Cell("", runs=(run.number,))

@@ -80,3 +80,9 @@ def test_the_finetuned_network_has_the_widths_of_the_mask(recipe_of):
     outcome, context = run(recipe_of("ns"))
     assert json.loads(context.checkpoint[1])["widths"] == outcome.ticket["layer_kept"]
     assert build_model("tiny", 10).widths != tuple(outcome.ticket["layer_kept"])
+
+
+def test_what_each_layer_keeps_can_be_rounded_up(recipe_of):
+    plain, rounded = (run(recipe_of("ns", width_multiple=multiple))[0].ticket for multiple in (1, 2))
+    least = [min(-(-kept // 2) * 2, of) for kept, of in zip(plain["layer_kept"], plain["layer_channels"])]
+    assert rounded["layer_kept"] == least != plain["layer_kept"]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ebbench.testing import FakeContext
-from ebbench.training.loop import Trainer
+from ebbench.training.batches import augmented_batches
+from ebbench.training.loop import Trainer, data_of
 from ebbench.training.models import build_model
 from ebbench.training.pruning import apply_mask
 from ebbench_baselines import soft_filters
@@ -103,3 +104,33 @@ def test_there_is_no_l1_and_the_training_is_charged_as_dense(recipe_of):
     outcome = SoftFilterPipeline(recipe_of("sfp", nesterov=True)).run(FakeContext(due=False))
     assert set(outcome.flops["by_phase"]) == {"train", "train/evaluate", "evaluate"}
     assert json.loads(json.dumps(outcome.ticket))["draw"] == "final"
+
+
+def test_the_whole_training_is_plain_sgd_with_the_smallest_filters_set_to_zero_after_each_epoch(recipe_of):
+    """Loops of our own over the same batches: what the method does to an accuracy is the method's, not this program's."""
+    recipe = recipe_of("sfp", epochs=4)
+    context = FakeContext(due=False)
+    SoftFilterPipeline(recipe).run(context)
+    trained = next(arrays for arrays, state in context.checkpoints if json.loads(state)["stage"] == "prune")
+    data, model = data_of(recipe), build_model(recipe.model, 10, seed=recipe.seed)
+    convs = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for epoch in range(4):
+        rate = 0.1 / 10 ** sum(epoch >= fraction * 4 for fraction in recipe.milestones)
+        batches = augmented_batches(
+            data.train, recipe.batch_size, seed=recipe.seed, phase="train", epoch=epoch, mean=data.mean, std=data.std
+        )
+        for _, x, y in batches:
+            model.zero_grad()
+            torch.nn.functional.cross_entropy(model.train()(x), y).backward()
+            with torch.no_grad():
+                for name, p in model.named_parameters():
+                    velocity[name].mul_(0.9).add_(p.grad + 1e-4 * p)
+                    p.sub_(rate * velocity[name])
+        with torch.no_grad():
+            for conv in convs:
+                for index in zeroed_by_hand(conv.weight, recipe.prune_ratio):
+                    conv.weight[index] = 0.0
+    for name, value in model.state_dict().items():
+        found = torch.from_numpy(trained[f"model/{name}"])
+        assert torch.allclose(found.double(), value.double(), rtol=1e-4, atol=1e-5), name

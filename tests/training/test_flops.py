@@ -10,6 +10,7 @@ from ebbench.training.mask_file import save_masks
 from ebbench.training.masks import draw_mask, layer_sizes_of
 from ebbench.training.models import MODELS, build_model
 from ebbench.training.pruning import plan_of
+from ebbench.training.trial_flops import Trials
 from ebbench.training.widths import fewer, uniform_widths
 
 VGG16 = MODELS["vgg16"].widths
@@ -215,3 +216,50 @@ def test_a_bad_file_of_widths_is_one_clear_line(tmp_path, content):
 def test_a_missing_file_of_widths_says_what_may_stand_there(tmp_path):
     with pytest.raises(InputError, match="'uniform', a run folder or a file"):
         document("vgg16-small", "synthetic", "ns", widths=str(tmp_path / "nothing"))
+
+
+def test_a_ratio_that_is_to_be_found_adds_its_trials_to_the_search_and_takes_the_held_out_images_from_it():
+    trials = Trials(chosen=0.6, ratios=(0.6, 0.2, 0.8), epochs=4, images=6_000)
+    found = document("vgg16", "cifar10", "eb-reinit", prune_ratio="auto", ticket_epoch=20, trials=trials)
+    plain = document("vgg16", "cifar10", "eb-reinit", prune_ratio=0.6, ticket_epoch=20, widths="uniform")
+    by_name = {phase["phase"]: phase for phase in found["phases"]}
+    parts = [f"search/trial-{number}/{part}" for number in range(3) for part in ("retrain", "draw")]
+    assert list(by_name) == ["search", *parts, "retrain"]
+    assert by_name["retrain"] == plain["phases"][1]
+    assert {by_name[name]["images"] for name in ["search", *parts[::2]]} == {44_000}
+    assert {by_name[name]["images"] for name in parts[1::2]} == {6_000}
+    model = build_model("vgg16", 10)
+    costs = [forward_cost(model)]
+    costs += [forward_cost(build_model("vgg16", 10, uniform_widths(model, ratio))) for ratio in (0.8, 0.6)]
+    for number, cost in enumerate(costs):
+        assert by_name[f"search/trial-{number}/retrain"]["flops"] == 4 * 44_000 * cost.training_flops()
+        assert by_name[f"search/trial-{number}/draw"]["flops"] == 6_000 * cost.forward_flops()
+    assert found["total_flops"] == sum(phase["flops"] for phase in found["phases"])
+    assert "0.8, 0.6 are tried, and 0.6 is taken" in found["assumptions"][0]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "line"),
+    [
+        ("ns", {}, "eb-ff and eb-reinit, not 'ns'"),
+        ("eb-ff", {"widths": "32 32"}, "leave --widths"),
+        ("eb-ff", {"pruned_forward": 0.3}, "leave --widths"),
+    ],
+)
+def test_a_ratio_that_is_to_be_found_is_refused_where_it_cannot_be(method, settings, line):
+    with pytest.raises(ConfigError, match=line):
+        document("vgg16", "cifar10", method, prune_ratio="auto", **settings)
+
+
+def test_widths_that_are_rounded_up_are_counted_uniform_and_from_a_run(tmp_path):
+    model = build_model("vgg16", 10)
+    uniform = document("vgg16", "cifar10", "eb-ff", prune_ratio=0.3, widths="uniform", width_multiple=8)
+    assert uniform["pruned"]["widths"] == [48, 48, 96, 96, 184, 184, 184, *[360] * 6]
+    gamma = np.random.default_rng(0).random(4224, dtype=np.float32)
+    mask = draw_mask(gamma, 0.3, layer_sizes_of(model))
+    save_masks(tmp_path / "masks.npz", mask[None], [1], gamma[None])
+    (tmp_path / "manifest.json").write_text(json.dumps({"recipe": {"width_multiple": 16, "masks": "per-layer"}}))
+    found = document("vgg16", "cifar10", "eb-ff", widths=str(tmp_path))["pruned"]["widths"]
+    assert found == [min(-(-kept // 16) * 16, width) for kept, width in zip(plan_of(model, mask).widths, model.widths)]
+    with pytest.raises(ConfigError, match="--width-multiple 0 is below 1"):
+        document("vgg16", "cifar10", "eb-ff", width_multiple=0)

@@ -13,6 +13,8 @@ from ebbench.training.masks import (
     gamma_of,
     hamming,
     layer_sizes_of,
+    round_up,
+    split,
 )
 from ebbench.training.models import build_model
 
@@ -218,3 +220,29 @@ def test_the_mask_does_not_depend_on_the_device():
         norm.weight.data.uniform_(generator=torch.Generator().manual_seed(1))
     on_cpu = gamma_of(model)
     np.testing.assert_array_equal(gamma_of(model.cuda()), on_cpu)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 17))
+def test_a_mask_that_is_rounded_up_keeps_a_multiple_or_the_layer_and_what_was_there_and_the_largest_of_the_rest(
+    seed, sizes, multiple
+):
+    rng = np.random.default_rng(seed)
+    gamma = rng.integers(0, 6, sum(sizes)).astype(np.float32)  # with ties
+    mask = draw_mask(gamma, rng.uniform(0, 1 - len(sizes) / sum(sizes)), sizes)
+    rounded = round_up(mask, gamma, sizes, multiple)
+    assert not (mask & ~rounded).any()
+    for before, after, scales in zip(split(mask, sizes), split(rounded, sizes), split(gamma, sizes)):
+        counts = [*range(0, len(before) + 1, multiple), len(before)]
+        least = min(count for count in counts if count >= before.sum())
+        assert after.sum() == least
+        rank = sorted(range(len(scales)), key=lambda i, scales=scales: (scales[i], i))
+        back, out = np.flatnonzero(after & ~before), np.flatnonzero(~after)
+        assert all(rank.index(i) > rank.index(j) for i in back for j in out)
+
+
+def test_rounding_up_takes_back_what_drawing_took_last():
+    gamma = np.random.default_rng(1).random(64, dtype=np.float32)
+    for pruned in range(64):
+        mask = draw_mask(gamma, pruned / 64, [64])
+        assert np.array_equal(round_up(mask, gamma, [64], 8), draw_mask(gamma, pruned // 8 * 8 / 64, [64]))

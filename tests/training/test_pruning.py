@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from ebbench.errors import InputError
 from ebbench.training.forward_cost import forward_cost
-from ebbench.training.masks import draw_mask, layer_sizes_of
+from ebbench.training.masks import draw_mask, gamma_of, layer_sizes_of
 from ebbench.training.models import KEEP, MODELS, SELECT, Architecture, build_model
 from ebbench.training.models.preresnet import PreResNet, preresnet_widths
 from ebbench.training.models.resnet import BASIC, BOTTLENECK, ResNet, resnet_widths
 from ebbench.training.pruning import HeldMask, apply_mask, plan_of, prune, reinit
+from ebbench.training.ranking import Ranking
 
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import CLASSES, MASKS, images, mask_of, random_mask, relative_difference, train, trained_looking
@@ -265,3 +266,27 @@ def test_pruning_twice_is_pruning_once(name):
         twice, once = prune(small, second, residual), prune(model, both, residual)
         assert twice.widths == once.widths
         assert all(torch.equal(a, b) for a, b in zip(twice.state_dict().values(), once.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "masks", "residual"),
+    [("vgg16-small", "per-layer", KEEP), ("preresnet-small", "per-layer", SELECT), ("resnet18-small", "grouped", KEEP)],
+)
+def test_pruned_and_masked_networks_agree_where_widths_are_rounded_up(name, masks, residual):
+    masked = trained_looking(name)
+    gamma, ranking = gamma_of(masked), Ranking(masked, masks)
+    drawn = ranking.draw(gamma, 0.5)
+    mask = ranking.round_up(drawn, gamma, 4)
+    assert mask.sum() > drawn.sum()
+    assert forward_cost(prune(masked, drawn, residual)).macs < forward_cost(prune(masked, mask, residual)).macs
+    held, small, held_small = masked_and_small(masked, mask, residual)
+    own = [
+        w
+        for entry, w in zip(masked.channels(), small.widths)
+        if entry.norms and (residual == SELECT or entry.stream is None)
+    ]
+    assert all(width % 4 == 0 for width in own)
+    train(masked, 10, torch.float64, held, lr=0.002)
+    train(small, 10, torch.float64, held_small, lr=0.002)
+    assert_equal_states(small, masked, mask, residual, 1e-10)
+    assert_equal_outputs(small, masked, 1e-10)

@@ -53,3 +53,26 @@ def test_without_streams_grouping_changes_nothing():
     model = build_model("vgg16-small", 10)
     gamma = gamma_for(model)
     assert np.array_equal(Ranking(model).draw(gamma, 0.3), Ranking(model, GROUPED).draw(gamma, 0.3))
+
+
+@pytest.mark.parametrize("name", ["resnet18-small", "resnet50-small", "preresnet-small"])
+@pytest.mark.parametrize("residual", ["keep", "select"])
+def test_widths_of_grouped_masks_that_are_rounded_up_are_multiples_and_nothing_stays_masked(name, residual):
+    model = build_model(name, 10)
+    gamma, ranking = gamma_for(model), Ranking(model, GROUPED)
+    mask = ranking.round_up(ranking.draw(gamma, 0.5), gamma, 8)
+    of_norm = dict(zip(model.norm_names(), split(mask, layer_sizes_of(model))))
+    for entry in model.channels():
+        assert all(np.array_equal(of_norm[entry.norms[0]], of_norm[name]) for name in entry.norms)
+    plan = plan_of(model, mask, residual)
+    for entry, before, after in zip(model.channels(), model.widths, plan.widths):
+        if entry.norms:
+            assert after % 8 == 0 or after == before, (entry.norms, after)
+
+
+@pytest.mark.parametrize("masks", ["per-layer", GROUPED])
+def test_rounding_up_to_one_changes_nothing(masks):
+    model = build_model("resnet18-small", 10)
+    gamma, ranking = gamma_for(model), Ranking(model, masks)
+    mask = ranking.draw(gamma, 0.5)
+    assert ranking.round_up(mask, gamma, 1) is mask

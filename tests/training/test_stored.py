@@ -47,6 +47,7 @@ class Weighed(FakeContext):
         ("dense", {"model": "resnet18-small"}),
         ("eb-ff", {"epsilon": 0.9, "fifo_length": 2}),
         ("eb-ff", {"draw": "best-accuracy"}),
+        ("eb-ff", {"epsilon": 0.9, "fifo_length": 1, "prune_ratio": "auto", "auto_epochs": 1, "auto_images": 10}),
         ("eb-ll", {"epsilon": 0.9, "fifo_length": 2, "average_from": 0.0}),
         ("lt", {}),
         ("snip", {}),
