@@ -13,12 +13,11 @@ import numpy as np
 
 from ebbench import calibration_store, plugins
 from ebbench.clock import monotonic_ns
-from ebbench.energy.batches import Chunk, Floats, Ints
 from ebbench.energy.calibration import FORMAT_VERSION, constitution
-from ebbench.energy.comparison import Comparison, compare
-from ebbench.energy.pace import valid_blocks
 from ebbench.energy.phases import PhaseLog, intervals, read_events
-from ebbench.energy.plateaus import (
+from ebbench.energy.recording import Recording
+from ebbench.energy.step_response.comparison import Comparison, compare
+from ebbench.energy.step_response.plateaus import (
     BUSY,
     HALF,
     IDLE,
@@ -30,10 +29,11 @@ from ebbench.energy.plateaus import (
     step_w,
     update_period_s,
 )
-from ebbench.energy.recording import Recording
-from ebbench.energy.response import fit_response
-from ebbench.energy.series import Series, power_of
-from ebbench.energy.trace import compact, read_whole
+from ebbench.energy.step_response.response import fit_response
+from ebbench.energy.traces.batches import Chunk, Floats, Ints
+from ebbench.energy.traces.pace import valid_blocks
+from ebbench.energy.traces.series import Series, power_of
+from ebbench.energy.traces.trace import compact, read_whole
 from ebbench.environment import package_version
 from ebbench.errors import ConfigError, ResultError
 from ebbench.protocols import Board, MeterInfo, MeterRequest

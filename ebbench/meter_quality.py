@@ -11,10 +11,10 @@ import numpy as np
 from ebbench import calibration_store, plugins
 from ebbench.clock import read_clocks
 from ebbench.energy.calibration import calibrated, misfit, summary
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
-from ebbench.energy.series import Series, series_of
-from ebbench.energy.trace import Chunk
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import Series, series_of
+from ebbench.energy.traces.trace import Chunk
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import EbbenchError
 from ebbench.protocols import Board, MeterInfo, MeterRequest, Rail

@@ -12,8 +12,8 @@ import numpy as np
 from ebbench import plugins
 from ebbench.clock import monotonic_ns
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.series import power_of, series_of
-from ebbench.energy.trace import Chunk, read_whole
+from ebbench.energy.traces.series import power_of, series_of
+from ebbench.energy.traces.trace import Chunk, read_whole
 from ebbench.errors import ConfigError, EbbenchError
 from ebbench.meter_ref import Named
 from ebbench.protocols import MeterInfo

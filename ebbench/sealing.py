@@ -18,7 +18,7 @@ from ebbench.energy.charge import charged
 from ebbench.energy.estimate import UnitEnergies, estimated
 from ebbench.energy.extrapolate import extrapolate
 from ebbench.energy.phases import read_events
-from ebbench.energy.trace import compact
+from ebbench.energy.traces.trace import compact
 from ebbench.errors import ConfigError, UserError
 from ebbench.overhead import mask_distance_overhead
 from ebbench.protocols import Stage

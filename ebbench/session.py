@@ -20,11 +20,11 @@ from ebbench.board.state_log import StateLog
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import blocks
-from ebbench.energy.clocks import chip_for
+from ebbench.energy.alignment.clocks import chip_for
+from ebbench.energy.alignment.signature import pattern
 from ebbench.energy.estimate import UnitEnergies, unit_energies
 from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
-from ebbench.energy.signature import pattern
 from ebbench.environment import describe, hottest_c, package_version
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, Faults, ResultError, UserError
 from ebbench.lending import lending_of, refuse_other_meters

@@ -13,7 +13,7 @@ from ebbench.calibrate import calibrate, pattern
 from ebbench.clock import monotonic_ns
 from ebbench.energy.account import account
 from ebbench.energy.calibration import calibrated, constitution, misfit
-from ebbench.energy.plateaus import BUSY, HALF, IDLE
+from ebbench.energy.step_response.plateaus import BUSY, HALF, IDLE
 from ebbench.errors import ConfigError, MeterError, ResultError, UserError
 from ebbench.monitor import EnergyMonitor
 from ebbench.protocols import AVERAGE, HOLD, INSTANT, REMOTE, Column, MeterInfo, Rail

@@ -14,7 +14,7 @@ import torch
 from ebbench.config import Recipe
 from ebbench.early_bird import EarlyBirdInherit
 from ebbench.energy.phases import PhaseLog
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.rundir import RunDir, write_json
 from ebbench.sealing import record_of

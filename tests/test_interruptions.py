@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conductor import only_run, record, weights, write_experiment
 from truth import energy_j, segments, truth_of
 
-from ebbench.energy.trace import TraceReader, TraceWriter
+from ebbench.energy.traces.trace import TraceReader, TraceWriter
 from ebbench.rundir import RunDir
 from ebbench.sealing import record_of
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ebbench import doctor, meter_quality
-from ebbench.energy.series import Series
+from ebbench.energy.traces.series import Series
 from ebbench.energy.uncertainty import TIME_BASE
 from ebbench.errors import MeterError
 from ebbench.protocols import Rail

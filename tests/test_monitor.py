@@ -191,7 +191,7 @@ def sampler_pids():
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             continue
-        if parent == os.getpid() and b"sampler_main" in command:
+        if parent == os.getpid() and b"sampler_process" in command:
             found.append(pid)
     return found
 

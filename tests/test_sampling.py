@@ -5,7 +5,7 @@ import pytest
 
 from ebbench import sampling
 from ebbench.clock import read_clocks
-from ebbench.energy.trace import Chunk
+from ebbench.energy.traces.trace import Chunk
 from ebbench.errors import ConfigError
 from ebbench.protocols import Column, MeterInfo, Rail
 

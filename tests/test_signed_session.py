@@ -14,7 +14,7 @@ from own_clock import AHEAD_S, DRIFT, S, TruePower, stamps_ns
 
 from ebbench import plugins
 from ebbench.config import Bench, Recipe
-from ebbench.energy.signature import pattern
+from ebbench.energy.alignment.signature import pattern
 from ebbench.protocols import MeterRequest
 from ebbench.rundir import RunDir
 from ebbench.sealing import record_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ebbench.energy.trace import read_whole
+from ebbench.energy.traces.trace import read_whole
 from ebbench.records import OTHER_PHASES
 from ebbench_devices.sim import SimulatedPower
 

@@ -19,7 +19,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 import numpy as np
 
 from ebbench.clock import Clock, monotonic_ns
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import ConfigError, InputError, MeterError, nearest
 from ebbench.protocols import STATED, Availability, Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ebbench.cli.plot import plot
-from ebbench.energy.trace import Chunk
+from ebbench.energy.traces.trace import Chunk
 from ebbench.protocols import MeterInfo
 from ebbench.sampling import summarise, total_power
 from ebbench.units import NS_PER_S

@@ -15,16 +15,16 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Ints
+from ebbench.energy.alignment.clocks import clock_of
 from ebbench.energy.calibration import calibrated
-from ebbench.energy.clocks import clock_of
 from ebbench.energy.cross_check import counter_check, cross_check, own_ratio, windows_of
+from ebbench.energy.integration.stretches import Stretch, overlap, union, without
 from ebbench.energy.measured import Measured, gaps_of, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
 from ebbench.energy.reasons import LOST, Hole, holes_between, together
-from ebbench.energy.series import Series, power_of, series_of
-from ebbench.energy.stretches import Stretch, overlap, union, without
 from ebbench.energy.trace_file import TraceFile, look_through
+from ebbench.energy.traces.batches import Ints
+from ebbench.energy.traces.series import Series, power_of, series_of
 from ebbench.errors import InputError
 from ebbench.meter_ref import OFF
 from ebbench.protocols import Column, MeterInfo, Rail

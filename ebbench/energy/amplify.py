@@ -15,8 +15,8 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Floats
 from ebbench.energy.blocks import DRAW, IDLE, WINDOW
+from ebbench.energy.traces.batches import Floats
 from ebbench.energy.uncertainty import COVERAGE_FACTOR
 
 #: two-sided 95.45 % quantiles of Student's t by degrees of freedom (GUM, table G.2)

@@ -13,9 +13,9 @@ import dataclasses
 import math
 from typing import Any, Dict, List, Mapping, Optional
 
-from ebbench.energy.response import AVERAGE as MEAN
-from ebbench.energy.response import INSTANT as SHARP
-from ebbench.energy.response import Response
+from ebbench.energy.step_response.response import AVERAGE as MEAN
+from ebbench.energy.step_response.response import INSTANT as SHARP
+from ebbench.energy.step_response.response import Response
 from ebbench.protocols import AVERAGE, HOLD, INSTANT, MONOTONIC, MeterInfo, Rail
 
 FORMAT_VERSION = 1

@@ -17,8 +17,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from ebbench.energy.account import measured_over
+from ebbench.energy.integration.stretches import Stretch, union, without
 from ebbench.energy.phases import Interval, Span
-from ebbench.energy.stretches import Stretch, union, without
 from ebbench.energy.uncertainty import COMMON, half_width_j
 from ebbench.records import MEASURED, OTHER_PHASES, SIMULATED, EnergyAccount, PhaseEnergy
 from ebbench.rundir import RunDir

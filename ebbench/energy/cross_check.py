@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Ints
 from ebbench.energy.measured import Measured
+from ebbench.energy.traces.batches import Ints
 from ebbench.energy.uncertainty import COMMON
 from ebbench.protocols import MeterInfo
 from ebbench.records import MEASURED, OK, SIMULATED

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ebbench.energy.clocks import clock_of_trace
+from ebbench.energy.alignment.clocks import clock_of_trace
 from ebbench.energy.phases import intervals, read_events
-from ebbench.energy.trace import Chunk, TraceReader
+from ebbench.energy.traces.trace import Chunk, TraceReader
 from ebbench.errors import DiskError, UserError
 from ebbench.rundir import RunDir
 

@@ -8,13 +8,13 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import numpy.typing as npt
 
-from ebbench.energy.batches import Floats, Ints
-from ebbench.energy.integrals import Gap, Integrals
-from ebbench.energy.integrate import integrate
+from ebbench.energy.integration.integrals import Gap, Integrals
+from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.reasons import Hole, reason_of
-from ebbench.energy.series import Series
-from ebbench.energy.trace import TraceReader
 from ebbench.energy.trace_file import TraceFile
+from ebbench.energy.traces.batches import Floats, Ints
+from ebbench.energy.traces.series import Series
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_sum
 from ebbench.records import MISSING, OK, PARTIAL
 

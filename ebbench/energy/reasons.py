@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterable, List, Optional, Sequence, Tuple
 
-from ebbench.energy.integrals import Gap, Integrals
+from ebbench.energy.integration.integrals import Gap, Integrals
 from ebbench.energy.phases import Span
 from ebbench.energy.trace_file import TraceFile
 from ebbench.units import NS_PER_S

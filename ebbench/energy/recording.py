@@ -11,7 +11,7 @@ from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.reasons import LOST
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace_size import bytes_per_s
+from ebbench.energy.traces.size import bytes_per_s
 from ebbench.errors import DeviceError, DiskError, EbbenchError, MeterError, under_name
 from ebbench.protocols import MeterInfo, MeterRequest
 from ebbench.rundir import RunDir

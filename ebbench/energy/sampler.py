@@ -71,7 +71,7 @@ class Sampler:
         }
         log = tempfile.TemporaryFile()  # noqa: SIM115 - the process writes to it for as long as it lives
         try:
-            process = start_process("ebbench.energy.sampler_main", spec, stdout=subprocess.PIPE, stderr=log)
+            process = start_process("ebbench.energy.sampler_process.main", spec, stdout=subprocess.PIPE, stderr=log)
         except OSError as error:
             log.close()
             raise MeterError(f"cannot start the sampler with {sys.executable}: {error.strerror}") from error

@@ -23,7 +23,7 @@ from typing import Sequence, Tuple
 import numpy as np
 
 from ebbench.energy.amplify import student
-from ebbench.energy.batches import Floats
+from ebbench.energy.traces.batches import Floats
 
 #: fewer values cannot tell a drift from scatter
 FEWEST = 3

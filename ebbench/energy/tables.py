@@ -18,13 +18,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ebbench.clock import ClockReading
-from ebbench.energy.batches import Chunk, Floats, Ints
 from ebbench.energy.columns import NOT_TAKEN, has_pairs, meaning, place
-from ebbench.energy.integrals import Integrals
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import check_order, survey
-from ebbench.energy.series import series_of
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.integration.integrals import Integrals
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.batches import Chunk, Floats, Ints
+from ebbench.energy.traces.pace import check_order, survey
+from ebbench.energy.traces.series import series_of
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import InputError, nearest
 from ebbench.protocols import Column, MeterInfo, Rail

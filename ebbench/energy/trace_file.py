@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from ebbench.energy.batches import Chunk
-from ebbench.energy.clocks import SAME, TraceClock
-from ebbench.energy.integrals import Integrals
-from ebbench.energy.pace import Pace, survey
-from ebbench.energy.series import Series
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.alignment.clocks import SAME, TraceClock
+from ebbench.energy.integration.integrals import Integrals
+from ebbench.energy.traces.batches import Chunk
+from ebbench.energy.traces.pace import Pace, survey
+from ebbench.energy.traces.series import Series
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import InputError
 
 

@@ -23,9 +23,9 @@ from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Floats, Ints
-from ebbench.energy.integrals import Bools, Edges, Integrals
-from ebbench.energy.pace import memory_s, smear_s
+from ebbench.energy.integration.integrals import Bools, Edges, Integrals
+from ebbench.energy.traces.batches import Floats, Ints
+from ebbench.energy.traces.pace import memory_s, smear_s
 
 #: worst rate of CLOCK_MONOTONIC against true time (rectangular): what NTP may slew it by
 TIME_BASE = 500e-6

@@ -8,10 +8,10 @@ from typing import Any, Dict, List, Optional
 from ebbench import calibration_store, plugins
 from ebbench.config import Bench
 from ebbench.context import Display
-from ebbench.energy.clocks import chip_for
-from ebbench.energy.links import BOARD_CLOCK, HOST, LAPTOP
+from ebbench.energy.alignment.clocks import chip_for
+from ebbench.energy.alignment.links import BOARD_CLOCK, HOST, LAPTOP
+from ebbench.energy.alignment.signature import CHIPS
 from ebbench.energy.recording import Recording
-from ebbench.energy.signature import CHIPS
 from ebbench.remote.board import RemoteBoard
 from ebbench.rundir import LaptopDir, RunDir
 

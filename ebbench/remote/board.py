@@ -6,7 +6,7 @@ import time
 from typing import Any, Callable, Dict, Optional, Tuple, Type
 
 from ebbench.clock import monotonic_ns
-from ebbench.energy.alignment import Trip
+from ebbench.energy.alignment.line import Trip
 from ebbench.environment import package_version
 from ebbench.errors import EXIT_DEVICE, EXIT_SHORT, EXIT_USER, DeviceError, EbbenchError, RunFailed, UserError
 from ebbench.remote.line import Line, LineLost, plain

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from ebbench.config import Bench, Recipe, load_bench, run_id
 from ebbench.context import Display, Silent
-from ebbench.energy.links import HOST, LAPTOP
+from ebbench.energy.alignment.links import HOST, LAPTOP
 from ebbench.environment import describe, package_version
 from ebbench.errors import (
     EXIT_INTERRUPTED,

@@ -9,8 +9,8 @@ from typing import Any, Iterator, List, Sequence
 
 import numpy as np
 
-from ebbench.energy.clocks import UNKNOWN_BOUND_S
-from ebbench.energy.series import series_of
+from ebbench.energy.alignment.clocks import UNKNOWN_BOUND_S
+from ebbench.energy.traces.series import series_of
 from ebbench.errors import EbbenchError
 from ebbench.protocols import AVERAGE, HOLD, INSTANT, MONOTONIC, REMOTE, Block, Column, MeterInfo, Rail
 from ebbench.units import NS_PER_S

@@ -20,7 +20,7 @@ import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import read_whole
+from ebbench.energy.traces.trace import read_whole
 from ebbench.errors import ConfigError, EbbenchError
 from ebbench.plugins import resolve
 from ebbench.protocols import STATED, Availability, MeterInfo, MeterRequest

@@ -11,9 +11,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.clocks import clock_of_trace
+from ebbench.energy.alignment.clocks import clock_of_trace
 from ebbench.energy.phases import Event, intervals, read_events
-from ebbench.energy.trace import Chunk, TraceReader
+from ebbench.energy.traces.trace import Chunk, TraceReader
 from ebbench.errors import UserError
 from ebbench.rundir import RunDir
 from ebbench_reports.collect import Run

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.pace import survey
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "energy"))
 import coverage
@@ -65,9 +65,9 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 import waveforms
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
-from ebbench.energy.trace import TraceReader, TraceWriter
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.trace import TraceReader, TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 
 path, rows, million = Path(sys.argv[2]), int(sys.argv[3]), 1_000_000

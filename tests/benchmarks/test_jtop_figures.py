@@ -15,7 +15,7 @@ import pytest
 from ebbench import plugins
 from ebbench.clock import monotonic_ns
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import read_whole
+from ebbench.energy.traces.trace import read_whole
 from ebbench.protocols import MeterRequest
 
 pytestmark = pytest.mark.benchmark

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from conductor import Nursery, only_run, record, weights, write_experiment
 from truth import segments, truth_of
 
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import InputError
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]

@@ -17,7 +17,7 @@ from cpu_time import cpu_s
 from fake_boards import FakeBoard
 
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.energy.traces.trace import TraceReader, read_whole
 from ebbench.protocols import MeterRequest
 
 pytestmark = pytest.mark.benchmark
@@ -134,7 +134,7 @@ def test_a_trace_is_read_at_disk_speed(tmp_path):
     """Readings per second, with every checksum verified, of a sealed trace."""
     import numpy as np
 
-    from ebbench.energy.trace import TraceWriter
+    from ebbench.energy.traces.trace import TraceWriter
     from ebbench.protocols import Column, MeterInfo
 
     columns = tuple(Column(f"R{i}_w", 1e-3, raw=True) for i in range(3))

@@ -16,12 +16,12 @@ from rigs import FAULTS, NEEDS, RIGS, Wt300Rig
 from waves import constant
 
 from ebbench.clock import monotonic_ns
-from ebbench.energy import source
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
-from ebbench.energy.series import power_of, series_of
-from ebbench.energy.source import Source
-from ebbench.energy.trace import TraceReader, TraceWriter
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.sampler_process import source
+from ebbench.energy.sampler_process.source import Source
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import power_of, series_of
+from ebbench.energy.traces.trace import TraceReader, TraceWriter
 from ebbench.plugins import resolve
 from ebbench.protocols import Block
 from ebbench.units import NS_PER_S

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ebbench.energy.source import RETRY_NS
+from ebbench.energy.sampler_process.source import RETRY_NS
 from ebbench.errors import MeterError
 from ebbench_devices.meter.feed import Feed, patience_s
 

@@ -15,7 +15,7 @@ import pytest
 from ebbench import plugins
 from ebbench.clock import monotonic_ns, read_clocks
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.energy.traces.trace import TraceReader, read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench_devices.jtop import JtopMeter, rails_of

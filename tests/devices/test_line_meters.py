@@ -14,11 +14,11 @@ from waves import Square
 from ebbench import plugins
 from ebbench.clock import monotonic_ns
 from ebbench.config import MeterRef
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
+from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.series import series_of
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import series_of
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest

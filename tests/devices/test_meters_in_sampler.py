@@ -10,7 +10,7 @@ import pytest
 from ebbench import plugins
 from ebbench.energy.phases import PhaseLog, read_events
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.energy.traces.trace import TraceReader, read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench_devices.sim import SimulatedPower

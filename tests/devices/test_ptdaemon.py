@@ -13,12 +13,12 @@ from scpi_instrument import PERIOD_S, energy_j
 
 from ebbench import plugins
 from ebbench.clock import monotonic_ns
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
+from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.series import series_of
-from ebbench.energy.source import Source
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.sampler_process.source import Source
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import series_of
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench.units import NS_PER_S

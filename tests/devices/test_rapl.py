@@ -11,12 +11,12 @@ from powercap_tree import AMD, RANGE_UJ, SERVER, PowercapTree
 
 from ebbench import doctor, plugins
 from ebbench.clock import read_clocks
-from ebbench.energy.batches import Chunk
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
+from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.series import series_of
-from ebbench.energy.trace import read_whole
+from ebbench.energy.traces.batches import Chunk
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import series_of
+from ebbench.energy.traces.trace import read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench_devices.rapl import OPEN, RaplMeter

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.traces.trace import TraceWriter
 from ebbench.errors import ConfigError, EbbenchError, InputError, MeterError
 from ebbench.protocols import Column, MeterInfo, MeterRequest, Rail
 from ebbench_devices.replay import ReplayMeter

@@ -9,7 +9,7 @@ import pytest
 
 from ebbench import plugins
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.trace import read_whole
+from ebbench.energy.traces.trace import read_whole
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench_devices.boards import builtin_boards

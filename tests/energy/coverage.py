@@ -8,8 +8,8 @@ from typing import Dict, List, Tuple
 import numpy as np
 import waveforms
 
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.pace import survey
 from ebbench.energy.uncertainty import budget
 
 RATES_HZ = (10.0, 100.0, 1000.0)

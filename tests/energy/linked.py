@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from signed import played
 
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.rundir import RunDir, write_json
 

@@ -9,8 +9,8 @@ import numpy as np
 import waveforms
 from coverage import Sample
 
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.pace import survey
 from ebbench.energy.uncertainty import budget
 
 #: any period, one near a harmonic of the meter's, one exactly there, and one there whose cycles scatter by 1 %

@@ -18,8 +18,8 @@ import waveforms
 
 from ebbench.energy.amplify import AmplifiedDraw, MeasuredBlock, estimate
 from ebbench.energy.blocks import DRAW, Block, plan
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.pace import survey
 from ebbench.energy.uncertainty import budget
 
 #: what a phase of the log costs (s), and how much later than asked a sleep ends on average (s)

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Sequence, Tuple
 import numpy as np
 
 from ebbench.energy.phases import PhaseLog
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.rundir import RunDir, write_json
 

@@ -8,9 +8,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import waveforms
 
+from ebbench.energy.alignment.signature import Played, pattern
 from ebbench.energy.phases import PhaseLog
-from ebbench.energy.signature import Played, pattern
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import AVERAGE, INSTANT, REMOTE, Column, MeterInfo, Rail
 from ebbench.rundir import RunDir, write_json
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ebbench.energy.plateaus import BUSY, HALF, IDLE, Plateau, levels, noise_w
-from ebbench.energy.response import AVERAGE, fit_response
+from ebbench.energy.step_response.plateaus import BUSY, HALF, IDLE, Plateau, levels, noise_w
+from ebbench.energy.step_response.response import AVERAGE, fit_response
 
 LEVELS_W = {IDLE: 2.5, HALF: 6.0, BUSY: 9.0}
 

@@ -13,7 +13,7 @@ import pytest
 from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.phases import PhaseLog
-from ebbench.energy.trace import TraceWriter, compact
+from ebbench.energy.traces.trace import TraceWriter, compact
 from ebbench.errors import InputError
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.records import EnergyAccount, account_from_json

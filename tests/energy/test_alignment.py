@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebbench.energy.alignment import MAX_DRIFT, ClockMap, RoundTrips, line_between
+from ebbench.energy.alignment.line import MAX_DRIFT, ClockMap, RoundTrips, line_between
 from ebbench.errors import MeterError
 
 S = 1_000_000_000

@@ -7,8 +7,8 @@ import pytest
 from signed import OwnClock, S, SignedRun, power_of, signed
 
 from ebbench.energy.account import account
+from ebbench.energy.alignment.signature import pattern
 from ebbench.energy.export import export_run
-from ebbench.energy.signature import pattern
 
 TRUTH_J = {"search": 9.0 * 20, "retrain": 12.0 * 35, "idle": 3.0 * 8}
 

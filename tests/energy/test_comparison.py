@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from stepped_load import plateaus, readings
 
-from ebbench.energy.comparison import compare
-from ebbench.energy.plateaus import BUSY, HALF, IDLE, levels
-from ebbench.energy.response import AVERAGE
+from ebbench.energy.step_response.comparison import compare
+from ebbench.energy.step_response.plateaus import BUSY, HALF, IDLE, levels
+from ebbench.energy.step_response.response import AVERAGE
 from ebbench.errors import ResultError
 from ebbench.protocols import Rail
 

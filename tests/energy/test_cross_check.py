@@ -15,7 +15,7 @@ from test_account import METER, Bench, S
 from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.cross_check import MAX_WINDOWS, expected_ratio, windows_of
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.records import FAIL, NOT_CHECKED, PASS, WARN
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from waveforms import chunk_of, pieces
 
 from ebbench.clock import ClockReading
-from ebbench.energy.batches import Chunk
-from ebbench.energy.integrals import Integrals
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
-from ebbench.energy.series import Series, power_of, series_of
+from ebbench.energy.integration.integrals import Integrals
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.batches import Chunk
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import Series, power_of, series_of
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import InputError
 from ebbench.protocols import AVERAGE, HOLD, Column, MeterInfo, Rail

@@ -15,7 +15,7 @@ from linked import METER, TRUTH_J, Pair, S
 
 from ebbench.checks import check_run
 from ebbench.energy.account import account
-from ebbench.energy.alignment import ClockMap
+from ebbench.energy.alignment.line import ClockMap
 from ebbench.energy.export import export_run
 from ebbench.protocols import REMOTE
 from ebbench.rundir import write_json

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ebbench.energy.live import LiveTotal
+from ebbench.energy.sampler_process.live import LiveTotal
 from ebbench.protocols import Column, MeterInfo, Rail
 
 S = 10**9

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from stepped_load import LEVELS_W, plateaus, readings
 
-from ebbench.energy.plateaus import BUSY, IDLE, levels, noise_w, renewals, step_w, update_period_s
-from ebbench.energy.response import AVERAGE
+from ebbench.energy.step_response.plateaus import BUSY, IDLE, levels, noise_w, renewals, step_w, update_period_s
+from ebbench.energy.step_response.response import AVERAGE
 
 RNG = np.random.default_rng
 

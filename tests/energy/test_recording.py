@@ -14,7 +14,7 @@ import pytest
 from ebbench.energy.account import account
 from ebbench.energy.phases import intervals, read_events
 from ebbench.energy.recording import MAX_RESTARTS, Recording
-from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.energy.traces.trace import TraceReader, read_whole
 from ebbench.errors import DiskError, MeterError
 from ebbench.protocols import MeterRequest
 from ebbench.rundir import RunDir

@@ -9,8 +9,8 @@ import pytest
 import stepped_load
 from stepped_load import fitted, plateaus, readings
 
-from ebbench.energy.plateaus import BUSY, IDLE, levels, noise_w
-from ebbench.energy.response import AVERAGE, INSTANT, LEAK_OF_LOWPASS, LOWPASS, Response, fit_response
+from ebbench.energy.step_response.plateaus import BUSY, IDLE, levels, noise_w
+from ebbench.energy.step_response.response import AVERAGE, INSTANT, LEAK_OF_LOWPASS, LOWPASS, Response, fit_response
 from ebbench.errors import ResultError
 
 SEEDS = range(5)

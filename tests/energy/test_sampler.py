@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from ebbench.clock import monotonic_ns
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
+from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.series import series_of
-from ebbench.energy.trace import TraceReader, read_whole
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import series_of
+from ebbench.energy.traces.trace import TraceReader, read_whole
 from ebbench.errors import DiskError, MeterError
 from ebbench.protocols import MeterRequest
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ebbench.energy.schedule import Lateness, Schedule
+from ebbench.energy.sampler_process.schedule import Lateness, Schedule
 
 
 def test_slots_lie_on_an_absolute_grid_however_late_readings_are():

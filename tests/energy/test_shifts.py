@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waveforms import chunk_of
 
-from ebbench.energy.integrals import Integrals
-from ebbench.energy.integrate import integrate
+from ebbench.energy.integration.integrals import Integrals
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.integration.shifts import shifts
 from ebbench.energy.measured import _spread
-from ebbench.energy.pace import survey
-from ebbench.energy.series import Series
-from ebbench.energy.shifts import shifts
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import Series
 from ebbench.energy.uncertainty import budget, merged, of_sum
 from ebbench.protocols import Rail
 

@@ -7,8 +7,8 @@ import pytest
 import signed
 from signed import OwnClock, S, played
 
-from ebbench.energy.series import Series, series_of
-from ebbench.energy.signature import CHIPS, Fit, NotFound, Played, chip_s, fit, looks_of, pattern
+from ebbench.energy.alignment.signature import CHIPS, Fit, NotFound, Played, chip_s, fit, looks_of, pattern
+from ebbench.energy.traces.series import Series, series_of
 from ebbench.protocols import Rail
 
 

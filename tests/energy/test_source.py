@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ebbench.energy.source import RETRY_NS, Source
+from ebbench.energy.sampler_process.source import RETRY_NS, Source
 from ebbench.errors import MeterError
 from ebbench.protocols import Column, MeterInfo
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebbench.energy.stretches import overlap, union, without
+from ebbench.energy.integration.stretches import overlap, union, without
 
 sets = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=8)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from ebbench.energy.tables import integrate_tables
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.traces.trace import TraceWriter
 from ebbench.errors import InputError
 from ebbench.protocols import Column, MeterInfo, Rail
 

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ebbench.clock import ClockReading
-from ebbench.energy import trace
-from ebbench.energy.trace import TraceReader, TraceWriter, compact, read_whole
+from ebbench.energy.traces import trace
+from ebbench.energy.traces.trace import TraceReader, TraceWriter, compact, read_whole
 from ebbench.errors import DiskError, InputError
 from ebbench.protocols import Column, MeterInfo, Rail
 
@@ -336,7 +336,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from test_trace import INFO, readings
-from ebbench.energy import trace
+from ebbench.energy.traces import trace
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 trace.MAX_WAITING_BYTES = int(sys.argv[2])
 writer = trace.TraceWriter(Path(sys.argv[1]), INFO, {})
@@ -388,7 +388,7 @@ def test_dev_full_is_an_error_and_no_exception(monkeypatch, tmp_path):
 
 def test_pandas_is_not_loaded_by_writing_reading_and_sealing(tmp_path):
     code = (
-        "import sys, numpy as np\nfrom pathlib import Path\nfrom ebbench.energy.trace import *\n"
+        "import sys, numpy as np\nfrom pathlib import Path\nfrom ebbench.energy.traces.trace import *\n"
         "from ebbench.protocols import Column, MeterInfo\n"
         "i = MeterInfo('m', 'module', True, (), (Column('A_w', 1e-3, True), Column('B_w')), (), 1.0)\n"
         f"p = Path({str(tmp_path / 't.arrows')!r})\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ebbench.energy.trace import TraceWriter, compact
-from ebbench.energy.trace_size import bytes_per_s
+from ebbench.energy.traces.size import bytes_per_s
+from ebbench.energy.traces.trace import TraceWriter, compact
 from ebbench.protocols import Column, MeterInfo, Rail
 
 

@@ -12,10 +12,10 @@ import waveforms
 from coverage import Sample, table, together
 from waveforms import chunk_of
 
-from ebbench.energy.integrals import Integrals
-from ebbench.energy.integrate import integrate
-from ebbench.energy.pace import survey
-from ebbench.energy.series import Series
+from ebbench.energy.integration.integrals import Integrals
+from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.traces.pace import survey
+from ebbench.energy.traces.series import Series
 from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_sum
 from ebbench.protocols import AVERAGE, HOLD, Rail
 

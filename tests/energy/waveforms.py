@@ -8,8 +8,8 @@ from typing import Callable, Dict, Iterator, Sequence, Tuple
 import numpy as np
 
 from ebbench.clock import ClockReading
-from ebbench.energy.batches import Chunk
-from ebbench.energy.series import Series
+from ebbench.energy.traces.batches import Chunk
+from ebbench.energy.traces.series import Series
 from ebbench.protocols import AVERAGE, HOLD, INSTANT, Rail
 
 LENGTH_S = 40.0

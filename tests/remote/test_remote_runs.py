@@ -22,7 +22,7 @@ from ebbench import cli, plugins
 from ebbench.bench_meters import bench_findings
 from ebbench.config import Bench, Recipe
 from ebbench.context import Silent
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, UserError
 from ebbench.protocols import MeterRequest
 from ebbench.remote import agent, session

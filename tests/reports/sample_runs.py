@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from ebbench.clock import ClockReading
-from ebbench.energy.trace import TraceWriter
+from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.records import Check, EnergyAccount, PhaseEnergy, RunRecord
 from ebbench.rundir import RunDir, write_json

@@ -7,7 +7,7 @@ import pytest
 from sample_runs import BOOT, SPANS, early_bird, record, write_run
 
 from ebbench.clock import ClockReading
-from ebbench.energy.trace import Chunk
+from ebbench.energy.traces.trace import Chunk
 from ebbench_reports import timeline
 from ebbench_reports.collect import collect
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances

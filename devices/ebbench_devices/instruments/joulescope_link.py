@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Deque, Dict, List, Mapping, Optional, Tuple
 
 from ebbench.clock import Clock
-from ebbench.energy.source import reason_of
+from ebbench.energy.sampler_process.source import reason_of
 from ebbench.environment import below_root, package_version, read_text
 from ebbench.errors import ConfigError, MeterError, nearest
 from ebbench.units import NS_PER_S

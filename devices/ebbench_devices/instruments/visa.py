@@ -11,7 +11,7 @@ import re
 from typing import Any, Optional
 
 from ebbench.clock import monotonic_ns
-from ebbench.energy.source import reason_of
+from ebbench.energy.sampler_process.source import reason_of
 from ebbench.errors import MeterError
 from ebbench_devices.meter.untrusted import quoted, shown
 

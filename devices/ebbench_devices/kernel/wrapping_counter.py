@@ -1,7 +1,7 @@
 """A counter that begins anew after its range, unrolled into one that only rises; where it cannot be, it steps back.
 
-The core takes a counter that steps back for a gap (`ebbench.energy.counter`), so one count backwards is how "what was counted
-here is not known" is said.
+The core takes a counter that steps back for a gap (`ebbench.energy.integration.counter`), so one count backwards is how "what was
+counted here is not known" is said.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Callable, List, Optional, Protocol, Tuple
 
 from ebbench.clock import monotonic_ns
-from ebbench.energy.schedule import Schedule
+from ebbench.energy.sampler_process.schedule import Schedule
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
 from ebbench_devices.meter.gatherer import Gatherer

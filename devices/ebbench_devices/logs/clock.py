@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Optional
 
 from ebbench.clock import ClockReading
-from ebbench.energy.clocks import UNKNOWN_BOUND_S
+from ebbench.energy.alignment.clocks import UNKNOWN_BOUND_S
 from ebbench.protocols import MONOTONIC, REMOTE
 from ebbench.units import NS_PER_S
 from ebbench_devices.meter.options import Options

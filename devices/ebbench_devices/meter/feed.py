@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Protocol, Sequence
 
 from ebbench.clock import Clock, monotonic_ns
-from ebbench.energy.source import RETRY_NS
+from ebbench.energy.sampler_process.source import RETRY_NS
 from ebbench.errors import EbbenchError
 
 #: an other end that samples by itself is lost when it gives nothing new for so long, or for so many intervals

@@ -14,7 +14,7 @@ from typing import Callable, Deque, List, Optional, Protocol, Sequence, Tuple
 import numpy as np
 
 from ebbench.clock import monotonic_ns
-from ebbench.energy.source import reason_of
+from ebbench.energy.sampler_process.source import reason_of
 from ebbench.errors import EbbenchError, MeterError
 from ebbench.protocols import Block
 

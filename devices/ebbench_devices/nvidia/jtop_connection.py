@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Deque, Dict, List, Mapping, Optional
 
 from ebbench.clock import monotonic_ns, read_clocks
-from ebbench.energy.source import reason_of
+from ebbench.energy.sampler_process.source import reason_of
 from ebbench.environment import below_root, package_version
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Optional, Sequence, Tuple
 
 from ebbench.clock import monotonic_ns
-from ebbench.energy.schedule import Schedule
+from ebbench.energy.sampler_process.schedule import Schedule
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import HOLD, Availability, Column, MeterInfo, MeterRequest, Rail

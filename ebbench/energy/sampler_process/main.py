@@ -24,13 +24,13 @@ from typing import Any, Dict, List, Mapping, Optional
 import numpy as np
 
 from ebbench.clock import monotonic_ns
-from ebbench.energy.live import LiveTotal
-from ebbench.energy.pace import longest_failure_s
-from ebbench.energy.parent import Parent
-from ebbench.energy.schedule import Lateness, Schedule
-from ebbench.energy.source import RETRY_NS, Source, reason_of
-from ebbench.energy.sync import Sync
-from ebbench.energy.trace import TraceWriter, stored_row
+from ebbench.energy.sampler_process.live import LiveTotal
+from ebbench.energy.sampler_process.parent import Parent
+from ebbench.energy.sampler_process.schedule import Lateness, Schedule
+from ebbench.energy.sampler_process.source import RETRY_NS, Source, reason_of
+from ebbench.energy.sampler_process.sync import Sync
+from ebbench.energy.traces.pace import longest_failure_s
+from ebbench.energy.traces.trace import TraceWriter, stored_row
 from ebbench.errors import EbbenchError, MeterError
 from ebbench.protocols import Block, MeterInfo, MeterRequest
 from ebbench.units import NS_PER_S

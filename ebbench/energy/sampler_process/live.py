@@ -6,7 +6,7 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Floats, Ints
+from ebbench.energy.traces.batches import Floats, Ints
 from ebbench.protocols import MeterInfo
 from ebbench.units import NS_PER_S
 

@@ -8,9 +8,9 @@ from typing import Optional, Tuple
 import numpy as np
 import numpy.typing as npt
 
-from ebbench.energy.batches import Floats, Ints
-from ebbench.energy.pace import Pace
-from ebbench.energy.series import Series
+from ebbench.energy.traces.batches import Floats, Ints
+from ebbench.energy.traces.pace import Pace
+from ebbench.energy.traces.series import Series
 
 Bools = npt.NDArray[np.bool_]
 

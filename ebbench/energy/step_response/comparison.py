@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.plateaus import Level
+from ebbench.energy.step_response.plateaus import Level
 from ebbench.errors import ResultError
 from ebbench.protocols import Rail
 

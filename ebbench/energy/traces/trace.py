@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from ebbench.clock import ClockReading, boot_id, read_clocks
-from ebbench.energy import batches
-from ebbench.energy.batches import Chunk, Damaged, Floats, Ints
+from ebbench.energy.traces import batches
+from ebbench.energy.traces.batches import Chunk, Damaged, Floats, Ints
 from ebbench.errors import DiskError, InputError
 from ebbench.protocols import MeterInfo
 

@@ -21,8 +21,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Floats, Ints
-from ebbench.energy.plateaus import BUSY, IDLE, Level
+from ebbench.energy.step_response.plateaus import BUSY, IDLE, Level
+from ebbench.energy.traces.batches import Floats, Ints
 from ebbench.errors import ResultError
 from ebbench.units import NS_PER_S
 

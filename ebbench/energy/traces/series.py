@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Chunk, Floats, Ints
+from ebbench.energy.traces.batches import Chunk, Floats, Ints
 from ebbench.errors import InputError, nearest
 from ebbench.protocols import AVERAGE, HOLD, INSTANT, Column, MeterInfo, Rail
 from ebbench.units import NS_PER_S

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ebbench.energy.batches import Floats, Ints
+from ebbench.energy.traces.batches import Floats, Ints
 from ebbench.units import NS_PER_S
 
 #: errors that are the same at all times, as fractions of the bound; power may go up and down within it, so not only its ends

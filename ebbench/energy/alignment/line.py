@@ -7,7 +7,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Floats, Ints
+from ebbench.energy.traces.batches import Floats, Ints
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
 

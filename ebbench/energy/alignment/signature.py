@@ -12,8 +12,8 @@ from typing import Any, Mapping, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Floats, Ints
-from ebbench.energy.series import Series
+from ebbench.energy.traces.batches import Floats, Ints
+from ebbench.energy.traces.series import Series
 from ebbench.errors import MeterError
 from ebbench.units import NS_PER_S
 

@@ -7,8 +7,8 @@ from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Chunk, Floats, Ints
-from ebbench.energy.series import Series
+from ebbench.energy.traces.batches import Chunk, Floats, Ints
+from ebbench.energy.traces.series import Series
 from ebbench.errors import InputError
 from ebbench.protocols import AVERAGE, HOLD
 from ebbench.units import NS_PER_S

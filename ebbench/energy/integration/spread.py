@@ -7,10 +7,10 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Floats, Ints
-from ebbench.energy.cells import Cells, Cut
-from ebbench.energy.integrals import Bools
-from ebbench.energy.pace import LONG_INTERVALS, Pace
+from ebbench.energy.integration.cells import Cells, Cut
+from ebbench.energy.integration.integrals import Bools
+from ebbench.energy.traces.batches import Floats, Ints
+from ebbench.energy.traces.pace import LONG_INTERVALS, Pace
 from ebbench.units import NS_PER_S
 
 SUMS = ("jump", "cross", "cross_2", "long", "value", "square", "changes")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ebbench.energy import batches
+from ebbench.energy.traces import batches
 from ebbench.protocols import MeterInfo
 
 #: what a batch takes beside its rows: so much, and so much for each of its columns (measured; Arrow's headers, clocks, checksum)
 BATCH_BYTES, COLUMN_BYTES = 600, 70
-#: batches in a second (`sampler_main` writes one every half second)
+#: batches in a second (`sampler_process` writes one every half second)
 BATCHES_HZ = 2.0
 
 

@@ -16,14 +16,14 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.batches import Chunk, Floats, Ints
-from ebbench.energy.cells import Cells, cut
-from ebbench.energy.counter import JOINED, NO_READING, REASONS, Codes, Knots, joints
-from ebbench.energy.integrals import Bools, Edges, Gap, Integrals
-from ebbench.energy.pace import BLOCK, Pace, check_order, memory_s, smear_s, valid_blocks
-from ebbench.energy.series import Series
-from ebbench.energy.shifts import changes_j, shifts
-from ebbench.energy.spread import Block, Spread
+from ebbench.energy.integration.cells import Cells, cut
+from ebbench.energy.integration.counter import JOINED, NO_READING, REASONS, Codes, Knots, joints
+from ebbench.energy.integration.integrals import Bools, Edges, Gap, Integrals
+from ebbench.energy.integration.shifts import changes_j, shifts
+from ebbench.energy.integration.spread import Block, Spread
+from ebbench.energy.traces.batches import Chunk, Floats, Ints
+from ebbench.energy.traces.pace import BLOCK, Pace, check_order, memory_s, smear_s, valid_blocks
+from ebbench.energy.traces.series import Series
 from ebbench.errors import InputError
 from ebbench.protocols import HOLD
 from ebbench.units import NS_PER_S

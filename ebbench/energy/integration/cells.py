@@ -12,7 +12,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ebbench.energy.batches import Floats, Ints
+from ebbench.energy.traces.batches import Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 import numpy as np
 import numpy.typing as npt
 
-from ebbench.energy.batches import Floats, Ints
+from ebbench.energy.traces.batches import Floats, Ints
 from ebbench.units import NS_PER_S
 
 Codes = npt.NDArray[np.int8]

@@ -16,14 +16,14 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from ebbench.energy.alignment import MAX_DRIFT, ClockMap, RoundTrips, line_between
-from ebbench.energy.batches import Chunk, Floats, Ints
-from ebbench.energy.links import UNLINKED, Link, link_of, log_beside
-from ebbench.energy.pace import valid_blocks
+from ebbench.energy.alignment.line import MAX_DRIFT, ClockMap, RoundTrips, line_between
+from ebbench.energy.alignment.links import UNLINKED, Link, link_of, log_beside
+from ebbench.energy.alignment.signature import CHIPS, Fit, Looks, NotFound, Played, chip_s, fit, looks_of
 from ebbench.energy.phases import Event, read_events
-from ebbench.energy.series import Series, series_of
-from ebbench.energy.signature import CHIPS, Fit, Looks, NotFound, Played, chip_s, fit, looks_of
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.traces.batches import Chunk, Floats, Ints
+from ebbench.energy.traces.pace import valid_blocks
+from ebbench.energy.traces.series import Series, series_of
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import InputError, MeterError
 from ebbench.protocols import MONOTONIC, MeterInfo
 from ebbench.units import NS_PER_S

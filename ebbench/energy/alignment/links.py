@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ebbench.energy.alignment import ClockMap, RoundTrips, Trip
+from ebbench.energy.alignment.line import ClockMap, RoundTrips, Trip
 from ebbench.energy.phases import Event
-from ebbench.energy.trace import TraceReader
+from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import InputError, MeterError
 from ebbench.rundir import LAPTOP_PHASES
 

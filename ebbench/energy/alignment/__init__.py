@@ -1,0 +1,1 @@
+"""The clocks of traces brought onto the clock of the phases."""

@@ -1,0 +1,1 @@
+"""Readings on disk: batches with checksums, traces of them, and what their columns mean."""
