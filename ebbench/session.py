@@ -27,6 +27,7 @@ from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
 from ebbench.environment import describe, hottest_c, package_version
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, Faults, ResultError, UserError
+from ebbench.first_training import kept_name
 from ebbench.lending import lending_of, refuse_other_meters
 from ebbench.protocols import Board, BoardChange, Lending, MeterRequest, Outcome
 from ebbench.records import RunRecord
@@ -191,7 +192,8 @@ def _record(
     for line in recording.slow_meters:
         display.say(line)
     try:
-        Room(rundir).check_before({**_stored_by(pipeline), **recorded_needs(recording.bytes_per_s)})
+        stored = {**_stored_by(pipeline), **_kept_by(pipeline, lending)}
+        Room(rundir).check_before({**stored, **recorded_needs(recording.bytes_per_s)})
         _describe_meters(rundir, recording, bench, setup)
         if found is None:
             refuse_other_meters(rundir, lending)
@@ -230,6 +232,12 @@ def _record(
 def _stored_by(pipeline: Any) -> Dict[str, int]:
     """What the pipeline will store; nothing is known of one that does not say."""
     return dict(getattr(pipeline, "stored_bytes", {}))
+
+
+def _kept_by(pipeline: Any, lending: Lending) -> Dict[str, int]:
+    """What is kept for other runs: at most a checkpoint for each way to draw."""
+    ways = len({kept_name(recipe) for recipe in lending.wanted})
+    return {"networks for other runs": ways * _stored_by(pipeline).get("two checkpoints", 0) // 2}
 
 
 def _outcome_values(outcome: Outcome, device: str) -> Dict[str, Any]:
