@@ -428,7 +428,8 @@ def _cell_notes(
 ) -> Tuple[str, ...]:
     """What keeps ours from being a reproduction, and the paper's from being right."""
     notes = []
-    if spot.ours is not None and measure is plan.measures[0]:
+    is_printed = any(each.printed for each in part.spots.values())
+    if spot.ours is not None and measure is plan.measures[0] and is_printed:
         notes += _departures(spot.ours)
     if compare and (spot.printed or {}).get(measure.name) is not None:
         place = dict(zip((*plan.section, *plan.row), (*part.key, *row)))

@@ -176,6 +176,7 @@ def test_runs_of_other_networks_stand_in_the_form_of_a_table_that_is_asked_for_i
     collection = collect([tmp_path])
     table = paper_table(collection, 2, compare=False, whole=True)
     (section,) = table.sections
+    assert not any("the paper trains" in note for row in section.rows for cell in row.values() for note in cell.notes)
     assert section.title.startswith("vgg16-small on synthetic") and "of the paper's table" in table.caption
     assert [c.title for c in table.columns][1:4] == ["p = 0.5, acc. (%)", "p = 0.5, energy (J)", "p = 0.5, FLOPs (T)"]
     assert cells(table, "EB Train (FF)")["p = 0.5, energy (J)"].startswith("20.0")
