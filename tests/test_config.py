@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ebbench.config import (
     Bench,
-    MeterRef,
     Recipe,
     load_bench,
     load_toml,
@@ -20,6 +19,7 @@ from ebbench.config import (
     run_id,
 )
 from ebbench.errors import ConfigError
+from ebbench.meter_ref import MeterRef
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1)
 ADDRESSES = st.text(st.characters(blacklist_characters="?", blacklist_categories=("Cs",)), min_size=1)

@@ -8,10 +8,10 @@ import pytest
 
 from ebbench import plugins
 from ebbench.clock import ClockReading, monotonic_ns
-from ebbench.config import MeterRef
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.traces.trace import read_whole
 from ebbench.errors import ConfigError, InputError, MeterError
+from ebbench.meter_ref import MeterRef
 from ebbench.protocols import MONOTONIC, REMOTE, MeterRequest
 from ebbench_devices import csv_log
 from ebbench_devices.csv_log import CsvLogMeter

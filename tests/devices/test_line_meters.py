@@ -13,7 +13,6 @@ from waves import Square
 
 from ebbench import plugins
 from ebbench.clock import monotonic_ns
-from ebbench.config import MeterRef
 from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.traces.pace import survey
@@ -21,6 +20,7 @@ from ebbench.energy.traces.series import series_of
 from ebbench.energy.traces.trace import TraceReader
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import ConfigError, MeterError
+from ebbench.meter_ref import MeterRef
 from ebbench.protocols import MeterRequest
 from ebbench_devices.line import SerialMeter, TcpMeter
 from ebbench_devices.lines.serial_port import _fault

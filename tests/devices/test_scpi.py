@@ -12,7 +12,6 @@ import pytest
 
 from ebbench import plugins
 from ebbench.clock import monotonic_ns
-from ebbench.config import MeterRef
 from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.sampler_process.source import Source
@@ -20,6 +19,7 @@ from ebbench.energy.traces.pace import survey
 from ebbench.energy.traces.series import power_of, series_of
 from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import ConfigError, MeterError
+from ebbench.meter_ref import MeterRef
 from ebbench.protocols import MeterRequest
 from ebbench.units import NS_PER_S
 from ebbench_devices.instruments.scpi_answers import OverRange, error_in, number
