@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Iterable
+from typing import Any, Iterable
 
 from ebbench.errors import nearest
 from ebbench.method_settings import AUTO, AUTO_METHODS, READERS, TRAIN_FIRST, default_draw, is_one_of, reads
 
-if TYPE_CHECKING:
-    from ebbench.config.recipe import Recipe
+Recipe = Any  # that of `recipe`, which checks itself with this module and so is not imported by it
 
 #: epochs that `measure_epochs` takes at least
 FEWEST_MEASURED = 3
