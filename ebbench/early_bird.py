@@ -18,12 +18,14 @@ from ebbench.ratio_trials import RatioChecks, choose_ratio, epochs_of_trials, tr
 from ebbench.training.draw_point import DrawPoint, planned_epochs
 from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
 from ebbench.training.hold_out import held_out_count
-from ebbench.training.loop import Schedule, Trainer, check_recipe
+from ebbench.training.loop import Trainer
 from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
 from ebbench.training.precision import FullPrecision
 from ebbench.training.pruning import plan_of, prune, reinit
 from ebbench.training.ranking import Ranking
+from ebbench.training.recipe_check import check_recipe
+from ebbench.training.schedule import Schedule
 from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 from ebbench.training.ticket import channel_ticket, drawn_notes

@@ -92,15 +92,18 @@ def test_what_is_kept_says_what_it_is_and_holds_its_evidence(found):
 
 @pytest.mark.realtime
 def test_a_run_that_follows_is_right_where_it_was_wrong_before(kept, tmp_path):
-    """Each phase by itself, and the total: with the calibration the truth is inside, without it is far out."""
+    """Each phase by itself, and the total: with the calibration the truth is near, without it is far out.
+
+    Near is twice the k = 2 interval: how often one holds the truth is what tests/energy/test_uncertainty.py counts.
+    """
     with_it, without = measured(tmp_path, "with"), measured(tmp_path, "without", calibration=False)
     for record, is_right in ((with_it, True), (without, False)):
         off_j = abs(record.energy.total_j - truth_j(record))
-        assert (off_j <= record.energy.uncertainty_j) is is_right
+        assert (off_j <= 2 * record.energy.uncertainty_j) is is_right
         assert record.meters[0]["calibration"]["applied"] is is_right
         for phase in record.energy.phases if is_right else ():
             true_w = {"train": 9.0, "prune": 5.0}[phase["path"]]
-            assert abs(phase["energy_j"] - true_w * phase["duration_s"]) <= phase["uncertainty_j"]
+            assert abs(phase["energy_j"] - true_w * phase["duration_s"]) <= 2 * phase["uncertainty_j"]
     assert with_it.energy.uncertainty_j < without.energy.uncertainty_j
     assert without.meters[0]["calibration"]["reason"] == "left out on request"
 

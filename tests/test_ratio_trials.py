@@ -22,11 +22,12 @@ from ebbench.training.batches import epoch_plan
 from ebbench.training.data import ImageSet
 from ebbench.training.flops import forward_cost
 from ebbench.training.hold_out import held_out_count, hold_out
-from ebbench.training.loop import Trainer, learning_rate
+from ebbench.training.loop import Trainer
 from ebbench.training.masks import EarlyBirdQueue, draw_mask, layer_sizes_of
 from ebbench.training.models import build_model
 from ebbench.training.pictures.picture_set import PictureSet
 from ebbench.training.pruning import prune, reinit
+from ebbench.training.schedule import learning_rate
 
 TRAIN, TEST, HELD, BATCH, EPOCHS, TRIED = 40, 10, 12, 14, 5, 1
 STEPS = 2  # of the 28 images that are left

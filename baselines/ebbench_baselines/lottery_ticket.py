@@ -6,8 +6,9 @@ from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.draw_point import planned_epochs
 from ebbench.training.flops import forward_cost
-from ebbench.training.loop import Trainer, check_recipe
+from ebbench.training.loop import Trainer
 from ebbench.training.masks import layer_sizes_of
+from ebbench.training.recipe_check import check_recipe
 from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 from ebbench.training.ticket import drawn_notes, weight_ticket

@@ -13,8 +13,9 @@ from ebbench.config import Recipe
 from ebbench.errors import ConfigError
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.flops import forward_cost
-from ebbench.training.loop import Trainer, check_recipe
+from ebbench.training.loop import Trainer
 from ebbench.training.masks import layer_sizes_of
+from ebbench.training.recipe_check import check_recipe
 from ebbench.training.stored import stored_bytes
 from ebbench.training.tally import run_flops
 from ebbench.training.ticket import weight_ticket

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ebbench.errors import ConfigError, RunFailed
-from ebbench.training.loop import Trainer, check_recipe
+from ebbench.training.loop import Trainer
 from ebbench.training.masks import layer_sizes_of, split
 from ebbench.training.models.routes import Route, routes_of
 from ebbench.training.pruning import apply_mask
+from ebbench.training.recipe_check import check_recipe
 from ebbench.training.stored import stored_bytes
 from ebbench.training.widths import fewer
 from ebbench_baselines.stages import PrunesTrained

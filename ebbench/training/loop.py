@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ebbench.config import Recipe
-from ebbench.errors import ConfigError, Faults, RunFailed, UserError
-from ebbench.method_settings import RANK_CHANNELS, is_one_of
+from ebbench.errors import RunFailed, UserError
 from ebbench.protocols import RunContext
 from ebbench.training import compat, excerpt
 from ebbench.training.accuracy import Accuracy, evaluate, right_at_first
 from ebbench.training.averaging import estimate_norms, take_average
 from ebbench.training.batches import Step, augmented_batches, steps_per_epoch
-from ebbench.training.data import Dataset, Images, load_dataset, refuse_unknown_dataset
+from ebbench.training.data import Images
 from ebbench.training.held import Held
 from ebbench.training.hold_out import hold_out
 from ebbench.training.kept import Keeper, Kept, forget, read_kept
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
-from ebbench.training.models import SELECT, Network, build_model, input_shape_of, refuse_unknown_model
+from ebbench.training.models import Network, build_model
 from ebbench.training.precision import FullPrecision
 from ebbench.training.pruning import HeldMask
-from ebbench.training.ranking import Ranking
+from ebbench.training.recipe_check import data_of, refuse_misfits
+from ebbench.training.schedule import Schedule, learning_rate
 from ebbench.training.state import TrainState, arithmetic, pack, refuse_other_arithmetic, restore, unpack
 
 #: steps between two looks at the losses: seldom enough to leave an accelerator its queue
@@ -40,21 +40,6 @@ LOOK_EVERY_STEPS = 50
 
 #: stages that see batches of their own; the first training of every method sees the same, so that one is comparable with another
 SECOND_TRAININGS = ("retrain", "finetune")
-
-
-class Schedule(NamedTuple):
-    """The epochs and rates of a training that are not the recipe's own."""
-
-    epochs: int
-    learning_rate: float
-    #: where the rate is divided by ten, as fractions of the epochs
-    milestones: Tuple[float, ...]
-
-
-def learning_rate(schedule: Union[Recipe, Schedule], epoch: int) -> float:
-    """The rate of the epoch that has `epoch` epochs before it: divided by ten at each milestone reached."""
-    passed = sum(epoch >= fraction * schedule.epochs - 1e-9 for fraction in schedule.milestones)
-    return schedule.learning_rate / 10.0**passed
 
 
 def add_l1(gammas: Sequence[torch.Tensor], l1: float) -> None:
@@ -447,74 +432,3 @@ class Trainer:
         self.place(build_model(self.recipe.model, self.dataset.num_classes, document["widths"]))
         restore(arrays, self.model, self._optimizer, self._losses)
         self.precision.restore(document.get("precision", {}))
-
-
-def check_recipe(recipe: Recipe) -> Tuple[Dataset, Network]:
-    """Load the data and build the network as a run would. Raises UserError with what is wrong, before anything is measured."""
-    faults = Faults()
-    for refuse_unknown, name in ((refuse_unknown_model, recipe.model), (refuse_unknown_dataset, recipe.dataset)):
-        with faults.gathered():
-            refuse_unknown(name)
-    faults.refuse()
-    dataset = data_of(recipe)
-    model = build_model(recipe.model, dataset.num_classes, seed=recipe.seed)
-    refuse_misfits(recipe, dataset, model)
-    return dataset, model
-
-
-def data_of(recipe: Recipe) -> Dataset:
-    """The data set, images of a folder as large as the network takes them. Raises ConfigError where the recipe has another size."""
-    side = input_shape_of(recipe.model)[1]
-    if recipe.image_size not in (None, side):
-        raise ConfigError(
-            f"image_size = {recipe.image_size}, but model {recipe.model!r} takes {side} x {side} pixels; leave it out"
-        )
-    return load_dataset(
-        recipe.dataset,
-        recipe.data_dir,
-        recipe.train_images,
-        recipe.test_images,
-        image_size=side,
-        workers=recipe.workers,
-    )
-
-
-def refuse_misfits(recipe: Recipe, dataset: Dataset, model: Network) -> None:
-    """Raise one UserError with everything in which data, network and recipe do not fit together."""
-    faults = []
-    labels = torch.cat([dataset.train.labels, dataset.test.labels])
-    if int(labels.min()) < 0 or int(labels.max()) >= dataset.num_classes:
-        faults.append(
-            f"dataset {dataset.name!r} has labels {int(labels.min())}..{int(labels.max())}; "
-            f"{dataset.num_classes} classes need 0..{dataset.num_classes - 1}"
-        )
-    if tuple(dataset.image_shape) != tuple(model.input_shape):
-        faults.append(
-            f"model {recipe.model!r} takes images of {_by(model.input_shape)}, "
-            f"dataset {dataset.name!r} has {_by(dataset.image_shape)}"
-        )
-    if is_one_of(recipe.method, RANK_CHANNELS):
-        faults += _pruning_faults(recipe, model)
-    if faults:
-        raise ConfigError(*faults)
-
-
-def _pruning_faults(recipe: Recipe, model: Network) -> Iterator[str]:
-    layers = Ranking(model, recipe.masks).sizes
-    ratio = max(recipe.ratios)
-    pruned = int(sum(layers) * ratio)
-    if pruned > sum(layers) - len(layers):
-        name = "prune_ratio" if ratio == recipe.prune_ratio else "auto_ratios: the candidate"
-        yield (
-            f"{name} = {ratio} prunes {pruned} of {sum(layers)} channels of {recipe.model!r}, but each of its "
-            f"{len(layers)} layers keeps one; take at most {(sum(layers) - len(layers)) / sum(layers):.3f}"
-        )
-    if recipe.residual == SELECT and all(entry.stream is None for entry in model.channels()):
-        yield (
-            f"residual = 'select': {recipe.model!r} has no BatchNorm that reads a residual stream, "
-            "as a pre-activation network has; take 'keep'"
-        )
-
-
-def _by(shape: Any) -> str:
-    return " x ".join(str(n) for n in shape)

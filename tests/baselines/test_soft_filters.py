@@ -11,9 +11,10 @@ import torch
 
 from ebbench.testing import FakeContext
 from ebbench.training.batches import augmented_batches
-from ebbench.training.loop import Trainer, data_of
+from ebbench.training.loop import Trainer
 from ebbench.training.models import build_model
 from ebbench.training.pruning import apply_mask
+from ebbench.training.recipe_check import data_of
 from ebbench_baselines import soft_filters
 from ebbench_baselines.soft_filters import SoftFilterPipeline, zero_filters
 

@@ -238,7 +238,7 @@ def test_a_meter_here_with_a_clock_of_its_own_is_aligned_by_a_signature_that_the
     assert (clock["method"], clock["reason"]) == ("signature", None)
     assert clock["offset_s"] == pytest.approx(AHEAD_S, abs=0.02 + 60 * DRIFT) and clock["bound_s"] < 0.1
     power = TruePower(place.run.phases)
-    checked = [p for p in found.energy.phases if p["status"] == "ok" and p["duration_s"] > 0.2]
+    checked = [p for p in found.energy.phases if p["status"] == "ok" and p["duration_s"] > 0.05]
     assert {"idle", "train"} <= {p["path"] for p in checked}
     for phase in checked:
         truth_j = power.energy_j(phase["start_ns"], phase["end_ns"])

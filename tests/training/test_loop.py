@@ -16,7 +16,9 @@ from ebbench.testing import FakeContext
 from ebbench.training import loop
 from ebbench.training.batches import augmented_batches
 from ebbench.training.layout import CHANNELS_LAST, CONTIGUOUS
-from ebbench.training.loop import Trainer, add_l1, learning_rate
+from ebbench.training.loop import Trainer, add_l1
+from ebbench.training.recipe_check import refuse_misfits
+from ebbench.training.schedule import learning_rate
 
 BATCH, IMAGES = 8, 20
 
@@ -218,7 +220,7 @@ def test_labels_outside_the_classes_are_refused(recipe: Recipe):
     trainer = trainer_of(recipe)
     few = dataclasses.replace(trainer.dataset, num_classes=5)
     with pytest.raises(ConfigError, match=r"has labels 0\.\.9; 5 classes need 0\.\.4"):
-        loop.refuse_misfits(recipe, few, trainer.model)
+        refuse_misfits(recipe, few, trainer.model)
 
 
 def test_a_ratio_that_leaves_a_layer_nothing_is_refused_with_the_largest_that_does_not(recipe: Recipe):
@@ -226,10 +228,10 @@ def test_a_ratio_that_leaves_a_layer_nothing_is_refused_with_the_largest_that_do
     for ratio, fits in ((515 / 528, True), (516.5 / 528, False)):
         changed = dataclasses.replace(recipe, method="eb-ff", prune_ratio=ratio)
         if fits:
-            loop.refuse_misfits(changed, trainer.dataset, trainer.model)
+            refuse_misfits(changed, trainer.dataset, trainer.model)
         else:
             with pytest.raises(ConfigError, match=r"take at most 0\.975"):
-                loop.refuse_misfits(changed, trainer.dataset, trainer.model)
+                refuse_misfits(changed, trainer.dataset, trainer.model)
 
 
 @pytest.mark.cuda

@@ -19,8 +19,9 @@ from ebbench.config import Recipe
 from ebbench.early_bird import EarlyBirdInherit
 from ebbench.errors import ConfigError, UserError
 from ebbench.testing import FakeContext, Killed
-from ebbench.training import loop
-from ebbench.training.loop import Trainer, check_recipe
+from ebbench.training import recipe_check
+from ebbench.training.loop import Trainer
+from ebbench.training.recipe_check import check_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ def test_what_was_left_out_is_in_the_notes_in_a_mark_and_said_once(recipe, tmp_p
 
 
 def test_a_size_that_the_network_does_not_take_is_refused_before_the_data_are_looked_at(recipe, monkeypatch):
-    monkeypatch.setattr(loop, "load_dataset", None)
+    monkeypatch.setattr(recipe_check, "load_dataset", None)
     with pytest.raises(ConfigError, match="image_size = 64, but model 'vgg16-small' takes 32 x 32 pixels"):
         check_recipe(dataclasses.replace(recipe, image_size=64))
 
