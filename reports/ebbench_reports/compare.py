@@ -121,6 +121,12 @@ def recipe_key(recipe: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
     return tuple(sorted((k, str(v)) for k, v in recipe.items() if k not in ignored))
 
 
+def differing_settings(groups: Sequence[Group]) -> List[str]:
+    """The settings of training, by name, in which recipes differ; the seed is none."""
+    names = sorted({name for group in groups for name in group.recipe} - set(_NOT_TRAINING))
+    return [name for name in names if len({str(group.recipe.get(name)) for group in groups}) > 1]
+
+
 def make_group(runs: Sequence[Run]) -> Group:
     """Pool replicates: the mean energy and its interval."""
     energies = [run.energy_j for run in runs if run.energy_j is not None]

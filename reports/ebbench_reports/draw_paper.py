@@ -26,7 +26,8 @@ def accuracy_by_draw(runs: Sequence[Run], *, low_precision: bool) -> Optional[Fi
         dense = panel.dense.mean("accuracy", "best") if panel.dense else None
         if dense is not None:
             axes.axhline(100 * dense.value, color=INK, linestyle="--", linewidth=1.1, label="dense training")
-        axes.plot([], [], "*", markersize=11, color=MUTED, markeredgecolor=INK, label="best accuracy of the search")
+        if any(point.is_best for line in panel.lines for point in line.points):
+            axes.plot([], [], "*", markersize=11, color=MUTED, markeredgecolor=INK, label="best accuracy of the search")
         _dress(axes, panel, "Retrain accuracy (%)")
     what = "low precision" if low_precision else "full precision"
     return finish(figure, f"Accuracy of tickets by the epoch of their draw, searches of {what}", _runs(panels))

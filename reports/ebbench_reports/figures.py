@@ -18,6 +18,7 @@ from ebbench.records import ESTIMATED, SIMULATED
 from ebbench_reports.collect import Run, method_title, ratio_text
 from ebbench_reports.compare import Group
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
+from ebbench_reports.markup import ranges
 from ebbench_reports.timeline import Band, Timeline
 
 #: the page recolours these for a dark screen
@@ -294,6 +295,9 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
         name = method_title(group.recipe.get("method"))
         if group.recipe.get("method") != "dense":
             name += f", p = {ratio_text(group.runs)}"
+        name = (
+            f"{ranges([run.number for run in group.runs])}  {name}"  # as the bars of the energies and the tables' rows
+        )
         axes.errorbar(
             energy_j.value, 100 * final.value, xerr=energy_j.half_width, yerr=final.half_width and 100 * final.half_width,
             fmt=MARKERS[(i + i // 8) % 8], color=LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,

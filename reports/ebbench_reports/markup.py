@@ -203,7 +203,8 @@ _TEX = {
     _TWO_HYPHENS: "-{}-",
     "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_",
     "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}",
-    "±": "$\\pm$", "×": "$\\times$", "−": "$-$", "–": "--", "—": "---", "…": "\\ldots{}", "µ": "$\\mu$", "ε": "$\\epsilon$",
+    "±": "$\\pm$", "×": "$\\times$", "÷": "$\\div$", "−": "$-$", "–": "--", "—": "---", "…": "\\ldots{}", "µ": "$\\mu$",
+    "ε": "$\\epsilon$",
     "·": "$\\cdot$", "≤": "$\\le$", "≥": "$\\ge$", FIGURE_SPACE: "\\phantom{0}", PUNCTUATION_SPACE: "\\phantom{.}", '"': "''",
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from ebbench.errors import UserError
 from ebbench.quantity import Quantity
 from ebbench.rundir import RunDir
 from ebbench_reports.collect import Run, method_title
-from ebbench_reports.compare import Group, pool
+from ebbench_reports.compare import Group, differing_settings, pool
 from ebbench_reports.paper_tables import draw_epoch
 
 #: searches of low precision (Figure 2); those of full precision are Figure 1's
@@ -96,14 +96,6 @@ def _epoch(group: Group) -> Optional[float]:
 
 
 def _panel(task: Tuple[str, str], drawn: Sequence[Group], all_of_task: Sequence[Group]) -> Panel:
-    lines: Dict[Tuple[str, float], List[Group]] = {}
-    for group in drawn:
-        recipe = group.recipe
-        retraining = {"full": "full retraining", "remaining": "remaining epochs"}.get(
-            str(recipe.get("retrain_epochs")), ""
-        )
-        title = f"{method_title(recipe.get('method'))}, {retraining}, {recipe.get('epochs')} epochs"
-        lines.setdefault((title, float(recipe.get("prune_ratio") or 0)), []).append(group)
     dense = next((g for g in all_of_task if g.recipe.get("method") == "dense"), None)
     slimming = {}
     for group in all_of_task:
@@ -112,18 +104,38 @@ def _panel(task: Tuple[str, str], drawn: Sequence[Group], all_of_task: Sequence[
             slimming[float(group.recipe["prune_ratio"])] = flops.value
     return Panel(
         " on ".join(task),
-        tuple(
-            Line(
-                title,
-                ratio,
-                tuple(sorted((_point(g) for g in found), key=lambda p: p.epoch)),
-                found[0].recipe.get("retrain_epochs") != "remaining",
-            )
-            for (title, ratio), found in sorted(lines.items(), key=lambda item: (item[0][0], item[0][1]))
-        ),
+        _lines(drawn),
         dense,
         slimming,
     )
+
+
+def _lines(drawn: Sequence[Group]) -> Tuple[Line, ...]:
+    """Tickets whose recipes differ in the draw alone are one line; what else differs is in its title."""
+    alike: Dict[Tuple[str, float], List[Group]] = {}
+    for group in drawn:
+        alike.setdefault((_title(group), float(group.recipe.get("prune_ratio") or 0)), []).append(group)
+    lines: Dict[Tuple[str, float], List[Group]] = {}
+    for (title, ratio), groups in alike.items():
+        names = [name for name in differing_settings(groups) if name != "draw"]
+        for group in groups:
+            settings = "".join(f", {name}={group.recipe.get(name)}" for name in names)
+            lines.setdefault((title + settings, ratio), []).append(group)
+    return tuple(
+        Line(
+            title,
+            ratio,
+            tuple(sorted((_point(g) for g in found), key=lambda p: p.epoch)),
+            found[0].recipe.get("retrain_epochs") != "remaining",
+        )
+        for (title, ratio), found in sorted(lines.items(), key=lambda item: item[0])
+    )
+
+
+def _title(group: Group) -> str:
+    recipe = group.recipe
+    retraining = {"full": "full retraining", "remaining": "remaining epochs"}.get(str(recipe.get("retrain_epochs")), "")
+    return f"{method_title(recipe.get('method'))}, {retraining}, {recipe.get('epochs')} epochs"
 
 
 def _point(group: Group) -> Point:

@@ -8,7 +8,7 @@ from ebbench.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, p
 from ebbench.records import MISSING, PARTIAL
 from ebbench.units import format_si
 from ebbench_reports.collect import Collection, method_title, ratio_text
-from ebbench_reports.compare import Group, Saving, find_reference, pool, saving
+from ebbench_reports.compare import Group, Saving, differing_settings, find_reference, pool, saving
 from ebbench_reports.markup import Cell, Column, Section, Table
 from ebbench_reports.tables import (
     banner,
@@ -174,10 +174,7 @@ def _method_names(groups: Sequence[Group]) -> List[str]:
     names = []
     for group, head in zip(groups, heads):
         alike = [g for g, h in zip(groups, heads) if h == head]
-        keys = sorted(
-            {k for g in alike for k in g.recipe if k not in ("seed", "data_dir", "checkpoint_s", "share_phases")}
-        )
-        differing = [k for k in keys if len({str(g.recipe.get(k)) for g in alike}) > 1]
+        differing = differing_settings(alike)
         if _is_dense(group):
             differing = [k for k in differing if k != "prune_ratio"]
         names.append(head[1] + "".join(f", {k}={group.recipe.get(k)}" for k in differing))

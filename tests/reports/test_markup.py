@@ -91,6 +91,10 @@ def test_any_text_stays_a_text_in_every_markup(text):
     assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines}) == 1
 
 
+def test_latex_has_every_sign_that_the_tables_use():
+    assert "?" not in to_latex(table("÷10 at 80 · 2 × 3 − 1 ± 0.1 µJ – ε ≤ … ≥"))
+
+
 def test_html_shows_the_text_and_runs_nothing():
     outline = Outline(to_html(table(NASTY)))
     assert "script" not in outline.tags

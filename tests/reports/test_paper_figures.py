@@ -48,6 +48,16 @@ def test_a_point_is_the_mean_of_its_replicates_between_the_least_and_the_greates
     assert (last.epoch, last.accuracy) == (160, 0.91)
 
 
+def test_tickets_of_different_learning_rates_are_on_lines_of_their_own(tmp_path):
+    for rate in (0.1, 0.5):
+        for epoch in (10, 20):
+            drawn(tmp_path, [epoch], seed=round(10 * rate), learning_rate=rate)
+    (panel,) = panels(tmp_path)
+    titles = [line.title.split(", ")[-1] for line in panel.lines]
+    assert titles == ["learning_rate=0.1", "learning_rate=0.5"]
+    assert [[point.epoch for point in line.points] for line in panel.lines] == [[10, 20], [10, 20]]
+
+
 def test_the_star_stands_at_the_epoch_that_the_search_was_best_at(tmp_path):
     drawn(tmp_path, [10])
     drawn(tmp_path, "best-accuracy", epoch=121, best=0.94)
