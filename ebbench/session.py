@@ -150,13 +150,19 @@ def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup, 
         manifest["unit_energies"] = units.to_json()
     if rundir.manifest.exists():
         old = read_json(rundir.manifest)
-        differing = [key for key in ("recipe", "device") if old.get(key) != manifest[key]]
-        if differing:
-            raise UserError(
-                f"{rundir.path} cannot be resumed: its {' and '.join(differing)} differ; choose another --out"
-            )
+        _refuse_other_run(rundir, old, manifest)
         manifest = old
     write_json(rundir.manifest, manifest)
+
+
+def _refuse_other_run(rundir: RunDir, old: Dict[str, Any], new: Dict[str, Any]) -> None:
+    """Raise UserError with what differs; a setting that an older version did not know was at its default."""
+    defaults = Recipe(method=new["recipe"]["method"]).settings()
+    before = {**defaults, **(old.get("recipe") or {})}
+    differing = [name for name, value in new["recipe"].items() if before.get(name) != value]
+    differing += ["device"] if old.get("device") != new["device"] else []
+    if differing:
+        raise UserError(f"{rundir.path} cannot be resumed with another {', '.join(differing)}; choose another --out")
 
 
 def _describe_meters(rundir: RunDir, recording: Recording, bench: Bench, setup: Setup) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ebbench import preflight
+from ebbench import preflight, session
 from ebbench.config import Bench, Recipe, run_id
-from ebbench.errors import ConfigError, Faults, InputError, MeterError
+from ebbench.errors import ConfigError, DiskError, Faults, InputError, MeterError, UserError
 from ebbench.experiment_file import Experiment, load_experiment
 from ebbench.rundir import RunDir
 from ebbench.training import data
@@ -103,3 +103,19 @@ def test_faults_are_gathered_in_order_and_each_once():
         faults.refuse()
     assert caught.value.faults == ("a", "b", "c")
     Faults().refuse()
+
+
+def test_a_setting_that_an_older_version_did_not_know_was_at_its_default(tmp_path):
+    rundir = RunDir(tmp_path / "run")
+    new = {"recipe": Recipe(method="dense").settings(), "device": {"name": "cpu"}}
+    older = {name: value for name, value in new["recipe"].items() if name not in ("share_phases", "width_multiple")}
+    session._refuse_other_run(rundir, {**new, "recipe": older}, new)
+    other = {**new, "recipe": Recipe(method="dense", seed=2, epochs=3).settings()}
+    with pytest.raises(UserError, match="cannot be resumed with another seed, epochs; choose another --out"):
+        session._refuse_other_run(rundir, {**new, "recipe": older}, {**other})
+
+
+def test_a_file_where_the_runs_are_to_go_is_one_line(tmp_path):
+    (tmp_path / "runs").write_text("not a folder")
+    with pytest.raises(DiskError, match=r"cannot make the run folder .*choose another with --out"):
+        session.conduct(Recipe(**QUICK), SIM, tmp_path / "runs")

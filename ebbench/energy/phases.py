@@ -233,7 +233,7 @@ def read_events(path: Path) -> List[Event]:
     """
     try:
         content = Path(path).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     events = []
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
