@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import textwrap
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
+from typing import Any, Dict, List, Mapping, Optional, Sequence, TextIO, Type, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +17,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from ebbench.cli.hangup import Outliving
 from ebbench.errors import printable
 from ebbench.quantity import Quantity, format_quantity, with_unit
 from ebbench.records import FAIL, PASS, SIMULATED, WARN, RunRecord
@@ -29,7 +31,7 @@ class Progress:
     """Phase, epoch, power now, energy so far and time left, on stderr; plain lines where that is no terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(file=cast(TextIO, Outliving(sys.stderr)), highlight=False)
         self._bars = Bars(
             TextColumn("{task.fields[phase]:<28}"),
             BarColumn(bar_width=24),

@@ -6,12 +6,13 @@ What the terminal would have shown goes on in a file then (docs/decisions/0019-a
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence, TextIO
 
 #: beside the folder of the runs: what was said after the terminal had gone
 SAID = "-terminal.txt"
@@ -21,13 +22,13 @@ SAID = "-terminal.txt"
 def outlived_terminal(folder: Path, quiet: Callable[[], None]) -> Iterator[None]:
     """While this lasts, SIGHUP moves what is on a terminal to ``folder-terminal.txt``; `quiet` is called in between.
 
-    Where SIGHUP is ignored already (nohup) it stays ignored.
+    Where nothing is on a terminal and SIGHUP is ignored already (nohup) it stays ignored.
     """
     in_main = threading.current_thread() is threading.main_thread()  # the only one that may ask for signals
-    if not in_main or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    shown = [one for one in (0, 1, 2) if os.isatty(one)]  # asked now: a terminal that has gone is none any more
+    if not in_main or (not shown and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN):
         yield
         return
-    shown = [one for one in (0, 1, 2) if os.isatty(one)]  # asked now: a terminal that has gone is none any more
     folder = folder.absolute()
     said = folder.with_name(folder.name + SAID)
 
@@ -56,3 +57,33 @@ def _point(descriptors: Sequence[int], at: int) -> None:
 def _farewell() -> str:
     now, pid = time.strftime("%Y-%m-%d %H:%M:%S"), os.getpid()
     return f"{now}: the terminal has gone; the run goes on as process {pid} (kill {pid} ends it, and --resume goes on with it)\n"
+
+
+class Outliving:
+    """A stream on a terminal that may go away: what is written between that and its signal is shown to nobody, and no error."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, as far as anybody can see it."""
+        with _nobody_looking():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, as far as anybody can see it."""
+        with _nobody_looking():
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def _nobody_looking() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:  # what the kernel answers where the terminal has gone
+            raise

@@ -19,6 +19,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conductor import only_run, record, write_experiment
 
+from ebbench.cli.hangup import Outliving
+
 EBBENCH = [sys.executable, "-c", "from ebbench.__main__ import main; main()"]
 
 
@@ -140,9 +142,13 @@ def test_the_doctor_is_strict_only_where_it_is_told_to(tmp_path):
 
 
 class Terminal:
-    """A terminal that ``ebbench`` is the leader of, and which can be closed."""
+    """A terminal that ``ebbench`` is the leader of, and which can be closed; SIGHUP is as `hangup` says when it starts."""
 
-    def __init__(self, *arguments, cwd):
+    def __init__(self, *arguments, cwd, hangup=signal.SIG_DFL):
+        def lead():
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGHUP, hangup)
+
         self.ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
             [*EBBENCH, *map(str, arguments)],
@@ -152,7 +158,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lead,
         )
         os.close(theirs)
         self.shown = b""
@@ -170,9 +176,10 @@ class Terminal:
 
 
 @pytest.mark.realtime
-def test_a_run_goes_on_when_its_terminal_is_closed_and_says_the_rest_in_a_file(tmp_path):
+@pytest.mark.parametrize("hangup", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_run_goes_on_when_its_terminal_is_closed_and_says_the_rest_in_a_file(tmp_path, hangup):
     experiment = write_experiment(tmp_path, method="dense", epochs=2, idle_s=1.0)
-    terminal = Terminal("run", experiment, "--out", "runs", cwd=tmp_path)
+    terminal = Terminal("run", experiment, "--out", "runs", cwd=tmp_path, hangup=hangup)
     terminal.read_until(lambda: any('"begin"' in p.read_text() for p in tmp_path.glob("runs/*/phases.jsonl")))
     terminal.close()
     assert terminal.process.wait(120) == 0
@@ -200,3 +207,15 @@ def test_a_run_without_its_terminal_is_ended_by_kill_and_resumed(tmp_path):
     (phases,) = tmp_path.glob("runs/*/phases.jsonl")
     stop = json.loads(phases.read_text().splitlines()[-1])
     assert (stop["event"], stop["status"]) == ("stop", "aborted")
+
+
+def test_what_is_written_to_a_terminal_that_has_gone_is_no_error():
+    ours, theirs = pty.openpty()
+    os.close(ours)
+    with os.fdopen(theirs, "w", buffering=1) as stream:
+        with pytest.raises(OSError, match="Input/output error"):
+            stream.write("a line\n")
+        outliving = Outliving(stream)
+        assert outliving.write("a line\n") == 7
+        outliving.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), theirs)  # so that what was never shown can be closed
