@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ebbench_reports
 from ebbench import plugins
 from ebbench.config import Recipe, run_id
 from ebbench.early_bird import EarlyBirdInherit
@@ -71,7 +72,7 @@ def test_table_2_scaled_down_has_the_same_methods_on_small_networks():
 
 def published(table: int):
     """The places of a table of the paper."""
-    path = Path(__file__).parents[2] / "reports" / "ebbench_reports" / "paper"
+    path = Path(ebbench_reports.__file__).parent / "paper"
     name = {1: "tables1_4.csv", 3: "table3.csv", 4: "tables1_4.csv"}[table]
     with open(path / name, encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if row.get("table", str(table)) == str(table)]
