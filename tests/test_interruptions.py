@@ -21,7 +21,7 @@ from ebbench.sealing import record_of
 pytestmark = pytest.mark.realtime
 
 #: three steps in each of four epochs
-SMALL = {"images": 48, "idle_s": 0.2, "amplify_s": 1.5}
+SMALL = {"images": 48, "idle_s": 0.2, "amplify_s": 3.0}
 #: of each scenario: seconds between checkpoints, then when the run is killed, once per start
 SCENARIOS = {
     "checkpoints at every step": (
@@ -91,12 +91,16 @@ def test_the_sums_contain_the_truth(killed):
 
 
 def test_every_phase_contains_the_truth(killed):
-    """Within twice the k = 2 interval, all of them: how often one holds is what tests/energy/test_uncertainty.py counts."""
+    """Nine intervals in ten, and every one within twice its width."""
+    inside = []
     for phase in record(killed)["energy"]["phases"]:
         truth_j, covered_s = energy_j(killed, phase["start_ns"], phase["end_ns"])
         assert (phase["status"] == "missing") == (covered_s == 0), phase
         if covered_s > 0.05:
-            assert abs(phase["energy_j"] - truth_j) <= 2 * phase["uncertainty_j"] + 1e-9, phase
+            off_j = abs(phase["energy_j"] - truth_j)
+            assert off_j <= 2 * phase["uncertainty_j"] + 1e-9, phase
+            inside.append(off_j <= phase["uncertainty_j"] + 1e-9)
+    assert sum(inside) >= 0.9 * len(inside) - 1
 
 
 def test_the_time_between_death_and_start_is_down_time(killed):
@@ -118,8 +122,8 @@ def test_the_overhead_is_of_the_blocks_of_the_last_start(killed):
     amplified = record(killed)["mask_distance_overhead"]["amplified"]
     blocks = [e["values"] for e in segments(killed)[-1] if e["event"] == "mark" and e["name"] == "block"]
     half_width_w = amplified["uncertainty_j"] / amplified["duration_per_draw_s"]
-    assert abs(amplified["power_w"] - 6.0) <= 2 * half_width_w  # what the simulated board draws during a draw
-    assert half_width_w < 6.0  # the blocks are short, and a busy machine makes them uneven
+    assert abs(amplified["power_w"] - 6.0) <= 1.5 * half_width_w  # what the simulated board draws during a draw
+    assert half_width_w < 3.0
     draws = {block["path"]: block["repeats"] for block in blocks if block["kind"] == "draw"}
     rested_s = sum(block["rested_s"] for block in blocks if block["kind"] == "draw")
     last = [p for p in record(killed)["energy"]["phases"] if p["segment"] == len(segments(killed)) - 1]

@@ -215,8 +215,11 @@ def print_flops(document: Mapping[str, Any]) -> None:
     print_table(["phase", "epochs", "images", "one forward", "whole phase"], rows)
     _stdout().print(
         f"total {format_si(document['total_flops'], 'FLOP')} ({document['convention']} convention), "
+        f"{document['forward_macs']:,} MACs of one dense forward pass, "
         f"{document['parameters']:,} parameters, {document['prunable_channels']:,} prunable channels"
     )
+    if document["evaluation"] is not None:
+        _stdout().print(f"evaluations, in no total: {format_si(document['evaluation']['flops'], 'FLOP')}")
     for assumption in document.get("assumptions", []):
         _stdout().print(f"assumed: {assumption}", markup=False)
 

@@ -295,15 +295,13 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
         name = method_title(group.recipe.get("method"))
         if group.recipe.get("method") != "dense":
             name += f", p = {ratio_text(group.runs)}"
-        name = (
-            f"{ranges([run.number for run in group.runs])}  {name}"  # as the bars of the energies and the tables' rows
-        )
+        name = f"{ranges([run.number for run in group.runs])}  {name}"  # as the bars and the tables' rows
         axes.errorbar(
             energy_j.value, 100 * final.value, xerr=energy_j.half_width, yerr=final.half_width and 100 * final.half_width,
             fmt=MARKERS[(i + i // 8) % 8], color=LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,
         )  # fmt: skip
-    axes.set_xlim(left=0)
     axes.margins(0.12)
+    axes.set_xlim(0, 1.08 * axes.get_xlim()[1])  # points that cost nearly the same lie at the far end
     task = f"{groups[0].recipe.get('model')} on {groups[0].recipe.get('dataset')}"
     axes.set_title(f"{task}, {groups[0].bench.kind}", fontweight="normal")
     axes.set_xlabel(f"Training energy ({letter}J)")

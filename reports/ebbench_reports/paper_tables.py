@@ -207,7 +207,7 @@ def paper_table(collection: Collection, number: int, *, compare: bool, whole: bo
     parts = [part for part in _parts(collection, plan) if whole or part.groups()]
     groups = [group for part in parts for group in part.groups()]
     is_paper = any(spot.printed and spot.ours for part in parts for spot in part.spots.values()) or not groups
-    if not is_paper and not compare:
+    if not is_paper:  # nothing of ours has a value beside it: the paper's unit would only hide ours
         parts = [part for part in parts if part.groups()]
         plan = replace(plan, measures=tuple(_in_fitting_unit(measure, groups) for measure in plan.measures))
     columns = _columns(plan, parts)
@@ -282,7 +282,12 @@ def _part(plan: Layout, key: Tuple[str, ...], printed: Sequence[Any], groups: Se
     for ((row, column), group), label in zip(places, labels):
         spots.setdefault(((*row[:-1], row[-1] + label), column), _Spot()).ours = group
     ratio = f", p = {key[2]}" if len(key) > 2 else ""
-    return _Part(f"{key[0]} on {key[1]}{ratio} · {bench}", key, spots)
+    part = _Part(f"{key[0]} on {key[1]}{ratio} · {bench}", key, spots)
+    if plan.number == 2 and not printed:  # a section of the paper brings its rows
+        for value in sorted({column for _, column in spots if column}):
+            if any(found is not None for found in improvement(_by_method(plan, part, value)).values()):
+                spots[(IMPROVEMENT,), value] = _Spot()
+    return part
 
 
 def _spot_key(plan: Layout, place: Mapping[str, str]) -> Tuple[Tuple[str, ...], str]:
