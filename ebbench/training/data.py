@@ -131,7 +131,10 @@ _loaders: List[Callable[..., Dataset]] = [_load]
 
 def _first(name: str, part: str, images_NHWC: np.ndarray, labels: np.ndarray, count: Optional[int]) -> ImageSet:
     if count is not None and count > len(labels):
-        raise ConfigError(f"dataset {name!r} has {len(labels)} {part} images, not the {count} that were asked for")
+        raise ConfigError(
+            f"dataset {name!r} has {len(labels)} {part} images, not the {count} that are asked for; lower "
+            f"{'train' if part == 'training' else part}_images, which an experiment may set"
+        )
     images_NCHW = np.ascontiguousarray(images_NHWC[:count].transpose(0, 3, 1, 2))
     return ImageSet(torch.from_numpy(images_NCHW), torch.from_numpy(labels[:count].astype(np.int64)))
 

@@ -194,7 +194,10 @@ def test_a_cut_is_even_over_the_classes(sizes, part):
 
 
 def test_more_images_than_there_are_is_refused(tree):
-    with pytest.raises(ConfigError, match="hands/train: there are 18 images, not the 19 that were asked for"):
+    with pytest.raises(
+        ConfigError,
+        match="hands/train: there are 18 images, not the 19 that are asked for; lower train_images or test_images",
+    ):
         read_pictures(tree, 32, train_images=19)
 
 
