@@ -61,7 +61,8 @@ def evenly(labels: np.ndarray, classes: int, count: int) -> np.ndarray:
     have = np.bincount(labels, minlength=classes)
     if count > have.sum():
         raise ConfigError(
-            f"there are {have.sum()} images, not the {count} that are asked for; lower train_images or test_images, which an experiment may set"
+            f"there are {have.sum()} images, not the {count} that are asked for; lower train_images or test_images, "
+            "which an experiment may set"
         )
     take = np.zeros_like(have)
     while take.sum() < count:
