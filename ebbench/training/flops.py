@@ -26,7 +26,7 @@ from ebbench.training.models import Network, empty_model
 from ebbench.training.npz import read_npz
 from ebbench.training.pictures.folder import list_folder
 from ebbench.training.ranking import PER_LAYER
-from ebbench.training.trial_flops import Trials
+from ebbench.training.trial_flops import CostAt, Trials
 from ebbench.training.widths import UNIFORM, Pruning
 
 __all__ = ["EXACT", "PAPER", "ForwardCost", "document", "draw_cost", "forward_cost", "training_flops"]
@@ -120,20 +120,15 @@ def document(
     )
     ratio = trials.chosen if trials is not None else prune_ratio
     pruning = Pruning(ratio, widths, masks, residual, assumptions, width_multiple)
-    if convention == EXACT and method in UNCOUNTED_DRAWS:
-        assumptions.append(UNCOUNTED_DRAWS[method])
-    if convention == PAPER and method in PAPER_SCHEDULES:
-        assumptions.append(
-            f"{method!r} is charged as in the paper's Table 3, a dense and a pruned training; it runs one, dense"
-        )
+    _assume_what_is_charged(method, convention, assumptions)
     epochs = size.epochs if epochs is None else epochs
     ticket = _ticket_epoch(method, ticket_epoch, epochs, assumptions)
     network = empty_model(model, size.classes)
     dense = forward_cost(network)
+    plan = schedule(epochs, ticket)
     costs = {DENSE: _StepCost.counted(dense, convention)}
     if dense_forward is not None:
         costs[DENSE] = _given(dense_forward, "--dense-forward", convention, assumptions)
-    plan = schedule(epochs, ticket)
     if any(which == PRUNED for _, _, which in plan):
         costs[PRUNED] = _pruned_cost(network, costs[DENSE], pruning, pruned_forward, convention)
     held = trials.held_out(size.train) if trials is not None else 0
@@ -142,14 +137,7 @@ def document(
         for name, length, which in plan
     ]
     if trials is not None:
-
-        def cost_at(ratio: float) -> Tuple[int, int]:
-            cost = costs[DENSE]
-            if ratio:
-                kept = Pruning(ratio, UNIFORM, masks, residual, multiple=width_multiple)
-                cost = _pruned_cost(network, cost, kept, None, convention)
-            return cost.forward, cost.step
-
+        cost_at = _cost_at(network, costs[DENSE], masks, residual, width_multiple, convention)
         phases[1:1] = trials.phases(size.train, cost_at)
     return {
         "model": model,
@@ -166,6 +154,30 @@ def document(
         "evaluation": _evaluation(plan, costs, size.test) if convention == EXACT else None,
         "assumptions": assumptions,
     }
+
+
+def _assume_what_is_charged(method: str, convention: str, assumptions: List[str]) -> None:
+    if convention == EXACT and method in UNCOUNTED_DRAWS:
+        assumptions.append(UNCOUNTED_DRAWS[method])
+    if convention == PAPER and method in PAPER_SCHEDULES:
+        assumptions.append(
+            f"{method!r} is charged as in the paper's Table 3, a dense and a pruned training; it runs one, dense"
+        )
+
+
+def _cost_at(
+    network: Network, dense: _StepCost, masks: str, residual: Optional[str], multiple: Optional[int], convention: str
+) -> CostAt:
+    """The cost of a trial's network by its ratio, all layers pruned alike."""
+
+    def cost_at(ratio: float) -> Tuple[int, int]:
+        cost = dense
+        if ratio:
+            kept = Pruning(ratio, UNIFORM, masks, residual, multiple=multiple)
+            cost = _pruned_cost(network, dense, kept, None, convention)
+        return cost.forward, cost.step
+
+    return cost_at
 
 
 def _trials(
