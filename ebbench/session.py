@@ -212,17 +212,7 @@ def _record(
             lending=lending,
         )
         _cool_down(bench.cooldown_c, context, display)
-        chip_s = chip_for(recording.infos, bench.rate_hz, bench.signature_s)
-        _rest(context, bench.idle_s)
-        _sign(context, chip_s)
-        _warm_up(context, recipe, bench.warmup_s)
-        reset_peak_memory(setup.device.name)
-        outcome: Outcome = pipeline.run(context)
-        context.mark("outcome", **_outcome_values(outcome, setup.device.name))
-        if outcome.repeat_draw is not None and bench.amplify_s > 0:
-            _amplify(context, outcome, bench.amplify_s)
-        _rest(context, bench.idle_s)
-        _sign(context, chip_s)
+        _measure(context, recipe, bench, pipeline, chip_for(recording.infos, bench.rate_hz, bench.signature_s))
         status = "success"
     except ResultError as error:  # the run failed: it is sealed with its reason
         status, reason = "failed", str(error)
@@ -233,6 +223,20 @@ def _record(
         raise
     finally:
         recording.stop(status, reason)
+
+
+def _measure(context: SessionContext, recipe: Recipe, bench: Bench, pipeline: Any, chip_s: float) -> None:
+    """The pipeline with all that is measured around it, in this order."""
+    _rest(context, bench.idle_s)
+    _sign(context, chip_s)
+    _warm_up(context, recipe, bench.warmup_s)
+    reset_peak_memory(context.device)
+    outcome: Outcome = pipeline.run(context)
+    context.mark("outcome", **_outcome_values(outcome, context.device))
+    if outcome.repeat_draw is not None and bench.amplify_s > 0:
+        _amplify(context, outcome, bench.amplify_s)
+    _rest(context, bench.idle_s)
+    _sign(context, chip_s)
 
 
 def _stored_by(pipeline: Any) -> Dict[str, int]:
