@@ -23,7 +23,7 @@ from ebbench_reports.tables import banner, checks_table, overhead_csv, overhead_
 from ebbench_reports.timeline import Timeline, read_timeline
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from ebbench_reports.figures.look import Figure
 
 log = logging.getLogger("ebbench.report")
 
@@ -174,7 +174,7 @@ def _draw(collection: Collection, out: Path, wanted: Wanted) -> Tuple[List[Plot]
 
 def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str, str, Figure]]:
     """File name, caption and figure of each wanted figure that has something to show."""
-    from ebbench_reports import draw_paper, figures
+    from ebbench_reports import figures
 
     runs = collection.runs
     timelines = _timelines(runs[:MAX_TIMELINES], "power" in names) if {"power", "accuracy"} & set(names) else {}
@@ -184,10 +184,10 @@ def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str
         **{f"power-run-{n}": (lambda n=n: figures.power(runs[n - 1], timelines[n])) for n in timelines},
         "distances": lambda: figures.distances(runs),
         "accuracy": lambda: figures.accuracy(runs, timelines),
-        "figure-1": lambda: draw_paper.accuracy_by_draw(runs, low_precision=False),
-        "figure-2": lambda: draw_paper.accuracy_by_draw(runs, low_precision=True),
-        "figure-3": lambda: draw_paper.distance_matrices(runs),
-        "figure-5": lambda: draw_paper.flops_by_draw(runs),
+        "figure-1": lambda: figures.accuracy_by_draw(runs, low_precision=False),
+        "figure-2": lambda: figures.accuracy_by_draw(runs, low_precision=True),
+        "figure-3": lambda: figures.distance_matrices(runs),
+        "figure-5": lambda: figures.flops_by_draw(runs),
     }
     for name, draw in drawn.items():
         kind = name if name in PAPER_FIGURES else name.split("-")[0]

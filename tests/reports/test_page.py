@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-import ast
 import csv
 import json
 import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from sample_runs import account, early_bird, everything, record, write_run
 from test_markup import Outline, assert_latex_is_balanced
 
 from ebbench.errors import ConfigError, DiskError
-from ebbench_reports import page
 from ebbench_reports.collect import collect
 from ebbench_reports.page import FORMATS, HtmlReport, inline_svg
 
@@ -301,14 +298,3 @@ def test_matplotlib_is_loaded_only_when_something_is_drawn(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.stdout.split() == ["False", "False"]
-
-
-def test_only_the_figures_module_imports_matplotlib():
-    for path in Path(page.__file__).parent.glob("*.py"):
-        imported = {
-            name.split(".")[0]
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, (ast.Import, ast.ImportFrom))
-            for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""])
-        }
-        assert path.name == "figures.py" or "matplotlib" not in imported or path.name == "page.py", path.name

@@ -1,17 +1,19 @@
-"""Draws Figures 1, 2, 3 and 5 of the paper from `paper_figures`; the look is that of `figures`."""
+"""Figures 1, 2 and 5 of the paper: tickets by the epoch of their draw."""
 
 from __future__ import annotations
 
 from typing import List, Optional, Sequence
 
-from ebbench.quantity import prefix_for
-from ebbench_reports import figures
-from ebbench_reports.collect import Run
-from ebbench_reports.figures import INK, LINES, MARKERS, MUTED, WIDTH_IN, Axes, Figure, finish, legend_beside, subplots
-from ebbench_reports.paper_figures import Line, Panel, draw_panels, longest_searches, mask_distances
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-#: searches whose distances are drawn, panels of the other figures, and prune ratios side by side
-MAX_SEARCHES, MAX_PANELS, MAX_RATIOS = 3, 4, 3
+from ebbench.quantity import prefix_for
+from ebbench_reports.collect import Run
+from ebbench_reports.figures.look import INK, LINES, MARKERS, MUTED, WIDTH_IN, finish, legend_beside, subplots
+from ebbench_reports.paper_figures import Line, Panel, draw_panels
+
+#: panels of one figure, and prune ratios side by side
+MAX_PANELS, MAX_RATIOS = 4, 3
 
 
 def accuracy_by_draw(runs: Sequence[Run], *, low_precision: bool) -> Optional[Figure]:
@@ -115,50 +117,6 @@ def _dress(axes: Axes, panel: Panel, ylabel: str) -> None:
     axes.set_ylabel(ylabel)
     axes.xaxis.get_major_locator().set_params(integer=True)
     legend_beside(axes)
-
-
-def distance_matrices(runs: Sequence[Run]) -> Optional[Figure]:
-    """Figure 3: distances between the masks of all epochs of a search, at four prune ratios, with the epoch of the ticket."""
-    found = []
-    for run in longest_searches(runs):
-        if len(found) < MAX_SEARCHES:
-            matrices = mask_distances(run)
-            found += [(run, matrices)] if matrices else []
-    if not found:
-        return None
-    columns = len(found[0][1])
-    figure, all_axes = subplots(len(found), columns, figsize=(WIDTH_IN, 2.35 * len(found) + 0.5), squeeze=False)
-    image = None
-    for row, (run, matrices) in zip(all_axes, found):
-        for axes, each in zip(row, matrices):
-            last = len(each.matrix)
-            image = axes.imshow(
-                each.matrix, vmin=0, vmax=1, cmap="viridis", origin="lower", extent=(0.5, last + 0.5) * 2
-            )
-            axes.grid(False)
-            axes.set_title(f"p = {each.prune_ratio:g}", fontweight="normal", fontsize=8.5)
-            axes.tick_params(labelsize=7)
-            axes.xaxis.get_major_locator().set_params(integer=True, nbins=4)
-            axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
-            if each.ticket_epoch is not None:
-                axes.plot(
-                    each.ticket_epoch,
-                    each.ticket_epoch,
-                    "o",
-                    markersize=5,
-                    markerfacecolor="none",
-                    markeredgecolor="#ff3b30",
-                )
-                axes.annotate(
-                    f"t* = {each.ticket_epoch}", (0.04, 0.9), xycoords="axes fraction", color="#ff3b30", fontsize=8.5,
-                    fontweight="bold", bbox={"boxstyle": "square,pad=.12", "fc": figures.PAPER, "ec": "none", "alpha": 0.85},
-                )  # fmt: skip
-        recipe = run.record.recipe
-        row[0].set_ylabel(f"{recipe.get('model')} on\n{recipe.get('dataset')}, run {run.number}\nepoch", fontsize=7.5)
-    for axes in all_axes[-1]:
-        axes.set_xlabel("Epoch", fontsize=8)
-    figure.colorbar(image, ax=list(all_axes.flat), shrink=0.9, aspect=30, label="Mask distance (fraction of channels)")
-    return finish(figure, "Distances between the masks of all epochs", [run for run, _ in found])
 
 
 def _runs(panels: Sequence[Panel]) -> List[Run]:

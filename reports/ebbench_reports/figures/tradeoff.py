@@ -1,0 +1,56 @@
+"""Accuracy against energy."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ebbench.quantity import prefix_for
+from ebbench_reports.collect import method_title, ratio_text
+from ebbench_reports.compare import Group
+from ebbench_reports.figures.look import LINES, MARKERS, WIDTH_IN, finish, legend_beside, subplots
+from ebbench_reports.markup import ranges
+
+
+def tradeoff(groups: Sequence[Group]) -> Optional[Figure]:
+    """Accuracy against energy, one point per row of the table; a panel per bench, model and data set."""
+    panels: Dict[Tuple[Any, ...], List[Group]] = {}
+    for group in groups:
+        if group.whole and group.mean("accuracy", "final") is not None:
+            panels.setdefault((group.recipe.get("model"), group.recipe.get("dataset"), group.bench), []).append(group)
+    shown = [members for members in panels.values() if len(members) > 1][:3]
+    if not shown:
+        return None
+    heights_in = [max(3.3, 0.19 * len(members) + 0.8) for members in shown]  # every point has its line in the legend
+    figure, all_axes = subplots(
+        len(shown), 1, figsize=(WIDTH_IN, sum(heights_in) + 0.3), squeeze=False, gridspec_kw={"height_ratios": heights_in}
+    )  # fmt: skip
+    for axes, members in zip(all_axes[:, 0], shown):
+        _draw_tradeoff(axes, members)
+    drawn = [run for members in shown for g in members for run in g.runs]
+    return finish(figure, "Accuracy against energy", drawn, of_energies=True)
+
+
+def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
+    factor, letter = prefix_for(g.energy_j.value for g in groups if g.energy_j)
+    for i, group in enumerate(groups):
+        final = group.mean("accuracy", "final")
+        assert group.energy_j is not None and final is not None
+        energy_j = group.energy_j.scaled(1 / factor)
+        name = method_title(group.recipe.get("method"))
+        if group.recipe.get("method") != "dense":
+            name += f", p = {ratio_text(group.runs)}"
+        name = f"{ranges([run.number for run in group.runs])}  {name}"  # as the bars and the tables' rows
+        axes.errorbar(
+            energy_j.value, 100 * final.value, xerr=energy_j.half_width, yerr=final.half_width and 100 * final.half_width,
+            fmt=MARKERS[(i + i // 8) % 8], color=LINES[i % 8], markersize=7, capsize=3, linewidth=1.2, label=name,
+        )  # fmt: skip
+    axes.margins(0.12)
+    axes.set_xlim(0, 1.08 * axes.get_xlim()[1])  # points that cost nearly the same lie at the far end
+    task = f"{groups[0].recipe.get('model')} on {groups[0].recipe.get('dataset')}"
+    axes.set_title(f"{task}, {groups[0].bench.kind}", fontweight="normal")
+    axes.set_xlabel(f"Training energy ({letter}J)")
+    axes.set_ylabel("Final test accuracy (%)")
+    legend_beside(axes)
