@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import zipfile
 import zlib
@@ -15,13 +14,14 @@ import numpy as np
 
 from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.recording import Recording
-from ebbench.errors import DiskError, UserError
+from ebbench.errors import UserError
 from ebbench.protocols import Lending
 from ebbench.records import PHASE_NAMES, TRAINING_PHASES
 from ebbench.room import Room
 from ebbench.rundir import RunDir
 from ebbench.training.mask_file import save_masks
 from ebbench.units import NS_PER_S
+from ebbench.whole_file import write_whole
 
 _NUMBERED = re.compile(r"(epoch|block|trial)-\d+")
 _LOOK_EVERY_NS = NS_PER_S // 4  # how often the display and the samplers' health are looked at
@@ -136,20 +136,13 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], state: Mappin
     """Write one .npz that holds the arrays and, as bytes, the state's JSON; replaced whole or not at all."""
     packed = {f"array/{name}": value for name, value in arrays.items()}
     packed["state"] = np.frombuffer(json.dumps(state, allow_nan=False).encode(), np.uint8)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with open(temporary, "wb") as handle:
-            np.savez(handle, **packed)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise DiskError(
-            f"cannot write the checkpoint {path}: {error.strerror}; make room, then go on with --resume"
-        ) from error
+    write_whole(
+        path,
+        lambda file: np.savez(file, **packed),
+        make_folder=True,
+        what="the checkpoint",
+        advice="make room, then go on with --resume",
+    )
 
 
 def read_checkpoint(path: Path) -> Optional[Tuple[Dict[str, np.ndarray], Dict[str, Any]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Dict, List, Optional
 
 from ebbench.errors import DiskError, UserError
+from ebbench.whole_file import write_whole
 
 MANIFEST = "manifest.json"
 PHASES = "phases.jsonl"
@@ -103,7 +104,7 @@ class RunDir:
             raise UserError(
                 f"another process is writing {self.path}; wait for it or choose another folder with --out"
             ) from error
-        for leftover in self.path.glob(".*.tmp"):
+        for leftover in self.path.rglob(".*.tmp"):
             leftover.unlink()
         return handle
 
@@ -122,28 +123,7 @@ def write_json(path: Path, document: Dict[str, Any]) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` by `content`, whole or not at all, on the disk before this returns."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DiskError(
-            f"cannot write {path}: {error.strerror}; make room or choose another folder with --out"
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """A file's new name is on the disk only when its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_whole(path, lambda file: file.write(content))
 
 
 def read_json(path: Path) -> Dict[str, Any]:

@@ -7,9 +7,7 @@ and has the weights when it needs them. Everything else of it is the same code, 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -20,12 +18,13 @@ import numpy as np
 import torch
 
 from ebbench.config import Recipe
-from ebbench.errors import DiskError, UserError
+from ebbench.errors import UserError
 from ebbench.first_training import draw_of, kept_name
 from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
 from ebbench.training.ranking import Ranking
 from ebbench.training.state import Arrays, TrainState, arithmetic, load_weights, weights_of
+from ebbench.whole_file import write_whole
 
 _GAMMA, _HELD = "lent/gamma", "lent/best/"
 _LOSSES, _EPOCHS = "lent_losses", "lent_epochs"
@@ -196,17 +195,10 @@ def _save(path: Path, weights: Arrays, gamma: np.ndarray, document: Mapping[str,
     packed = {f"weights/{name}": value for name, value in weights.items()}
     packed["gamma"] = gamma
     packed["document"] = np.frombuffer(json.dumps(document, allow_nan=False).encode(), np.uint8)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with open(temporary, "wb") as file:
-            np.savez(file, **packed)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise DiskError(
-            f"cannot keep the first training in {path}: {error.strerror}; make room, or give --no-share"
-        ) from error
+    write_whole(
+        path,
+        lambda file: np.savez(file, **packed),
+        make_folder=True,
+        what="the first training",
+        advice="make room, or give --no-share",
+    )

@@ -3,7 +3,6 @@ of VGG16."""
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Sequence
 import numpy as np
 
 from ebbench.errors import InputError
+from ebbench.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,15 @@ def save_masks(path: Path, masks: np.ndarray, epochs: Sequence[int], gamma: np.n
     masks = np.asarray(masks, dtype=bool)
     if masks.ndim != 2 or len(epochs) != len(masks):
         raise ValueError(f"masks [m, N] and m epochs are needed, not {masks.shape} and {len(epochs)}")
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        np.savez(
-            file,
-            packed=np.packbits(masks, axis=1),
-            channels=np.int64(masks.shape[1]),
-            epochs=np.asarray(epochs, dtype=np.int64),
-            gamma=np.asarray(gamma, dtype=np.float32),
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    arrays = {
+        "packed": np.packbits(masks, axis=1),
+        "channels": np.int64(masks.shape[1]),
+        "epochs": np.asarray(epochs, dtype=np.int64),
+        "gamma": np.asarray(gamma, dtype=np.float32),
+    }
+    write_whole(
+        path, lambda file: np.savez(file, **arrays), what="the masks", advice="make room, then go on with --resume"
+    )
 
 
 def load_masks(path: Path) -> MaskFile:
