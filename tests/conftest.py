@@ -34,3 +34,14 @@ def nursery():
 
     with Nursery() as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def leave_torch_as_it_was():
+    """Threads and determinism, which a run sets for its process; torch is not loaded for it."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and before is not None:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(False)

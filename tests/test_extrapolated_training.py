@@ -9,7 +9,7 @@ import contextlib
 
 import numpy as np
 import pytest
-import torch
+from noise import write_noise
 
 from ebbench.config import Recipe
 from ebbench.early_bird import EarlyBirdInherit
@@ -55,24 +55,9 @@ class CountedContext(FakeContext):
         self.log.mark(name, **values)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> str:
-    rng = np.random.default_rng(7)
-    arrays = {}
-    for part, count in (("train", 20), ("test", 10)):
-        arrays[f"x_{part}"] = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        arrays[f"y_{part}"] = np.arange(count) % 10
-    path = tmp_path_factory.mktemp("data") / "noise.npz"
-    np.savez(path, **arrays)
-    return f"npz:{path}"
+    return write_noise(tmp_path_factory.mktemp("data"), train=20, test=10)
 
 
 def train(path, dataset, noise_seed, **settings):

@@ -11,6 +11,7 @@ from typing import Any, Dict, Tuple
 import numpy as np
 import pytest
 import torch
+from noise import write_noise
 
 from ebbench.config import Recipe, make_recipe
 from ebbench.early_bird import EarlyBirdInherit
@@ -34,25 +35,11 @@ every_method = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    rng = np.random.default_rng(7)
-    path = tmp_path_factory.mktemp("data") / "noise.npz"
-    arrays = {}
-    for part, count in (("train", TRAIN), ("test", 10)):
-        arrays[f"x_{part}"] = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        arrays[f"y_{part}"] = np.arange(count) % 10
-    np.savez(path, **arrays)
+    dataset = write_noise(tmp_path_factory.mktemp("data"), train=TRAIN, test=10)
     settings = {"epochs": EPOCHS, "batch_size": 8, "fifo_length": 2, "epsilon": 0.9, "average_from": 0.7}
-    return Recipe(method="eb-ll", model="vgg16-small", dataset=f"npz:{path}", **settings)
+    return Recipe(method="eb-ll", model="vgg16-small", dataset=dataset, **settings)
 
 
 def run(recipe: Recipe, method: str, **settings: Any) -> Tuple[Outcome, FakeContext]:

@@ -9,6 +9,7 @@ from typing import Any, Tuple
 import numpy as np
 import pytest
 import torch
+from noise import write_noise
 
 from ebbench.config import Recipe
 from ebbench.early_bird import EarlyBirdInherit, EarlyBirdReinit
@@ -34,25 +35,10 @@ STEPS = 2  # of the 28 images that are left
 METHODS = [("eb-ff", EarlyBirdInherit), ("eb-reinit", EarlyBirdReinit)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Ten classes of noise, as a file: reading it takes no time."""
-    rng = np.random.default_rng(7)
-    path = tmp_path_factory.mktemp("data") / "noise.npz"
-    arrays = {}
-    for part, count in (("train", TRAIN), ("test", TEST)):
-        arrays[f"x_{part}"] = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        arrays[f"y_{part}"] = np.arange(count) % 10
-    np.savez(path, **arrays)
-    return f"npz:{path}"
+    return write_noise(tmp_path_factory.mktemp("data"), train=TRAIN, test=TEST)
 
 
 @pytest.fixture

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import torch
+from noise import write_noise
 
 from ebbench.config import Recipe
 from ebbench.training.models import MODELS, Architecture, vgg
 
 WIDTHS = (4, 5, 6, 7, 8)
-
-
-@pytest.fixture(autouse=True)
-def leave_torch_as_it_was():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture
@@ -28,12 +19,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> str:
-    rng = np.random.default_rng(3)
-    path = tmp_path_factory.mktemp("data") / "noise.npz"
-    images = {f"x_{part}": rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8) for part in ("train", "test")}
-    labels = {f"y_{part}": np.arange(20) % 10 for part in ("train", "test")}
-    np.savez(path, **images, **labels)
-    return f"npz:{path}"
+    return write_noise(tmp_path_factory.mktemp("data"), test=20, seed=3)
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from noise import write_noise
 
 from ebbench.config import Recipe
 from ebbench.testing import FakeContext
@@ -17,22 +16,10 @@ from ebbench.training.models import build_model
 from ebbench_baselines.dense import DensePipeline
 
 
-@pytest.fixture(autouse=True)
-def leave_torch_as_it_was():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    rng = np.random.default_rng(3)
-    path = tmp_path_factory.mktemp("data") / "noise.npz"
-    images = {f"x_{part}": rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8) for part in ("train", "test")}
-    labels = {f"y_{part}": np.arange(20) % 10 for part in ("train", "test")}
-    np.savez(path, **images, **labels)
-    return Recipe(method="dense", model="vgg16-small", dataset=f"npz:{path}", epochs=3, batch_size=8)
+    dataset = write_noise(tmp_path_factory.mktemp("data"), test=20, seed=3)
+    return Recipe(method="dense", model="vgg16-small", dataset=dataset, epochs=3, batch_size=8)
 
 
 def test_from_every_checkpoint_the_end_is_the_same_bit_for_bit(recipe: Recipe):

@@ -11,7 +11,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 from ebbench.config import Recipe
 from ebbench.early_bird import EarlyBirdInherit
@@ -43,14 +42,6 @@ class WorkClock(FakeContext):
 
     def mark(self, name, **values):
         self.log.mark(name, **values)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
 
 
 def test_whole_runs_lie_in_the_intervals_of_the_extrapolated_ones(tmp_path):

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
+from noise import write_noise
 
 from ebbench.config import Recipe
 from ebbench.early_bird import EarlyBirdInherit, EarlyBirdReinit
@@ -18,24 +18,9 @@ from ebbench_baselines.dense import DensePipeline
 TRAIN, TEST, BATCH, EPOCHS, TICKET = 20, 10, 10, 12, 6
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> str:
-    rng = np.random.default_rng(7)
-    arrays = {}
-    for part, count in (("train", TRAIN), ("test", TEST)):
-        arrays[f"x_{part}"] = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        arrays[f"y_{part}"] = np.arange(count) % 10
-    path = tmp_path_factory.mktemp("data") / "noise.npz"
-    np.savez(path, **arrays)
-    return f"npz:{path}"
+    return write_noise(tmp_path_factory.mktemp("data"), train=TRAIN, test=TEST)
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, List
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from noise import write_noise
 
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError, RunFailed
@@ -23,26 +23,10 @@ from ebbench.training.schedule import learning_rate
 BATCH, IMAGES = 8, 20
 
 
-@pytest.fixture(autouse=True)
-def leave_torch_as_it_was():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    path = tmp_path_factory.mktemp("data") / "noise.npz"
-    write_images(path)
-    return Recipe(model="vgg16-small", dataset=f"npz:{path}", epochs=4, batch_size=BATCH, l1=1e-2)
-
-
-def write_images(path: Any, side: int = 32, count: int = IMAGES) -> None:
-    rng = np.random.default_rng(11)
-    arrays = {f"x_{part}": rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8) for part in ("train", "test")}
-    arrays.update({f"y_{part}": np.arange(count) % 10 for part in ("train", "test")})
-    np.savez(path, **arrays)
+    dataset = write_noise(tmp_path_factory.mktemp("data"), train=IMAGES, test=IMAGES, seed=11)
+    return Recipe(model="vgg16-small", dataset=dataset, epochs=4, batch_size=BATCH, l1=1e-2)
 
 
 def trainer_of(recipe: Recipe, **settings: Any) -> Trainer:
@@ -209,10 +193,10 @@ def test_resuming_in_either_layout_gives_the_same_bits(recipe: Recipe, monkeypat
 
 
 def test_images_that_do_not_fit_the_network_are_refused_before_any_training(tmp_path: Any, recipe: Recipe):
-    write_images(tmp_path / "wide.npz", side=28)
+    wide = write_noise(tmp_path, side=28)
     context = FakeContext()
     with pytest.raises(ConfigError, match=r"takes images of 3 x 32 x 32, dataset .* has 3 x 28 x 28"):
-        Trainer(dataclasses.replace(recipe, dataset=f"npz:{tmp_path / 'wide.npz'}"), context, "train")
+        Trainer(dataclasses.replace(recipe, dataset=wide), context, "train")
     assert context.calls == 0
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -22,14 +21,6 @@ from ebbench.testing import FakeContext, Killed
 from ebbench.training import recipe_check
 from ebbench.training.loop import Trainer
 from ebbench.training.recipe_check import check_recipe
-
-
-@pytest.fixture(autouse=True)
-def leave_torch_as_it_was():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="module")
