@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from noise import write_noise
+from same_end import assert_same_end, dying_again_and_again
 
 from ebbench.config import Recipe
 from ebbench.early_bird import Check, EarlyBirdInherit, EarlyBirdReinit
 from ebbench.errors import ConfigError, UserError
 from ebbench.protocols import Outcome
-from ebbench.testing import FakeContext, Killed
+from ebbench.testing import FakeContext
 from ebbench.training.flops import forward_cost
 from ebbench.training.loop import Trainer
 from ebbench.training.masks import draw_mask, hamming, layer_sizes_of
@@ -55,18 +56,6 @@ def run(recipe: Recipe, pipeline: Any = EarlyBirdInherit, **settings: Any) -> Tu
     return pipeline(recipe).run(context), context
 
 
-def assert_same_end(outcome: Outcome, context: FakeContext, whole: Outcome, whole_context: FakeContext) -> None:
-    """All that a run finds is equal, every bit of it."""
-    for name in ("accuracy", "flops", "ticket", "notes"):
-        assert getattr(outcome, name) == getattr(whole, name), name
-    arrays, state = context.checkpoint
-    whole_arrays, whole_state = whole_context.checkpoint
-    assert state == whole_state
-    assert arrays.keys() == whole_arrays.keys()
-    for name, value in arrays.items():
-        assert value.dtype == whole_arrays[name].dtype and value.tobytes() == whole_arrays[name].tobytes(), name
-
-
 class TestResuming:
     @pytest.mark.parametrize("pipeline", [EarlyBirdInherit, EarlyBirdReinit])
     def test_from_every_checkpoint_of_a_run_the_end_is_the_same_bit_for_bit(
@@ -81,14 +70,7 @@ class TestResuming:
 
     def test_a_run_that_dies_again_and_again_ends_with_the_same_bits(self, recipe: Recipe) -> None:
         whole, whole_context = run(recipe)
-        context, deaths = FakeContext(die_at=19), 0
-        while True:
-            try:
-                outcome = EarlyBirdInherit(recipe).run(context)
-                break
-            except Killed:
-                deaths += 1
-                context = context.resumed(die_at=19)
+        outcome, context, deaths = dying_again_and_again(EarlyBirdInherit(recipe), 19)
         assert deaths > 5
         assert_same_end(outcome, context, whole, whole_context)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import json
 from typing import Any, Dict, Tuple
 
@@ -12,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from noise import write_noise
+from same_end import assert_same_end, dying_again_and_again
 
 from ebbench.config import Recipe, make_recipe
 from ebbench.early_bird import EarlyBirdInherit
 from ebbench.errors import ConfigError
 from ebbench.low_precision import EarlyBirdLow, EarlyBirdLowSearch, EarlyBirdMixed, EarlyBirdWage
 from ebbench.protocols import Outcome
-from ebbench.testing import FakeContext, Killed
+from ebbench.testing import FakeContext
 from ebbench.training import compat
 from ebbench.training.masks import draw_mask, layer_sizes_of
 from ebbench.training.models import build_model
@@ -73,20 +73,10 @@ class TestResuming:
     def test_a_run_that_dies_again_and_again_ends_with_the_same_bits(self, recipe: Recipe, method: str) -> None:
         whole, whole_context = run(recipe, method)
         pipeline = METHODS[method](for_method(recipe, method))
-        context, deaths = FakeContext(die_at=23), 0
-        for _ in itertools.count():
-            try:
-                outcome = pipeline.run(context)
-                break
-            except Killed:
-                deaths += 1
-                context = context.resumed(die_at=23)
+        outcome, context, deaths = dying_again_and_again(pipeline, 23)
         assert deaths > 4
-        for name in ("accuracy", "flops", "ticket", "notes", "work"):
-            assert getattr(outcome, name) == getattr(whole, name), name
-        (arrays, state), (whole_arrays, whole_state) = context.checkpoint, whole_context.checkpoint
-        assert state == whole_state and arrays.keys() == whole_arrays.keys()
-        assert all(value.tobytes() == whole_arrays[name].tobytes() for name, value in arrays.items())
+        assert_same_end(outcome, context, whole, whole_context)
+        assert outcome.work == whole.work
 
     def test_the_average_of_the_weights_goes_on_where_it_was(self, recipe: Recipe) -> None:
         whole, context = run(recipe, "eb-ll")

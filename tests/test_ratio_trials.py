@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from noise import write_noise
+from same_end import assert_same_end, dying_again_and_again
 
 from ebbench.config import Recipe
 from ebbench.early_bird import EarlyBirdInherit, EarlyBirdReinit
@@ -17,7 +18,7 @@ from ebbench.errors import ConfigError
 from ebbench.first_training import key_of
 from ebbench.protocols import Outcome
 from ebbench.ratio_trials import RatioChecks
-from ebbench.testing import FakeContext, Killed
+from ebbench.testing import FakeContext
 from ebbench.training.accuracy import evaluate
 from ebbench.training.batches import epoch_plan
 from ebbench.training.data import ImageSet
@@ -59,14 +60,6 @@ def run(recipe: Recipe, pipeline: Any = EarlyBirdInherit, **settings: Any) -> Tu
     return pipeline(recipe).run(context), context
 
 
-def assert_same_end(outcome: Outcome, context: FakeContext, whole: Outcome, whole_context: FakeContext) -> None:
-    for name in ("accuracy", "flops", "ticket", "notes"):
-        assert getattr(outcome, name) == getattr(whole, name), name
-    (arrays, state), (whole_arrays, whole_state) = context.checkpoint, whole_context.checkpoint
-    assert state == whole_state
-    assert {n: v.tobytes() for n, v in arrays.items()} == {n: v.tobytes() for n, v in whole_arrays.items()}
-
-
 @pytest.mark.parametrize(("method", "pipeline"), METHODS)
 def test_from_a_checkpoint_in_each_stage_of_a_run_the_end_is_the_same_bit_for_bit(recipe, method, pipeline):
     varied = vary(recipe, method=method, auto_ratios=(0.3, 0.8), auto_max_loss=0.05)
@@ -86,14 +79,7 @@ def test_from_a_checkpoint_in_each_stage_of_a_run_the_end_is_the_same_bit_for_bi
 
 def test_a_run_that_dies_again_and_again_ends_with_the_same_bits(recipe):
     whole, whole_context = run(recipe)
-    context, deaths = FakeContext(die_at=29), 0
-    while True:
-        try:
-            outcome = EarlyBirdInherit(recipe).run(context)
-            break
-        except Killed:
-            deaths += 1
-            context = context.resumed(die_at=29)
+    outcome, context, deaths = dying_again_and_again(EarlyBirdInherit(recipe), 29)
     assert deaths > 5
     assert_same_end(outcome, context, whole, whole_context)
 

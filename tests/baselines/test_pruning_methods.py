@@ -8,6 +8,7 @@ from typing import Any, List
 
 import numpy as np
 import pytest
+from same_end import assert_same_end, dying_again_and_again
 
 from ebbench import plugins
 from ebbench.errors import ConfigError
@@ -29,16 +30,6 @@ def run(recipe: Any, **settings: Any) -> Any:
     return pipeline(recipe).run(context), context
 
 
-def assert_same_end(outcome: Any, context: FakeContext, whole: Any, whole_context: FakeContext) -> None:
-    for name in ("accuracy", "flops", "ticket", "notes"):
-        assert getattr(outcome, name) == getattr(whole, name), name
-    arrays, state = context.checkpoint
-    expected, expected_state = whole_context.checkpoint
-    assert state == expected_state and arrays.keys() == expected.keys()
-    for name, value in arrays.items():
-        assert value.dtype == expected[name].dtype and value.tobytes() == expected[name].tobytes(), name
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_from_every_checkpoint_and_from_none_the_end_is_the_same_bit_for_bit(recipe_of, method):
     """A killed run knows its last checkpoint and nothing else, so this is every call at which it can die."""
@@ -53,14 +44,7 @@ def test_from_every_checkpoint_and_from_none_the_end_is_the_same_bit_for_bit(rec
 def test_a_run_that_dies_again_and_again_ends_with_the_same_bits(recipe_of, method):
     recipe = recipe_of(method)
     whole, whole_context = run(recipe)
-    context, deaths = FakeContext(die_at=18), 0
-    while True:
-        try:
-            outcome = pipeline(recipe).run(context)
-            break
-        except Killed:
-            deaths += 1
-            context = context.resumed(die_at=18)
+    outcome, context, deaths = dying_again_and_again(pipeline(recipe), 18)
     assert deaths >= 2
     assert_same_end(outcome, context, whole, whole_context)
 
