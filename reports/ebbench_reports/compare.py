@@ -121,10 +121,17 @@ def recipe_key(recipe: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
     return tuple(sorted((k, str(v)) for k, v in recipe.items() if k not in ignored))
 
 
-def differing_settings(groups: Sequence[Group]) -> List[str]:
+def differing_settings(recipes: Sequence[Mapping[str, Any]]) -> List[str]:
     """The settings of training, by name, in which recipes differ; the seed is none."""
-    names = sorted({name for group in groups for name in group.recipe} - set(_NOT_TRAINING))
-    return [name for name in names if len({str(group.recipe.get(name)) for group in groups}) > 1]
+    names = sorted({name for recipe in recipes for name in recipe} - set(_NOT_TRAINING))
+    return [name for name in names if len({str(recipe.get(name)) for recipe in recipes}) > 1]
+
+
+def settings_text(recipe: Mapping[str, Any], names: Sequence[str]) -> str:
+    """``, draw=10, search_rate=0.01``: what of these was set; a list of one is its value."""
+    shown = {name: recipe.get(name) for name in names if recipe.get(name) is not None}
+    values = {n: v[0] if isinstance(v, (list, tuple)) and len(v) == 1 else v for n, v in shown.items()}
+    return "".join(f", {name}={value}" for name, value in values.items())
 
 
 def make_group(runs: Sequence[Run]) -> Group:

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from ebbench.quantity import Quantity, format_quantity, prefix_for
 from ebbench.records import ESTIMATED, SIMULATED
 from ebbench_reports.collect import Run, method_title, ratio_text
-from ebbench_reports.compare import Group
+from ebbench_reports.compare import Group, differing_settings, settings_text
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
 from ebbench_reports.markup import ranges
 from ebbench_reports.timeline import Band, Timeline
@@ -45,6 +45,8 @@ _STYLE = {
     "svg.fonttype": "path", "svg.hashsalt": "ebbench", "pdf.fonttype": 42,
 }  # fmt: skip
 WIDTH_IN = 9.0
+#: settings that a label has room for, where nothing else tells two runs apart
+TOLD_APART_BY = ("draw", "epochs", "learning_rate", "retrain_epochs", "search_rate")
 #: curves in one figure; beyond it nobody tells them apart
 MAX_CURVES = 8
 #: bars in one figure
@@ -376,13 +378,21 @@ def _text_on(name: str) -> str:
 
 
 def labels(runs: Sequence[Run]) -> Dict[int, str]:
-    """How to call each run in a figure, by its number: its method, and of model, data, p and seed what tells them apart."""
+    """How to call each run in a figure, by its number: its method, and of model, data, p, seed and draw what tells them apart."""
     names = [name for name in ("model", "dataset", "seed") if len({str(r.record.recipe.get(name)) for r in runs}) > 1]
     if len({run.record.recipe.get("model") for run in runs}) > 1 and "dataset" in names:
         names.remove("dataset")  # said by the model already, in all but the oddest reports
     mixed = len({run.record.kind_text for run in runs}) > 1
+    found = {run.number: _label(run, names) for run in runs}
+    alike: Dict[str, List[Run]] = {}
+    for run in runs:
+        alike.setdefault(found[run.number], []).append(run)
+    for members in alike.values():
+        differing = [n for n in differing_settings([r.record.recipe for r in members]) if n in TOLD_APART_BY]
+        for run in members:
+            found[run.number] = _plain(found[run.number] + settings_text(run.record.recipe, differing))
     return {
-        run.number: f"{run.number}  {_label(run, names)}{f', {run.record.kind_text}' if mixed else ''}" for run in runs
+        run.number: f"{run.number}  {found[run.number]}{f', {run.record.kind_text}' if mixed else ''}" for run in runs
     }
 
 
