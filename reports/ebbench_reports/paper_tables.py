@@ -201,6 +201,13 @@ def has_runs(collection: Collection, number: int) -> bool:
     )
 
 
+def has_form(collection: Collection, number: int) -> bool:
+    """Whether any run could stand in the table's columns, of whatever network and data set; dense training alone makes none."""
+    plan = layout(number)
+    groups = [group for group in pool(collection.runs) if group.recipe.get("method") and plan.belongs(group)]
+    return any(plan.column is None or place_of(group)[plan.column] for group in groups)
+
+
 def paper_table(collection: Collection, number: int, *, compare: bool, whole: bool = False) -> Table:
     """The table of this number; `compare`: the paper's value and the difference in each cell; `whole`: sections without a run."""
     plan = layout(number)
