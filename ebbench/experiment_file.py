@@ -12,13 +12,14 @@ from ebbench.config import (
     AUTO_SETTINGS,
     Bench,
     Recipe,
+    foreign_settings,
     load_bench,
     load_toml,
     make_recipe,
     refuse_unknown,
     typed_scalar,
 )
-from ebbench.errors import Faults, nearest
+from ebbench.errors import ConfigError, Faults, nearest
 from ebbench.method_settings import AUTO, READERS, reads
 
 RECIPE_KEYS = tuple(field.name for field in dataclasses.fields(Recipe))
@@ -214,5 +215,8 @@ def expand(axes: Mapping[str, Sequence[Any]], methods: Optional[Sequence[str]] =
         with faults.gathered():
             own = {n: v for n, v in settings.items() if reads(method, n) or not _is_read(n, methods)}
             recipes.append(make_recipe(own))
+            in_vain = list(foreign_settings(recipes[-1], named=own))
+            if in_vain:
+                raise ConfigError(*in_vain)
     faults.refuse()
     return list(dict.fromkeys(recipes))

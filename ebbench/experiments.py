@@ -69,10 +69,16 @@ def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Dis
 def title(recipe: Recipe) -> str:
     """A recipe in a few words."""
     ratio = f", p = {ratio_text(recipe.prune_ratio)}" if reads(recipe.method, "prune_ratio") else ""
-    cut = "" if recipe.measure_epochs is None else f" ({recipe.measure_epochs} of each phase measured)"
-    return (
-        f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs{cut}, seed {recipe.seed}"
-    )
+    measured = "" if recipe.measure_epochs is None else f" ({_measured(recipe)})"
+    return f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs{measured}, seed {recipe.seed}"
+
+
+def _measured(recipe: Recipe) -> str:
+    """How much of a run is trained of which only some epochs of each phase, after one that settles, are to be measured."""
+    few = recipe.measure_epochs or 0
+    if few + 1 < recipe.epochs:
+        return f"{few} of each phase measured"
+    return f"all of them: measure_epochs = {few} leaves none out, and nothing is extrapolated"
 
 
 def list_experiments() -> List[Dict[str, Any]]:

@@ -50,9 +50,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
     if (manifest.get("recipe") or {}).get("measure_epochs") and stop.get("status") == "success":
         stages = _stages(events)
         whole = extrapolate(measured, stages, _assumptions(outcome.get("ticket")))
-        notes += (
-            [] if stages else ["measure_epochs means nothing to this method: all its epochs were trained and measured"]
-        )
+        notes += _uncut(stages)
     refused = (whole.extrapolation or {}).get("refused")
     energy = _estimated(whole, manifest, outcome, units)
     overhead = _overhead(whole, events, outcome)
@@ -162,6 +160,14 @@ def _stages(events: List[Event]) -> List[Stage]:
     """What the run said of its stages; of one that was closed twice, after a kill, the last word."""
     found = [Stage(**e["values"]) for e in events if e["event"] == "mark" and e["name"] == "stage"]
     return list({stage.path: stage for stage in found}.values())
+
+
+def _uncut(stages: List[Stage]) -> List[str]:
+    """Why a run is whole although only some of its epochs were to be measured; nothing where it is not."""
+    if any(stage.is_cut for stage in stages):
+        return []
+    why = "leaves out no epoch of this run" if stages else "means nothing to this method"
+    return [f"measure_epochs {why}: all were trained and measured, and nothing is extrapolated"]
 
 
 def _assumptions(ticket: Optional[Mapping[str, Any]]) -> List[str]:

@@ -90,9 +90,18 @@ def test_settings_of_methods_that_the_command_line_replaced_go_with_them(tmp_pat
     assert recipes == (Recipe(method="dense"),)
 
 
-def test_a_typed_setting_must_mean_something_to_a_method_that_runs(tmp_path):
-    with pytest.raises(ConfigError, match=r"prune_ratio = 0\.3 means nothing to method 'dense'"):
-        experiment_of(tmp_path, SEVERAL, {"method": ["dense"], "prune_ratio": [0.3]})
+@pytest.mark.parametrize("ratio", [0.3, Recipe.prune_ratio])
+def test_a_typed_setting_must_mean_something_to_a_method_that_runs_also_where_it_is_the_default(tmp_path, ratio):
+    with pytest.raises(
+        ConfigError, match=rf"^prune_ratio = {ratio} means nothing to method 'dense', .*; leave it out$"
+    ):
+        experiment_of(tmp_path, SEVERAL, {"method": ["dense"], "prune_ratio": [ratio]})
+
+
+@pytest.mark.parametrize("epochs", [5, Recipe.auto_epochs])
+def test_what_only_a_ratio_that_is_found_needs_is_refused_beside_a_number_whatever_its_value(tmp_path, epochs):
+    with pytest.raises(ConfigError, match=r"^auto_epochs: only prune_ratio = 'auto' reads it"):
+        experiment_of(tmp_path, "", {"method": ["eb-ff"], "auto_epochs": [epochs]})
 
 
 def test_a_method_from_outside_may_read_any_setting():

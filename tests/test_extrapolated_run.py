@@ -58,3 +58,13 @@ def test_a_search_cut_short_without_an_assumption_is_refused_before_anything_is_
     code, _, err = call("run", "quickstart", "--measure-epochs", 3, "--out", tmp_path / "runs", cwd=tmp_path)
     assert code == 2 and "--ticket-epoch" in err and len(err.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_of_which_no_epoch_is_left_out_is_whole_and_says_so_before_and_after(tmp_path):
+    path = write_experiment(tmp_path, method="dense", images=32, epochs=2)
+    code, _, err = call("run", path, "--measure-epochs", 3, "--out", tmp_path / "runs", cwd=tmp_path)
+    assert code == 0, err
+    assert "measure_epochs = 3 leaves none out" in err
+    found = record(only_run(tmp_path / "runs"))
+    assert found["energy"]["extrapolation"] is None and found["accuracy"]["final"] is not None
+    assert [note for note in found["notes"] if note.startswith("measure_epochs leaves out no epoch of this run")]

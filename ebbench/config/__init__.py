@@ -3,7 +3,7 @@
 from ebbench.config.bench import Bench, load_bench, read_bench
 from ebbench.config.naming import run_id
 from ebbench.config.recipe import Recipe, make_recipe, ratio_text
-from ebbench.config.recipe_faults import AUTO_SETTINGS, FEWEST_HELD_OUT
+from ebbench.config.recipe_faults import AUTO_SETTINGS, FEWEST_HELD_OUT, foreign_settings
 from ebbench.config.values import load_toml, refuse_unknown, typed_scalar
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "FEWEST_HELD_OUT",
     "Bench",
     "Recipe",
+    "foreign_settings",
     "load_bench",
     "load_toml",
     "make_recipe",

@@ -48,7 +48,7 @@ def faults_of(recipe: Recipe) -> Iterable[str]:
     yield from _choice_faults(recipe)
     yield from _draw_faults(recipe)
     yield from _excerpt_faults(recipe)
-    yield from _foreign_settings(recipe)
+    yield from foreign_settings(recipe)
 
 
 def _number_faults(recipe: Recipe) -> Iterable[str]:
@@ -87,9 +87,6 @@ def _ratio_faults(recipe: Recipe) -> Iterable[str]:
     if not isinstance(ratio, str):
         if not 0 < ratio < 1:
             yield f"prune_ratio = {ratio} is outside (0, 1); 0.5 prunes half of the channels"
-        foreign = [n for n in AUTO_SETTINGS if getattr(recipe, n) != getattr(type(recipe), n)]
-        if foreign and is_one_of(recipe.method, AUTO_METHODS):
-            yield f"{', '.join(foreign)}: only prune_ratio = 'auto' reads it; leave it out"
         return
     if ratio != AUTO:
         yield f"prune_ratio = {ratio!r}: a number such as 0.5 is needed, or 'auto'"
@@ -152,12 +149,16 @@ def _draw_faults(recipe: Recipe) -> Iterable[str]:
         yield f"draw = {list(draw or ())}: the epochs must lie in 1..{recipe.epochs}"
 
 
-def _foreign_settings(recipe: Recipe) -> Iterable[str]:
-    """What was set and means nothing to the method."""
+def foreign_settings(recipe: Recipe, named: Iterable[str] = ()) -> Iterable[str]:
+    """What was set and means nothing to the method; of the settings `named`, also where the value is the default."""
     defaults = {f.name: f.default for f in dataclasses.fields(recipe)}
     defaults["draw"] = default_draw(recipe.method)
+    is_set = {name for name in defaults if name in named or getattr(recipe, name) != defaults[name]}
     for name, readers in READERS.items():
-        value = getattr(recipe, name)
-        if value != defaults[name] and not reads(recipe.method, name):
+        if name in is_set and not reads(recipe.method, name):
+            value = getattr(recipe, name)
             shown = list(value) if isinstance(value, tuple) else value
             yield f"{name} = {shown!r} means nothing to method {recipe.method!r}, only to {', '.join(readers)}; leave it out"
+    idle = [name for name in AUTO_SETTINGS if name in is_set]
+    if idle and not isinstance(recipe.prune_ratio, str) and is_one_of(recipe.method, AUTO_METHODS):
+        yield f"{', '.join(idle)}: only prune_ratio = 'auto' reads it; leave it out"

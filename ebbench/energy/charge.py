@@ -4,8 +4,8 @@ What is charged is what the lender measured: its training up to the end of the l
 checkpoints, without its mask-distance checks (whoever takes a search draws its own masks) and without work that it did twice.
 
 The two energies add. What their meter gets wrong in both alike (its gain, say) adds too, the rest in squares. The energies of
-two runs that took the same training are not independent: the interval of their ratio takes them as if they were, which makes it too
-wide and never too narrow, since what they have in common would cancel (docs/measuring.md, section 14).
+two runs that took the same training are not independent: what they have in common cancels in part in their ratio, whose interval
+the report makes accordingly (docs/measuring.md, section 14).
 """
 
 from __future__ import annotations

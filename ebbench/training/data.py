@@ -20,6 +20,7 @@ from ebbench.errors import ConfigError, InputError, nearest
 from ebbench.training import synthetic
 from ebbench.training.compat import import_torchvision_datasets
 from ebbench.training.npz import Arrays, read_npz
+from ebbench.training.pictures.folder import refuse_too_many
 from ebbench.training.pictures.picture_set import PictureSet
 from ebbench.training.pictures.read import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, read_pictures
 
@@ -119,7 +120,7 @@ def _load(
             found.fingerprint, found.decoder, found.notes,
         )  # fmt: skip
     arrays, num_classes = DATASETS[kind](rest, Path(data_dir))
-    train = _first(name, "training", arrays.x_train, arrays.y_train, train_images)
+    train = _first(name, "train", arrays.x_train, arrays.y_train, train_images)
     test = _first(name, "test", arrays.x_test, arrays.y_test, test_images)
     mean, std = (CIFAR_MEAN, CIFAR_STD) if kind.startswith("cifar") else _moments(train.images.numpy())
     shape = (train.images.shape[1], train.images.shape[2], train.images.shape[3])
@@ -130,11 +131,8 @@ _loaders: List[Callable[..., Dataset]] = [_load]
 
 
 def _first(name: str, part: str, images_NHWC: np.ndarray, labels: np.ndarray, count: Optional[int]) -> ImageSet:
-    if count is not None and count > len(labels):
-        raise ConfigError(
-            f"dataset {name!r} has {len(labels)} {part} images, not the {count} that are asked for; lower "
-            f"{'train' if part == 'training' else part}_images, which an experiment may set"
-        )
+    if count is not None:
+        refuse_too_many(f"the {part} part of {name!r}", len(labels), f"{part}_images", count)
     images_NCHW = np.ascontiguousarray(images_NHWC[:count].transpose(0, 3, 1, 2))
     return ImageSet(torch.from_numpy(images_NCHW), torch.from_numpy(labels[:count].astype(np.int64)))
 

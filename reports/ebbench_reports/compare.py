@@ -14,6 +14,9 @@ from ebbench_reports.collect import Run
 #: components of the budget that are the same error in every run of one bench: they do not average down, and they cancel in a ratio
 COMMON = ("gain", "offset", "time_base")
 
+#: components of where an energy begins and ends: two energies share them where they share both ends
+_AT_ENDS = ("edges", "lag")
+
 #: settings of a recipe that a dense training does not depend on
 _NOT_DENSE = ("method", *(name for name in READERS if not reads("dense", name)))
 #: settings that say where things are and how often they are saved, not what is trained
@@ -121,10 +124,17 @@ def recipe_key(recipe: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
     return tuple(sorted((k, str(v)) for k, v in recipe.items() if k not in ignored))
 
 
-def differing_settings(groups: Sequence[Group]) -> List[str]:
+def differing_settings(recipes: Sequence[Mapping[str, Any]]) -> List[str]:
     """The settings of training, by name, in which recipes differ; the seed is none."""
-    names = sorted({name for group in groups for name in group.recipe} - set(_NOT_TRAINING))
-    return [name for name in names if len({str(group.recipe.get(name)) for group in groups}) > 1]
+    names = sorted({name for recipe in recipes for name in recipe} - set(_NOT_TRAINING))
+    return [name for name in names if len({str(recipe.get(name)) for recipe in recipes}) > 1]
+
+
+def settings_text(recipe: Mapping[str, Any], names: Sequence[str]) -> str:
+    """``, draw=10, search_rate=0.01``: what of these was set; a list of one is its value."""
+    shown = {name: recipe.get(name) for name in names if recipe.get(name) is not None}
+    values = {n: v[0] if isinstance(v, (list, tuple)) and len(v) == 1 else v for n, v in shown.items()}
+    return "".join(f", {name}={value}" for name, value in values.items())
 
 
 def make_group(runs: Sequence[Run]) -> Group:
@@ -183,7 +193,8 @@ def _ratio(group: Group, reference: Group) -> Quantity:
     """E / E0 and twice its standard uncertainty, to first order.
 
     An error common to both (gain: the same fraction of each) enters as the difference of its two relative sizes, so
-    that it cancels where they are equal; everything else adds in squares.
+    that it cancels where they are equal; everything else adds in squares, less what a training that both are charged has
+    in both.
     """
     energy, energy_0 = group.energy_j, reference.energy_j
     assert energy is not None and energy_0 is not None
@@ -193,10 +204,40 @@ def _ratio(group: Group, reference: Group) -> Quantity:
     if group is reference:
         return Quantity(1.0, 0.0)
     squares = (group.own_j / energy.value) ** 2 + (reference.own_j / energy_0.value) ** 2
+    shared = min(_shared_variance(group, reference), group.own_j * reference.own_j)  # no covariance can be larger
+    squares -= 2 * shared / (energy.value * energy_0.value)
     for name in COMMON:
         common = group.common_j.get(name, 0.0) / energy.value - reference.common_j.get(name, 0.0) / energy_0.value
         squares += common**2
-    return Quantity(ratio, 2 * ratio * math.sqrt(squares))
+    return Quantity(ratio, 2 * ratio * math.sqrt(max(squares, 0.0)))
+
+
+def _shared_variance(group: Group, reference: Group) -> float:
+    """The covariance (J²) of two mean energies, of the trainings that runs of both hold: the one that did it, and those charged."""
+    pairs = [_variance_in_both(one, other) for one in group.runs for other in reference.runs]
+    return math.fsum(pairs) / len(pairs)
+
+
+def _variance_in_both(one: Run, other: Run) -> float:
+    """The variance (J², k = 1) of the energy that both runs hold, `COMMON` components apart; 0 where they share nothing."""
+    first, second = one.charged, other.charged
+    if first and second and all(first.get(name) == second.get(name) for name in ("from", "record_sha256")):
+        charge, same_ends = min(first, second, key=lambda c: int(c["epochs"])), first["epochs"] == second["epochs"]
+    elif second and _is_lender(one, other):
+        charge, same_ends = second, second["epochs"] == one.record.recipe.get("epochs")
+    elif first and _is_lender(other, one):
+        charge, same_ends = first, first["epochs"] == other.record.recipe.get("epochs")
+    else:
+        return 0.0
+    parts = charge.get("components_j") or {}
+    shared = [name for name in parts if name not in (*COMMON, *(() if same_ends else _AT_ENDS))]
+    return math.fsum((parts[name] or 0.0) ** 2 for name in shared)
+
+
+def _is_lender(lender: Run, taker: Run) -> bool:
+    """Whether it is the run beside `taker` whose first training `taker` is charged for."""
+    name = (taker.charged or {}).get("from")
+    return name == lender.record.run_id and lender.folder.parent == taker.folder.parent
 
 
 def _budget(run: Run) -> Optional[Tuple[Dict[str, float], float]]:

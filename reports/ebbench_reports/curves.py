@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from ebbench.records import TRAINING_PHASES
+from ebbench.records import OTHER_PHASES, TRAINING_PHASES
 from ebbench_reports.collect import Run
 from ebbench_reports.timeline import Timeline
 
@@ -22,10 +22,9 @@ def phase_energies(run: Run) -> Dict[str, float]:
 
 
 def _is_first_other(path: str) -> bool:
-    """Whether the last part of the path is the first that is neither a training phase nor an epoch."""
-    parts = path.split("/")
-    counts = [part not in TRAINING_PHASES and part.split("-")[0] != "epoch" for part in parts]
-    return counts[-1] and not any(counts[:-1])
+    """Whether the last part of the path is the first that is no training; what a method names itself is (``trial-2``)."""
+    *before, last = path.split("/")
+    return last in OTHER_PHASES and not any(part in OTHER_PHASES for part in before)
 
 
 def ticket_distances(run: Run) -> List[Tuple[int, float]]:

@@ -14,7 +14,7 @@ from ebbench.records import FAIL
 from ebbench_reports.collect import Collection, Run, collect, frame
 from ebbench_reports.compare import bench_key, pool
 from ebbench_reports.markup import Table, to_html, to_latex, to_markdown
-from ebbench_reports.paper_tables import has_runs, paper_table, paper_table_csv
+from ebbench_reports.paper_tables import has_form, has_runs, paper_table, paper_table_csv
 from ebbench_reports.ratio_table import NAME as RATIOS
 from ebbench_reports.ratio_table import ratio_csv, ratio_table
 from ebbench_reports.sections import details, facts, unread_list
@@ -121,7 +121,9 @@ def _write(collection: Collection, out: Path, wanted: Wanted) -> List[Path]:
 def _tables(collection: Collection, wanted: Wanted) -> List[Table]:
     """Our table of all runs, and those of the paper that are wanted; the paper's second has its name where they are compared."""
     compare = wanted.compare_paper
-    numbers = wanted.tables or [n for n in TABLES if has_runs(collection, n)] or ([2] if compare else [])
+    numbers = wanted.tables or [n for n in TABLES if has_runs(collection, n)]
+    if compare and not numbers:  # nothing of the paper's: the form that the runs fit in
+        numbers = [n for n in (2, 1) if has_form(collection, n)][:1]
     found = []
     for number in numbers:
         table = paper_table(collection, number, compare=compare, whole=bool(wanted.tables) or compare)

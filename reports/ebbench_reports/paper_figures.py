@@ -11,7 +11,7 @@ from ebbench.errors import UserError
 from ebbench.quantity import Quantity
 from ebbench.rundir import RunDir
 from ebbench_reports.collect import Run, method_title
-from ebbench_reports.compare import Group, differing_settings, pool
+from ebbench_reports.compare import Group, differing_settings, pool, settings_text
 from ebbench_reports.paper_tables import draw_epoch
 
 #: searches of low precision (Figure 2); those of full precision are Figure 1's
@@ -117,10 +117,9 @@ def _lines(drawn: Sequence[Group]) -> Tuple[Line, ...]:
         alike.setdefault((_title(group), float(group.recipe.get("prune_ratio") or 0)), []).append(group)
     lines: Dict[Tuple[str, float], List[Group]] = {}
     for (title, ratio), groups in alike.items():
-        names = [name for name in differing_settings(groups) if name != "draw"]
+        names = [name for name in differing_settings([g.recipe for g in groups]) if name != "draw"]
         for group in groups:
-            settings = "".join(f", {name}={group.recipe.get(name)}" for name in names)
-            lines.setdefault((title + settings, ratio), []).append(group)
+            lines.setdefault((title + settings_text(group.recipe, names), ratio), []).append(group)
     return tuple(
         Line(
             title,

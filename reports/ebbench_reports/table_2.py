@@ -8,7 +8,7 @@ from ebbench.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, p
 from ebbench.records import MISSING, PARTIAL
 from ebbench.units import format_si
 from ebbench_reports.collect import Collection, method_title, ratio_text
-from ebbench_reports.compare import Group, Saving, differing_settings, find_reference, pool, saving
+from ebbench_reports.compare import Group, Saving, differing_settings, find_reference, pool, saving, settings_text
 from ebbench_reports.markup import Cell, Column, Section, Table
 from ebbench_reports.tables import (
     banner,
@@ -174,10 +174,10 @@ def _method_names(groups: Sequence[Group]) -> List[str]:
     names = []
     for group, head in zip(groups, heads):
         alike = [g for g, h in zip(groups, heads) if h == head]
-        differing = differing_settings(alike)
+        differing = differing_settings([g.recipe for g in alike])
         if _is_dense(group):
             differing = [k for k in differing if k != "prune_ratio"]
-        names.append(head[1] + "".join(f", {k}={group.recipe.get(k)}" for k in differing))
+        names.append(head[1] + settings_text(group.recipe, differing))
     return names
 
 

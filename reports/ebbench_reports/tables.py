@@ -120,7 +120,7 @@ def charged_notes(runs: Sequence[Run], collected: Sequence[Run]) -> List[str]:
         return []
     return [
         "First trainings that were done and measured once, and are charged to each run that begins with them: "
-        f"{'; '.join(taken)}. Runs that were charged the same are not independent, and intervals of their ratios are too wide."
+        f"{'; '.join(taken)}. What their energies have in common cancels in their ratios, and the intervals know it."
     ]
 
 

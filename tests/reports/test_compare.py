@@ -55,6 +55,59 @@ def test_the_interval_of_the_ratio_is_what_simulated_errors_give():
     assert saving(ours, dense).ratio.half_width == pytest.approx(2 * np.std(top / bottom), rel=0.02)
 
 
+SHARED, OWN, GAIN = (
+    3.0,
+    2.0,
+    4.0,
+)  # standard uncertainties (J) of a first training of 400 J, of what follows, and of its gain
+CHARGE = {
+    "from": "dense-run", "record_sha256": "ab", "epochs": 20,
+    "components_j": {"gain": GAIN, "edges": SHARED, "sampling": 0.0},
+}  # fmt: skip
+
+
+def taker(run_id="lt-run", charge=CHARGE, number=2):
+    """A run of 400 J of its own beside what it is charged: 800 J."""
+    energy = budget(800.0, gain=2 * GAIN, edges=math.hypot(SHARED, OWN))
+    return run(early_bird(run_id, energy=replace(energy, charged=charge)), number)
+
+
+def test_what_a_run_is_charged_for_the_reference_cancels_in_their_ratio():
+    dense = make_group([run(record("dense-run", energy=budget(400.0, gain=GAIN, edges=SHARED)))])
+    ratio = saving(make_group([taker()]), dense).ratio
+    assert ratio.value == 2.0
+    assert ratio.half_width == pytest.approx(2 * 2.0 * math.hypot(SHARED * (1 / 400 - 1 / 800), OWN / 800))
+    draw = np.random.default_rng(5).normal(size=(3, 200_000))
+    shared, own = 400 * (1 + 0.01 * draw[0]) + SHARED * draw[1], 400 * (1 + 0.01 * draw[0]) + OWN * draw[2]
+    assert ratio.half_width == pytest.approx(2 * np.std((shared + own) / shared), rel=0.02)
+
+
+def test_what_two_runs_are_both_charged_cancels_in_their_ratio():
+    one, other = make_group([taker()]), make_group([taker("thinet-run", number=3)])
+    assert saving(one, other).ratio.half_width == pytest.approx(2 * math.sqrt(2) * OWN / 800)
+
+
+@pytest.mark.parametrize(
+    "charge",
+    [{**CHARGE, "from": "another-run"}, {**CHARGE, "epochs": 12}],
+    ids=["another training", "a part of it, whose end is its own"],
+)
+def test_what_is_not_known_to_be_shared_does_not_cancel(charge):
+    dense = make_group([run(record("dense-run", energy=budget(400.0, gain=GAIN, edges=SHARED)))])
+    ratio = saving(make_group([taker(charge=charge)]), dense).ratio
+    assert ratio.half_width == pytest.approx(2 * 2.0 * math.hypot(SHARED / 400, math.hypot(SHARED, OWN) / 800))
+
+
+def test_replicates_share_only_with_their_own_seed():
+    lenders = [
+        run(record(f"dense-{s}", recipe={"seed": s}, energy=budget(400.0, gain=GAIN, edges=SHARED)), s) for s in (1, 2)
+    ]
+    takers = [taker(f"lt-{s}", {**CHARGE, "from": f"dense-{s}"}, s + 2) for s in (1, 2)]
+    ratio = saving(make_group(takers), make_group(lenders)).ratio
+    each = 2 * 2.0 * math.hypot(SHARED * (1 / 400 - 1 / 800), OWN / 800)
+    assert ratio.half_width == pytest.approx(each / math.sqrt(2), rel=0.01)
+
+
 def test_runs_that_differ_in_the_bench_are_not_compared():
     ours, dense = pair(account(), account(100e3))
     for field, value in (

@@ -7,6 +7,8 @@ from sample_runs import early_bird, record, write_run
 from ebbench.rundir import RunDir
 from ebbench.training.mask_file import save_masks
 from ebbench_reports.collect import collect
+from ebbench_reports.compare import differing_settings, settings_text
+from ebbench_reports.figures.labels import labels
 from ebbench_reports.page import HtmlReport
 from ebbench_reports.paper_figures import RATIOS, draw_panels, longest_searches, mask_distances
 
@@ -157,3 +159,18 @@ def test_the_figures_are_drawn(tmp_path):
     options = {"formats": ["svg"], "figures": ("figure-1", "figure-2", "figure-3", "figure-5")}
     names = {path.name for path in HtmlReport().render([runs], tmp_path / "out", options)}
     assert names == {"figure-1.svg", "figure-2.svg", "figure-3.svg", "figure-5.svg"}
+
+
+def test_runs_that_differ_in_the_draw_alone_are_told_apart_in_every_figure(tmp_path):
+    for number, draw in enumerate(([1], [4], "final")):
+        write_run(tmp_path / str(number), early_bird(f"run-{number}", recipe={"draw": draw, "search_rate": None}))
+    found = labels(collect([tmp_path]).runs)
+    assert [text.split(", ", 1)[1] for _, text in sorted(found.items())] == [
+        "p = 0.5, draw=1", "p = 0.5, draw=4", "p = 0.5, draw=final"
+    ]  # fmt: skip
+
+
+def test_what_was_not_set_is_not_said():
+    recipes = [{"search_rate": None, "draw": [1, 2]}, {"search_rate": 0.01, "draw": [4]}]
+    names = differing_settings(recipes)
+    assert [settings_text(recipe, names) for recipe in recipes] == [", draw=[1, 2]", ", draw=4, search_rate=0.01"]

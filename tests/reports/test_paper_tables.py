@@ -9,6 +9,7 @@ from sample_runs import account, early_bird, record, write_run
 
 from ebbench_reports.collect import collect
 from ebbench_reports.markup import to_html, to_latex, to_markdown
+from ebbench_reports.page import HtmlReport
 from ebbench_reports.paper_tables import has_runs, paper_table, paper_table_csv
 
 WHOLE = {"epochs": 160}
@@ -205,6 +206,25 @@ def test_the_schedule_of_a_search_is_the_one_that_table_1_goes_by(tmp_path):
     assert found["÷10 at 100", "0.01"].startswith("93.10 / 92.88") and found["÷10 at 80, 120", "0.1"].startswith(
         "93.10 / 93.26"
     )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "tables"),
+    [
+        ({"draw": "early-bird"}, {"results", "table-2"}),
+        ({"draw": [1], "retrain_epochs": "full"}, {"table-2", "table-1"}),  # table-2 is that of all runs
+        (None, {"table-2"}),
+    ],
+)
+def test_runs_of_other_networks_are_compared_in_the_form_that_they_fit_in_and_never_in_an_empty_one(
+    tmp_path, recipe, tables
+):
+    small = {"model": "vgg16-small", "dataset": "synthetic", "epochs": 16}
+    write_run(tmp_path / "dense", record("dense-small", recipe=small))
+    if recipe is not None:
+        write_run(tmp_path / "ticket", early_bird("ticket-small", recipe={**small, **recipe}))
+    written = HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["md"], "compare_paper": True})
+    assert {path.stem for path in written} - {"overhead"} == tables
 
 
 def test_the_csv_holds_every_number_in_full(runs):

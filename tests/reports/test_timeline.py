@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,22 @@ def test_phases_that_only_evaluate_are_no_training_energy(traced):
     energies = phase_energies(run)
     assert list(energies) == ["search", "prune", "retrain"]
     assert energies["search"] == pytest.approx(0.54 * 140e3)
+
+
+def test_the_phases_of_a_bar_end_at_the_total_whatever_a_method_calls_its_parts(traced):
+    run, _ = traced
+    training = {
+        "search": 70.0,
+        "search/epoch": 30.0,
+        "search/trial-0": 40.0,
+        "search/trial-0/retrain": 39.0,
+        "prune": 1.0,
+    }
+    others = {"search/evaluate": 5.0, "search/trial-0/retrain/evaluate": 2.0}
+    one = run.record.energy.by_phase["search"]
+    by_phase = {path: replace(one, energy_j=energy_j) for path, energy_j in {**training, **others}.items()}
+    record = replace(run.record, energy=replace(run.record.energy, by_phase=by_phase))
+    assert phase_energies(replace(run, record=record)) == {"search": 63.0, "prune": 1.0}
 
 
 def test_distances_belong_to_the_epoch_whose_mask_is_newer(traced):

@@ -36,8 +36,14 @@ def test_mean_and_spread_are_those_of_the_training_images():
 @pytest.mark.parametrize(
     ("which", "line"),
     [
-        ({"train_images": 2001}, "2000 training images, not the 2001"),
-        ({"test_images": 501}, "500 test images, not the 501"),
+        (
+            {"train_images": 2001},
+            "train part of 'synthetic' has 2000 images, not the 2001 of train_images; give --train-images 2000",
+        ),
+        (
+            {"test_images": 501},
+            "test part of 'synthetic' has 500 images, not the 501 of test_images; give --test-images 500",
+        ),
     ],
 )
 def test_more_images_than_there_are_is_refused(which, line):

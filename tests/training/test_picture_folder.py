@@ -112,10 +112,7 @@ def test_a_few_damaged_and_odd_images_are_left_out_or_made_rgb_and_said(tree):
     assert found.train.labels.tolist() == [0] * 5 + [1] * 6 + [2] * 6
     damage, kinds = found.notes
     assert damage.startswith("1 of 18 train images were left out: 'train/c0/1.jpg': image file is truncated")
-    assert (
-        kinds
-        == "of the images, 1 CMYK ones were made RGB, 1 grey ones were made RGB, 1 were turned upright as their EXIF says"
-    )
+    assert kinds == "of the images, 1 CMYK made RGB, 1 grey made RGB, 1 turned upright as their EXIF says"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -196,7 +193,7 @@ def test_a_cut_is_even_over_the_classes(sizes, part):
 def test_more_images_than_there_are_is_refused(tree):
     with pytest.raises(
         ConfigError,
-        match="hands/train: there are 18 images, not the 19 that are asked for; lower train_images or test_images",
+        match="hands/train has 18 images, not the 19 of train_images; give --train-images 18, or fewer",
     ):
         read_pictures(tree, 32, train_images=19)
 

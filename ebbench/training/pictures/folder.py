@@ -53,17 +53,22 @@ def list_folder(root: Path) -> Tuple[Part, Part, Tuple[str, ...]]:
     return parts[0], parts[1], tuple(classes)
 
 
+def refuse_too_many(where: str, have: int, setting: str, wanted: int) -> None:
+    """Raise ConfigError where `wanted` images, the value of the recipe's `setting`, are more than there are."""
+    if wanted > have:
+        option = "--" + setting.replace("_", "-")
+        raise ConfigError(
+            f"{where} has {have} images, not the {wanted} of {setting}; give {option} {have}, or fewer"
+            " (an experiment may set it)"
+        )
+
+
 def evenly(labels: np.ndarray, classes: int, count: int) -> np.ndarray:
     """Which `count` of the files to take, int64, rising: as many of each class as there are, spread over its files.
 
-    Classes that have fewer give all; the first ones give one more where it does not come out even.
+    There are that many. Classes that have fewer give all; the first ones give one more where it does not come out even.
     """
     have = np.bincount(labels, minlength=classes)
-    if count > have.sum():
-        raise ConfigError(
-            f"there are {have.sum()} images, not the {count} that are asked for; lower train_images or test_images, "
-            "which an experiment may set"
-        )
     take = np.zeros_like(have)
     while take.sum() < count:
         open_classes = np.flatnonzero(have > take)

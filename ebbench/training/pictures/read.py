@@ -12,8 +12,8 @@ import PIL
 import torch
 from PIL import features
 
-from ebbench.errors import ConfigError, InputError
-from ebbench.training.pictures.folder import PARTS, File, Part, evenly, list_folder
+from ebbench.errors import InputError
+from ebbench.training.pictures.folder import PARTS, File, Part, evenly, list_folder, refuse_too_many
 from ebbench.training.pictures.picture_set import PictureSet
 from ebbench.training.pictures.readers import Readers
 from ebbench.training.pictures.survey import Survey, survey
@@ -84,10 +84,9 @@ def read_pictures(
 def _chosen(folder: Path, part: Part, classes: int, count: Optional[int]) -> Tuple[List[File], np.ndarray]:
     if count is None:
         return part.files, part.labels
-    try:
-        chosen = evenly(part.labels, classes, count)
-    except ConfigError as error:
-        raise ConfigError(f"{folder}: {error}") from error
+    setting = "train_images" if folder.name == PARTS[0] else "test_images"
+    refuse_too_many(str(folder), len(part.files), setting, count)
+    chosen = evenly(part.labels, classes, count)
     return [part.files[n] for n in chosen], part.labels[chosen]
 
 
@@ -119,8 +118,8 @@ def _named(files: List[File], found: Survey) -> str:
 
 def _remarks(strays: int, kinds: Dict[str, int]) -> List[str]:
     """What was passed over, and what was not taken as it is."""
-    words = {"grey": "grey ones were made RGB", "turned": "were turned upright as their EXIF says"}
-    said = [f"{count} {words.get(kind, f'{kind} ones were made RGB')}" for kind, count in sorted(kinds.items())]
+    words = {"turned": "turned upright as their EXIF says"}
+    said = [f"{count} {words.get(kind, f'{kind} made RGB')}" for kind, count in sorted(kinds.items())]
     remarks = [f"of the images, {', '.join(said)}"] if said else []
     if strays:
         remarks.append(f"{strays} files or folders that are no images of a class were passed over")

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.records import ESTIMATED
 from ebbench_reports.collect import Collection
-from ebbench_reports.compare import Group, pool
+from ebbench_reports.compare import Group, differing_settings, pool
 from ebbench_reports.paper_tables.layouts import Layout
 from ebbench_reports.paper_tables.places import departures, place_of
 from ebbench_reports.published import IMPROVEMENT, improvement, published
@@ -90,10 +90,7 @@ def _labels(places: Sequence[Tuple[Any, Group]]) -> List[str]:
     found = []
     for spot, group in places:
         rivals = [g for s, g in places if s == spot]
-        names = sorted(
-            {n for g in rivals for n in g.recipe if n not in ("seed", "data_dir", "checkpoint_s", "share_phases")}
-        )
-        differing = [n for n in names if len({str(g.recipe.get(n)) for g in rivals}) > 1]
+        differing = differing_settings([g.recipe for g in rivals])
         label = "".join(f", {n}={'all' if group.recipe.get(n) is None else group.recipe[n]}" for n in differing)
         kinds = {g.bench.kind for g in rivals}
         label += f", {group.bench.kind}" if len(kinds) > 1 and not differing else ""

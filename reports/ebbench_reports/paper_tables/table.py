@@ -7,11 +7,12 @@ from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 from ebbench.quantity import prefix_for
 from ebbench_reports.collect import Collection
-from ebbench_reports.compare import Group
+from ebbench_reports.compare import Group, pool
 from ebbench_reports.markup import Cell, Column, Section, Table
 from ebbench_reports.paper_tables.cells import cell_notes, cell_text, ends_of, row_text
 from ebbench_reports.paper_tables.layouts import Layout, Measure, layout
 from ebbench_reports.paper_tables.parts import Part, Spot, parts_of, spot_at
+from ebbench_reports.paper_tables.places import place_of
 from ebbench_reports.paper_tables.values import values_at
 from ebbench_reports.published import IMPROVEMENT
 from ebbench_reports.tables import banner, charged_notes, extrapolation_notes, findings_notes, left_out, write_csv
@@ -28,6 +29,13 @@ def has_runs(collection: Collection, number: int) -> bool:
         part.groups() and any(s.printed and s.ours for s in part.spots.values())
         for part in parts_of(collection, layout(number))
     )
+
+
+def has_form(collection: Collection, number: int) -> bool:
+    """Whether any run could stand in the table's columns, of whatever network and data set; dense training alone makes none."""
+    plan = layout(number)
+    groups = [group for group in pool(collection.runs) if group.recipe.get("method") and plan.belongs(group)]
+    return any(plan.column is None or place_of(group)[plan.column] for group in groups)
 
 
 def paper_table(collection: Collection, number: int, *, compare: bool, whole: bool = False) -> Table:
