@@ -23,6 +23,9 @@ from ebbench.errors import ConfigError, Faults, nearest
 from ebbench.method_settings import AUTO, READERS, reads
 
 RECIPE_KEYS = tuple(field.name for field in dataclasses.fields(Recipe))
+#: the settings that name something
+RECIPE_NAMES = ("method", "model", "dataset", "data_dir")
+BENCH_NAMES = ("meters", "board", "on")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,39 @@ def load_experiment(
     matrices are ``[[matrix]]``, one after the other), ``[bench]``, and ``[scale.NAME]``: recipe fields, a table ``bench`` and
     matrices, that stand in the place of the others where that scale is asked for. Raises ConfigError with all faults of the file.
     """
+    return _expanded(load_toml(path), path, overrides, bench_overrides, scale)
+
+
+def load_names(
+    path: Path, overrides: Mapping[str, Any], bench_overrides: Mapping[str, Any], scale: Optional[str] = None
+) -> Experiment:
+    """Of an experiment that is refused, the names alone, all else at its default: they can be looked at all the same."""
+
+    def names_of(table: Any, names: Sequence[str] = RECIPE_NAMES) -> Dict[str, Any]:
+        return {key: value for key, value in table.items() if key in names} if isinstance(table, dict) else {}
+
+    def runs_of(table: Any, **own: Any) -> Dict[str, Any]:
+        parts = table if isinstance(table, dict) else {}
+        matrices = {"matrix": [names_of(m) for m in _listed(parts["matrix"])]} if "matrix" in parts else {}
+        return {**own, **matrices, "bench": names_of(parts.get("bench"), BENCH_NAMES)}
+
     document = load_toml(path)
+    scaled = document.get("scale", {}).get(scale) if isinstance(document.get("scale"), dict) else None
+    about = names_of(document.get("experiment"), ("may_simulate",))
+    named = runs_of(document, recipe=names_of(document.get("recipe")), experiment=about)
+    named["scale"] = {} if scaled is None else {scale: runs_of(scaled, **names_of(scaled))}
+    return _expanded(
+        named, path, names_of(overrides), names_of(bench_overrides, BENCH_NAMES), None if scaled is None else scale
+    )
+
+
+def _expanded(
+    document: Mapping[str, Any],
+    path: Path,
+    overrides: Mapping[str, Any],
+    bench_overrides: Mapping[str, Any],
+    scale: Optional[str],
+) -> Experiment:
     _check_sections(document, path)
     matrices = _listed(document.get("matrix", {}))
     scales = document.get("scale", {})

@@ -8,11 +8,11 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from ebbench import plugins
 from ebbench.config import Recipe, ratio_text
 from ebbench.context import Display
-from ebbench.errors import EXIT_OK, ConfigError, DeviceError, RunFailed, nearest
-from ebbench.experiment_file import Experiment, load_experiment
+from ebbench.errors import EXIT_OK, ConfigError, DeviceError, Faults, RunFailed, nearest
+from ebbench.experiment_file import Experiment, load_experiment, load_names
 from ebbench.first_training import lender_first
 from ebbench.method_settings import reads
-from ebbench.preflight import check_all
+from ebbench.preflight import check_all, look_at
 from ebbench.records import RunRecord
 from ebbench.remote.line import LineLost
 from ebbench.remote.session import conductor
@@ -23,12 +23,23 @@ _BY_SEVERITY = (0, 1, 2, 3, 70)
 def find_experiment(
     name: str, recipe: Mapping[str, List[Any]], bench: Mapping[str, Any], scale: Optional[str] = None
 ) -> Experiment:
-    """The experiment of a TOML file or a built-in name, scaled, with what was typed on top."""
+    """The experiment of a TOML file or a built-in name, scaled, with what was typed on top.
+
+    Raises ConfigError with all its faults; those of the names that it names are among them.
+    """
     known = plugins.experiments()
     path = Path(name) if name.endswith(".toml") else known.get(name)
     if path is None:
         raise ConfigError(f"unknown experiment {name!r}; {nearest(name, known)}, or give a TOML file")
-    return load_experiment(path, recipe, bench, scale)
+    try:
+        return load_experiment(path, recipe, bench, scale)
+    except ConfigError as error:
+        faults = Faults()
+        faults.found += error.faults
+        with faults.gathered():
+            named = load_names(path, recipe, bench, scale)
+            look_at(named.recipes, named, faults)
+        raise ConfigError(*dict.fromkeys(faults.found)) from error
 
 
 def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Display) -> Tuple[List[RunRecord], int]:

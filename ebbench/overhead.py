@@ -77,6 +77,7 @@ def _energy_fraction(energy: EnergyAccount, amplified: AmplifiedDraw, draws_s: f
             "power_w": amplified.power_w,
             "regression_energy_j": amplified.regression_energy_j,
             "regression_uncertainty_j": amplified.regression_uncertainty_j,
+            "apart": amplified.apart,
             "agree": amplified.agree,
         },
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List
+from typing import List, Sequence
 
 from ebbench import plugins
 from ebbench.config import Recipe, run_id
-from ebbench.errors import Faults
+from ebbench.errors import Faults, MeterError
 from ebbench.experiment_file import Experiment
 from ebbench.rundir import RunDir
 from ebbench.session import find_setup
@@ -17,12 +17,20 @@ from ebbench.training.data import loaded_once
 def check_all(experiment: Experiment, out: Path) -> None:
     """Check the recipes that are not sealed in `out` yet, their data, and the bench, as each run will.
 
-    On another machine (`bench.on`) only the methods can be: the data and the meters are there. Raises ConfigError with all
-    that the user has to fix, each fault once, and MeterError where the faults are none of his.
+    Raises ConfigError with all that the user has to fix, each fault once, and MeterError where the faults are none of his.
+    """
+    faults = Faults()
+    look_at(_unsealed(experiment, out), experiment, faults)
+    faults.refuse()
+
+
+def look_at(recipes: Sequence[Recipe], experiment: Experiment, faults: Faults) -> None:
+    """Add to `faults` what is wrong with these recipes, their data, and the experiment's bench.
+
+    On another machine (`bench.on`) only the methods can be looked at: the data and the meters are there. Raises MeterError
+    where that is the only fault.
     """
     bench = experiment.bench
-    faults = Faults()
-    recipes = _unsealed(experiment, out)
     with loaded_once():
         for recipe in recipes:
             with faults.gathered():
@@ -31,8 +39,12 @@ def check_all(experiment: Experiment, out: Path) -> None:
                     pipeline.check()
     if recipes and bench.on is None:
         with faults.gathered():
-            find_setup(bench, experiment.may_simulate, say=lambda line: None)
-    faults.refuse()
+            try:
+                find_setup(bench, experiment.may_simulate, say=lambda line: None)
+            except MeterError as error:
+                if not faults.found:
+                    raise
+                faults.found.append(str(error))
 
 
 def _unsealed(experiment: Experiment, out: Path) -> List[Recipe]:

@@ -11,6 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional
 SCHEMA_VERSION = 1
 
 MEASURED, EXTRAPOLATED, ESTIMATED, SIMULATED = "measured", "extrapolated", "estimated", "simulated"
+#: of a run that was to have no meter (`off`): it has no energy, and so none of the four
+NOT_MEASURED = "not measured"
 PASS, WARN, FAIL, NOT_CHECKED = "PASS", "WARN", "FAIL", "NOT CHECKED"
 OK, PARTIAL, MISSING = "ok", "partial", "missing"
 

@@ -311,12 +311,18 @@ def _amplify(context: SessionContext, outcome: Outcome, seconds: float) -> None:
     """Repeat the draw in blocks long enough to be measured, between equal blocks of rest (energy/blocks.py says why)."""
     draw = outcome.repeat_draw
     assert draw is not None
-    plan = blocks.plan(blocks.time_once(draw), seconds, random.Random())
+    draw_s = blocks.time_once(draw)
+    plan = blocks.plan(draw_s, seconds, random.Random())
+    end_s = time.monotonic() + seconds
     with context.phase("amplify"):
-        for number, block in enumerate(plan):
+        for number in range(len(plan)):
+            begun_s = time.monotonic()
+            block = blocks.fitted(plan[number:], draw_s, end_s - begun_s)
             with context.phase(f"block-{number}"):
                 run = _draws if block.kind == blocks.DRAW else _draws_and_rest
                 measured, rested_s = run(context, block, draw)
+            if block.kind == blocks.DRAW:
+                draw_s = (time.monotonic() - begun_s - rested_s) / (block.repeats + 2 * block.around)
             path = f"amplify/block-{number}{measured}"
             context.mark("block", path=path, kind=block.kind, repeats=block.repeats, rested_s=rested_s)
             context.progress(number + 1, len(plan))

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from ebbench.checks import check_run
-from ebbench.records import FAIL, NOT_CHECKED, PASS, WARN, EnergyAccount, PhaseEnergy
+from ebbench.records import FAIL, NOT_CHECKED, NOT_MEASURED, PASS, WARN, EnergyAccount, PhaseEnergy
 
 
 def phase(energy_j, duration_s, readings, count=1):
@@ -267,3 +267,28 @@ def test_a_ratio_that_was_found_is_doubted_where_none_was_good_enough_or_the_tri
     assert check.verdict == verdict and words in check.advice
     assert check.value == (None if "candidates" in changes else 0.01)
     assert not [c for c in check_run(healthy, ticket={"found": True}) if c.name == "prune ratio acceptable"]
+
+
+def test_a_run_without_a_meter_says_so_once_and_nothing_of_its_meter_is_checked(healthy):
+    nothing = dataclasses.replace(
+        healthy, kind=NOT_MEASURED, total_j=None, uncertainty_j=None, covered_s=0.0, trace={"readings": 0}, clocks=[]
+    )
+    overhead = {"energy_fraction": None, "energy_fraction_uncertainty": None, "kind": NOT_MEASURED}
+    found = check_run(nothing, overhead=overhead)
+    (said,) = [check for check in found if check.verdict != NOT_CHECKED]
+    assert (said.name, said.verdict) == ("coverage", FAIL)
+    assert "no meter was read" in said.advice and "--meter" in said.advice and "gaps" not in said.advice
+    assert all("no meter was read" in check.advice or "not logged" in check.advice for check in found)
+
+
+def test_an_overhead_whose_two_estimates_disagree_is_a_warning_that_says_what_to_do(healthy):
+    found = {"energy_per_draw_j": 0.016, "regression_energy_j": 0.029, "regression_uncertainty_j": 0.001, "apart": 4.0}
+    overhead = {"energy_fraction": 0.001, "energy_fraction_uncertainty": 0.0001, "amplified": found}
+    checks = {check.name: check for check in check_run(healthy, overhead=overhead)}
+    check = checks["mask-distance overhead both ways"]
+    assert (check.verdict, check.value) == (WARN, 4.0)
+    assert "0.016 J by blocks, 0.029 J by the regression" in check.advice and "--amplify" in check.advice
+    agreeing = {**overhead, "amplified": {**found, "apart": 0.4}}
+    assert verdicts(healthy, overhead=agreeing)["mask-distance overhead both ways"] == PASS
+    alone = {**overhead, "amplified": {**found, "apart": None}}
+    assert "mask-distance overhead both ways" not in verdicts(healthy, overhead=alone)

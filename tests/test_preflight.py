@@ -9,6 +9,7 @@ from ebbench import preflight, session
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.errors import ConfigError, DiskError, Faults, InputError, MeterError, UserError
 from ebbench.experiment_file import Experiment, load_experiment
+from ebbench.experiments import find_experiment
 from ebbench.rundir import RunDir
 from ebbench.training import data
 
@@ -34,6 +35,37 @@ def test_faults_of_the_last_run_and_of_the_bench_are_said_before_the_first(tmp_p
         preflight.check_all(runs, tmp_path)
     for fault in ("method 'ebff'", "model 'vgg61'", "dataset 'cifar11'", "1000000", "board 'tx3'", "meter 'simm'"):
         assert str(caught.value).count(fault) == 1, fault
+
+
+def test_faults_of_numbers_hide_none_of_names(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "[experiment]\nmay_simulate = true\n[recipe]\nepochs = 0\nmodel = 'vgg61'\n[matrix]\nmethod = ['dense', 'ebff']\n"
+        "[bench]\nmeters = ['auto']\nboard = 'tx3'\n[scale.small]\ndataset = 'cifar11'\nlearning_rate = -1.0\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        find_experiment(str(path), {"seed": [-1]}, {"meters": ["simm"], "idle_s": -2.0}, "small")
+    numbers = ("epochs = 0", "learning_rate = -1", "seed = -1", "idle_s = -2")
+    names = ("model 'vgg61'", "method 'ebff'", "dataset 'cifar11'", "board 'tx3'", "meter 'simm'")
+    assert len(caught.value.faults) == len(numbers + names)
+    for fault in numbers + names:
+        assert str(caught.value).count(fault) == 1, fault
+
+
+def test_a_fault_of_a_number_is_alone_where_all_names_are_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))  # without a sensor: the quickstart may simulate
+    with pytest.raises(ConfigError, match=r"^epochs = 0 is below 1$"):
+        find_experiment("quickstart", {"epochs": [0]}, {"device": "cpu"})
+    with pytest.raises(
+        ConfigError, match=r"^/.*quickstart\.toml has no scale 'big'; known: none; epochs = 0 is below 1$"
+    ):
+        find_experiment("quickstart", {"epochs": [0]}, {}, "big")
+
+
+def test_a_machine_without_a_meter_hides_no_fault_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"unknown model 'vgg61'.*no meter found"):
+        preflight.check_all(experiment({"model": "vgg61"}, bench=Bench(device="cpu")), tmp_path / "runs")
 
 
 def test_what_two_runs_have_in_common_is_said_once(tmp_path):

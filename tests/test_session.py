@@ -56,6 +56,17 @@ def test_the_total_is_the_training_phases_without_evaluation_and_checkpoints(sea
     assert energy["total_j"] == pytest.approx(training - nested, rel=1e-9)
 
 
+def test_a_run_without_a_meter_is_not_measured_and_says_so(tmp_path):
+    experiment = write_experiment(tmp_path, method="dense", epochs=1)
+    code, out, err = call("run", experiment, "--meter", "off", "--out", "runs", cwd=tmp_path)
+    assert code == 0, err
+    assert "not measured" in out and "NOT MEASURED: no meter was read" in out and "gaps" not in out
+    found = record(only_run(tmp_path / "runs"))
+    assert (found["kind"], found["energy"]["kind"], found["energy"]["total_j"]) == ("not measured",) * 2 + (None,)
+    assert {phase["kind"] for phase in found["energy"]["by_phase"].values()} == {"not measured"}
+    assert {phase["energy_j"] for phase in found["energy"]["by_phase"].values()} == {None}
+
+
 def test_a_simulated_run_says_so_everywhere(sealed):
     found = record(sealed[0])
     assert found["kind"] == "simulated"

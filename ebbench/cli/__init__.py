@@ -15,6 +15,7 @@ import click
 
 from ebbench import __version__
 from ebbench.cli.calibrating import calibrate
+from ebbench.cli.commands import Commands
 from ebbench.cli.machine import boards, doctor, meters
 from ebbench.cli.measuring import mark, measure
 from ebbench.cli.remote import remote_agent
@@ -28,7 +29,7 @@ _PLAIN = {"±": "+-", "–": "-", "×": "x", "µ": "u", "…": "..."}
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="ebbench")
 def cli() -> None:
     """What does it cost, in joules, to train this network this way on this board?

@@ -20,7 +20,7 @@ from rich.text import Text
 from ebbench.cli.hangup import Outliving
 from ebbench.errors import printable
 from ebbench.quantity import Quantity, format_quantity, with_unit
-from ebbench.records import FAIL, PASS, SIMULATED, WARN, RunRecord
+from ebbench.records import FAIL, NOT_MEASURED, PASS, SIMULATED, WARN, RunRecord
 from ebbench.units import format_duration, format_si
 
 _UNBROKEN = 10_000  # columns of what is no terminal
@@ -125,6 +125,10 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
         _print_findings(record)
     if any(record.kind == SIMULATED for record in records):
         _stdout().print("Energies are SIMULATED: no real meter was read.", style="bold yellow")
+    if any(record.kind == NOT_MEASURED for record in records):
+        _stdout().print(
+            "NOT MEASURED: no meter was read ('off' was asked for), there is no energy.", style="bold yellow"
+        )
     _print_estimates(records)
     _stdout().print(f"Report: ebbench report {escape(str(out))}")
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 import click
 
+from ebbench.cli.commands import Commands
 from ebbench.errors import EXIT_OK, EXIT_SHORT
 
 if TYPE_CHECKING:
     from ebbench.protocols import Board
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Commands, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def meters(context: click.Context, as_json: bool) -> None:

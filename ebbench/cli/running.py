@@ -88,7 +88,7 @@ from ebbench.cli.ratio import RATIO
 @click.option("--rate", "rate_hz", type=float, help="Readings per second.")
 @click.option("--idle", "idle_s", type=float, help="Seconds of rest before and after.")
 @click.option("--warmup", "warmup_s", type=float, help="Seconds of the same work before the measurement.")
-@click.option("--amplify", help="Seconds of repeated mask-distance checks, or off.")
+@click.option("--amplify", help="Seconds to spend on repeated mask-distance checks after the training, or off.")
 @click.option(
     "--signature", help="Seconds of a pattern of work at either end that aligns a meter's own clock, off, or auto."
 )

@@ -28,12 +28,22 @@ from ebbench.energy.traces.series import Series, power_of, series_of
 from ebbench.errors import InputError
 from ebbench.meter_ref import OFF
 from ebbench.protocols import Column, MeterInfo, Rail
-from ebbench.records import MEASURED, MISSING, OK, OTHER_PHASES, PARTIAL, SIMULATED, EnergyAccount, PhaseEnergy
+from ebbench.records import (
+    MEASURED,
+    MISSING,
+    NOT_MEASURED,
+    OK,
+    OTHER_PHASES,
+    PARTIAL,
+    SIMULATED,
+    EnergyAccount,
+    PhaseEnergy,
+)
 from ebbench.rundir import RunDir, read_json
 from ebbench.units import NS_PER_S
 
 #: stands for the meters of a run that was to have none: it has no trace, and so every energy is missing
-UNMETERED = "no meter was read (off)"
+UNMETERED = "no meter was read ('off' was asked for)"
 NO_METER = MeterInfo("off", "none", False, (Rail("none", "none"),), (Column("none_w"),), ("none",), 1.0)
 
 
@@ -142,7 +152,9 @@ class _Meter:
 
     @property
     def kind(self) -> str:
-        """Whether its energies were measured or simulated."""
+        """Whether its energies were measured or simulated; or not even that."""
+        if self.info is NO_METER:
+            return NOT_MEASURED
         return SIMULATED if self.info.simulated else MEASURED
 
 

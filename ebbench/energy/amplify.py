@@ -72,8 +72,8 @@ class MeasuredBlock:
 class AmplifiedDraw:
     """Energy (J, gross, half width at k = 2), time and power of one draw; the regression's where there were windows.
 
-    `drift_w`: by how much the resting power changed from the first block to the last. `agree`: the two estimates do, within
-    their intervals; None where there is one only.
+    `drift_w`: by how much the resting power changed from the first block to the last. `apart`: how far the two estimates are from
+    one another, in half widths of their difference (each before it was widened for that); None where there is one only.
     """
 
     energy_j: float
@@ -84,7 +84,12 @@ class AmplifiedDraw:
     regression_uncertainty_j: Optional[float]
     drift_w: Optional[float]
     blocks: int
-    agree: Optional[bool]
+    apart: Optional[float]
+
+    @property
+    def agree(self) -> Optional[bool]:
+        """Whether the two estimates do, within their intervals; None where there is one only."""
+        return None if self.apart is None else self.apart <= 1
 
 
 def estimate(blocks: Sequence[MeasuredBlock]) -> Optional[AmplifiedDraw]:
@@ -110,8 +115,12 @@ def estimate(blocks: Sequence[MeasuredBlock]) -> Optional[AmplifiedDraw]:
         regression_uncertainty_j=other_half_width_j,
         drift_w=drift_w,
         blocks=len(blocks),
-        agree=None if other_half_width_j is None else apart_j <= math.hypot(own_j, other_half_width_j),
+        apart=None if other_half_width_j is None else _ratio(apart_j, math.hypot(own_j, other_half_width_j)),
     )
+
+
+def _ratio(apart_j: float, half_width_j: float) -> float:
+    return apart_j / half_width_j if half_width_j else math.inf if apart_j else 0.0
 
 
 def _drift(idle: Sequence[MeasuredBlock]) -> Tuple[float, Optional[float]]:

@@ -5,14 +5,17 @@ of a draw, and readings that lie still are wrong by as much as the power moves w
 nothing here keeps step: the draws of a block come in runs, with random rests between them that add up to about one draw, and each
 block and the draws of each window begin at a random moment. What the meter shows of a block does not depend on its edges either:
 draws run before and after the part that is measured, long enough for most sensors to rise.
+
+A draw takes longer on a busy machine than it was timed to take. So before each block what is left of the plan is made to fit the
+time that is left (`fitted`), and the whole ends about when it was asked to.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
-from typing import Callable, List, Tuple
+from dataclasses import dataclass, replace
+from typing import Callable, List, Sequence, Tuple
 
 DRAW, IDLE, WINDOW = "draw", "idle", "window"
 #: share of the time that goes to blocks; the rest goes to windows
@@ -50,6 +53,11 @@ class Block:
         ends = [self.repeats * (i + 1) // count for i in range(count)]
         return [(rest_s, end - begun) for rest_s, begun, end in zip(self.rests_s, [0, *ends], ends)]
 
+    def takes_s(self, draw_s: float) -> float:
+        """How long it takes where one draw takes `draw_s`."""
+        drawn_s = (self.repeats + 2 * self.around) * draw_s + sum(self.rests_s)
+        return drawn_s if self.kind == DRAW else max(self.seconds, drawn_s)
+
 
 def time_once(draw: Callable[[], None]) -> float:
     """How long one draw takes (s): the shorter of two, since the first may still be warming up."""
@@ -65,6 +73,25 @@ def plan(draw_s: float, seconds: float, rng: random.Random) -> List[Block]:
     """Blocks and windows that take about `seconds` together, for draws of `draw_s`; at least one draw in each that has any."""
     draw_s = max(draw_s, 1e-7)
     return _blocks(draw_s, seconds, rng) + _windows(draw_s, seconds, rng)
+
+
+def fitted(left: Sequence[Block], draw_s: float, left_s: float) -> Block:
+    """The next of the blocks that are `left`, shorter where all of them together would take longer than `left_s`.
+
+    One draw stays in each that has any, and rest for as long: so much is taken even where there is no time for it.
+    """
+    block = left[0]
+    share = max(0.0, left_s / sum(b.takes_s(draw_s) for b in left))
+    if share >= 1:
+        return block
+    repeats = max(1, round(share * block.repeats)) if block.repeats else 0
+    return replace(
+        block,
+        repeats=repeats,
+        seconds=min(block.seconds, max(share * block.seconds, draw_s)),
+        rests_s=tuple(share * rest_s for rest_s in block.rests_s[:repeats]),
+        around=round(share * block.around),
+    )
 
 
 def draw_in_runs(block: Block, draw: Callable[[], None]) -> float:

@@ -20,7 +20,7 @@ from ebbench.energy.account import measured_over
 from ebbench.energy.integration.stretches import Stretch, union, without
 from ebbench.energy.phases import Interval, Span
 from ebbench.energy.uncertainty import COMMON, half_width_j
-from ebbench.records import MEASURED, OTHER_PHASES, SIMULATED, EnergyAccount, PhaseEnergy
+from ebbench.records import MEASURED, NOT_MEASURED, OTHER_PHASES, SIMULATED, EnergyAccount, PhaseEnergy
 from ebbench.rundir import RunDir
 
 #: what is not charged of what lies inside a training
@@ -79,7 +79,7 @@ def charged(account: EnergyAccount, charge: Mapping[str, Any]) -> EnergyAccount:
     net_j, charge_net_j = account.net_j, charge["net_j"]
     return dataclasses.replace(
         account,
-        kind=SIMULATED if SIMULATED in (account.kind, charge["kind"]) else MEASURED,
+        kind=next((kind for kind in (NOT_MEASURED, SIMULATED) if kind in (account.kind, charge["kind"])), MEASURED),
         total_j=total_j,
         uncertainty_j=None if total_j is None else half_width_j(components_j),
         components_j=components_j,

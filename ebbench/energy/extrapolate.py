@@ -24,6 +24,7 @@ from ebbench.protocols import Stage
 from ebbench.records import (
     EXTRAPOLATED,
     MISSING,
+    NOT_MEASURED,
     OK,
     OTHER_PHASES,
     SIMULATED,
@@ -216,8 +217,8 @@ def _extrapolated(
 
 
 def _kind(kind: str) -> str:
-    """What is made from a simulated meter stays simulated, however it was made."""
-    return SIMULATED if kind == SIMULATED else EXTRAPOLATED
+    """What is made from a simulated meter stays simulated, however it was made; what is made from none is nothing."""
+    return kind if kind in (SIMULATED, NOT_MEASURED) else EXTRAPOLATED
 
 
 def _components_j(

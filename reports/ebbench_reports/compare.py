@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ebbench.method_settings import READERS, reads
 from ebbench.quantity import Quantity, mean_of
-from ebbench.records import OK, RunRecord, worst
+from ebbench.records import NOT_MEASURED, OK, RunRecord, worst
 from ebbench_reports.collect import Run
 
 #: components of the budget that are the same error in every run of one bench: they do not average down, and they cancel in a ratio
@@ -40,7 +40,7 @@ class BenchKey:
     def title(self) -> str:
         """In words, for headings."""
         board = "unknown board" if self.board in ("", "unknown") else self.board
-        place = f"meter {self.meter}, rail {self.rail} ({self.scope})" if self.meter else "no reference meter"
+        place = f"meter {self.meter}, rail {self.rail} ({self.scope})" if self.meter else "no meter"
         mode = f"power mode {self.power_mode}" if self.power_mode else ""
         return ", ".join(part for part in (board, mode, self.device, place, self.kind) if part)
 
@@ -104,6 +104,8 @@ def pool(runs: Sequence[Run]) -> List[Group]:
 def bench_key(run: Run) -> BenchKey:
     """With what this run was measured."""
     record, reference = run.record, run.record.energy.reference
+    if record.kind == NOT_MEASURED:
+        reference = {}
     return BenchKey(
         kind=record.kind_text,
         board=str(record.board.get("title") or record.board.get("name") or ""),

@@ -257,7 +257,7 @@ def html_page(collection: Collection, tables: Sequence[Table], plots: Sequence[P
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(("SIMULATED · " if shout else "") + title)}</title>
+<title>{escape((f"{head} · " if shout else "") + title)}</title>
 <link rel="icon" href="data:,">
 <style>
 {Path(__file__).with_name("page.css").read_text(encoding="utf-8")}</style>

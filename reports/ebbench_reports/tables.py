@@ -7,7 +7,7 @@ import io
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.quantity import MISSING_TEXT, Quantity, aligned, with_unit
-from ebbench.records import ESTIMATED, FAIL, NOT_CHECKED, OK, SIMULATED, WARN
+from ebbench.records import ESTIMATED, FAIL, NOT_CHECKED, NOT_MEASURED, OK, SIMULATED, WARN
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title, ratio_text
 from ebbench_reports.markup import Cell, Column, Section, Table, ranges
@@ -18,13 +18,15 @@ ESTIMATED_BANNER = (
     "ESTIMATED: rows of the kind 'estimated' were trained in a simulated arithmetic; their energy comes from counted operations "
     "and bytes, not from a meter. Compare them with each other, never with a measured row."
 )
+NOT_MEASURED_BANNER = "NOT MEASURED: rows of the kind 'not measured' are of runs without a meter; they have no energy."
 
 
 def banner(runs: Iterable[Run]) -> str:
     """What must be shouted above everything that is made from these runs; empty when all is measured."""
     kinds = {run.record.kind for run in runs}
     simulated = SIMULATED_BANNER if kinds == {SIMULATED} else PARTLY_SIMULATED_BANNER if SIMULATED in kinds else ""
-    return " ".join(text for text in (simulated, ESTIMATED_BANNER if ESTIMATED in kinds else "") if text)
+    others = [(ESTIMATED, ESTIMATED_BANNER), (NOT_MEASURED, NOT_MEASURED_BANNER)]
+    return " ".join(text for text in (simulated, *(text for kind, text in others if kind in kinds)) if text)
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -190,7 +192,7 @@ def overhead_table(runs: Sequence[Run]) -> Optional[Table]:
     rows = []
     for i, run in enumerate(runs):
         row = {key: Cell(column[i]) for key, column in texts.items()}
-        row["energy"] = Cell(texts["energy"][i], _overhead_notes(energies[i]))
+        row["energy"] = Cell(texts["energy"][i], _overhead_notes(energies[i], run.record.kind))
         row["method"] = Cell(method_title(run.record.recipe.get("method")))
         row["p"] = Cell(ratio_text([run]))
         row["draws"] = Cell(str(parts[i].get("draws", MISSING_TEXT)))
@@ -237,7 +239,9 @@ def _fraction(part: Mapping[str, Any], name: str) -> Optional[Quantity]:
     return None if value is None else Quantity(value, part.get(f"{name}_uncertainty"))
 
 
-def _overhead_notes(energy: Optional[Quantity]) -> Tuple[str, ...]:
+def _overhead_notes(energy: Optional[Quantity], kind: str) -> Tuple[str, ...]:
+    if kind == NOT_MEASURED:
+        return ("Not measured: no meter was read",)
     if energy is None:
         return ("Not measured: no amplified blocks; run with --amplify SECONDS",)
     if energy.half_width is not None and energy.half_width >= energy.value:

@@ -144,3 +144,16 @@ def test_every_command_has_help_with_an_example(ebbench):
         code, text, _ = ebbench(command, "--help")
         assert code == 0
         assert re.search(rf"^ +ebbench {command}", text, flags=re.M), command
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "--on"], ["run", "--epochs"], ["measure", "--meter"], ["report", "--table"]]
+)
+def test_an_option_without_its_value_points_to_the_help_of_its_command(ebbench, arguments):
+    code, _, err = ebbench(*arguments)
+    assert code == 2 and f"{arguments[1]}' requires an argument. (see ebbench {arguments[0]} --help)" in err
+
+
+def test_an_option_of_a_command_in_a_group_points_to_that_commands_help(ebbench):
+    code, _, err = ebbench("meters", "sample", "--rate")
+    assert code == 2 and "(see ebbench meters sample --help)" in err

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from ebbench.energy.blocks import DRAW, IDLE, RUNS, WINDOW, draw_in_runs, plan, time_once
+from ebbench.energy.blocks import DRAW, IDLE, RUNS, WINDOW, draw_in_runs, fitted, plan, time_once
 
 LENGTHS = [(draw_s, seconds) for draw_s in (1e-5, 1e-3, 0.04, 3.0) for seconds in (5.0, 30.0)]
 
@@ -83,3 +83,28 @@ def test_one_draw_is_timed_by_the_shorter_of_two():
     calls = []
     assert time_once(lambda: calls.append(1)) >= 0
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("slower", [0.5, 1.0, 1.5, 3.0])
+@pytest.mark.parametrize("seconds", [1.0, 2.0, 30.0])
+def test_the_whole_ends_when_it_was_asked_to_however_much_slower_the_draws_are(slower, seconds, rng):
+    draw_s, edge_s = 1e-3, 1e-3  # a draw as it was timed, and what each block costs beside its draws
+    blocks, known_s, at_s = plan(draw_s, seconds, rng), draw_s, 0.0
+    done = []
+    for number in range(len(blocks)):
+        block = fitted(blocks[number:], known_s, seconds - at_s)
+        at_s += block.takes_s(slower * draw_s) + edge_s
+        known_s = slower * draw_s if block.kind == DRAW else known_s
+        done.append(block)
+    assert at_s <= seconds * 1.01
+    assert at_s >= seconds * (0.95 if slower >= 1 else 0.6)
+    assert [b.kind for b in done] == [b.kind for b in blocks]
+    assert all(b.repeats > 0 and sum(c for _, c in b.runs) == b.repeats for b in done if b.kind == DRAW)
+    assert len({b.repeats for b in done if b.kind == WINDOW}) >= 4
+
+
+def test_a_block_keeps_one_draw_and_rest_for_as_long_where_there_is_no_time_for_it(rng):
+    blocks = plan(3.0, 5.0, rng)
+    for number, block in enumerate(blocks):
+        left = fitted(blocks[number:], 3.0, -1.0)
+        assert (left.repeats >= 1) == (block.repeats >= 1) and left.seconds >= 3.0

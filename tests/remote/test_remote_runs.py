@@ -226,7 +226,7 @@ def test_a_board_without_a_meter_of_its_own_is_measured_from_here_alone(sshd, pl
     assert [m["name"] for m in found.meters] == ["replay"] and not list(place.job.glob("runs/*/trace-*"))
     there = json.loads(next(place.job.glob("runs/*/record.json")).read_text())
     assert (there["energy"]["total_j"], there["energy"]["status"]) == (None, "missing")
-    assert there["energy"]["reason"] == "no meter was read (off)"
+    assert there["energy"]["reason"] == "no meter was read ('off' was asked for)"
 
 
 def test_a_meter_here_with_a_clock_of_its_own_is_aligned_by_a_signature_that_the_board_plays(sshd, place, monkeypatch):

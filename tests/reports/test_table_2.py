@@ -101,6 +101,19 @@ def test_an_overhead_that_is_not_resolved_or_not_measured_says_so(tmp_path):
     assert notes[1][0].startswith("Not measured: no amplified blocks")
 
 
+def test_a_run_without_a_meter_says_so_in_its_row_and_above_every_table(tmp_path):
+    unmetered = account(None, kind="not measured", reference={"meter": "off", "rail": "none", "scope": "none"})
+    overhead = {"draws": 3, "energy_fraction": None, "kind": "not measured"}
+    write_run(tmp_path / "a", early_bird("a", kind="not measured", energy=unmetered, mask_distance_overhead=overhead))
+    collection = collect([tmp_path])
+    table = table_2(collection)
+    assert table.banner.startswith("NOT MEASURED: ")
+    assert table.sections[0].title.endswith("no meter, not measured")
+    assert rows(table)[0]["kind"] == "not measured"
+    (row,) = overhead_table(collection.runs).sections[0].rows
+    assert row["energy"].notes == ("Not measured: no meter was read",)
+
+
 def test_without_a_search_there_is_no_overhead(tmp_path):
     write_run(tmp_path / "a", record())
     assert overhead_table(collect([tmp_path]).runs) is None
