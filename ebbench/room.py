@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Dict, Mapping, Optional, Sequence
 
 from ebbench.errors import DiskError
@@ -37,7 +38,7 @@ class Room:
     def __init__(self, rundir: RunDir) -> None:
         self._rundir = rundir
         self._first: Optional[float] = None
-        self._written_before = 0
+        self._sizes_before: Dict[Path, int] = {}
 
     def check_before(self, needs: Needs, mend: str = "make room or choose another folder with --out") -> None:
         """Refuse to begin where what is needed is not free. What a resumed run will replace is there already."""
@@ -51,18 +52,25 @@ class Room:
             )
 
     def look(self, fraction: float) -> None:
-        """Raise DiskError where the traces of the whole work will not fit, going by those of the `fraction` done so far."""
+        """Raise DiskError where the traces of the whole work, and the copy of the largest when they are sealed, will not fit.
+
+        Goes by what was written of them during the `fraction` done so far.
+        """
+        sizes = self._sizes()
         if self._first is None or fraction < self._first:
-            self._first, self._written_before = fraction, self._written()
+            self._first, self._sizes_before = fraction, sizes
         gained = fraction - self._first
         if gained < ENOUGH_OF_THE_WORK:
             return
-        needed = int(MARGIN * (self._written() - self._written_before) * (1 - fraction) / gained)
+        ahead = (1 - fraction) / gained
+        to_come = {path: (size - self._sizes_before.get(path, 0)) * ahead for path, size in sizes.items()}
+        copied = max((size + to_come[path] for path, size in sizes.items()), default=0.0)
+        needed = int(MARGIN * (sum(to_come.values()) + copied))
         free = self._free()
         if needed > free:
             raise DiskError(
-                f"{self._rundir.path}: the traces will need about {needed >> 20} MiB more and {free >> 20} MiB are free; "
-                "make room, then go on with --resume (a lower --rate needs less)"
+                f"{self._rundir.path}: the traces, and a copy of one when they are sealed, will need about {_mib(needed)} MiB more "
+                f"and {free >> 20} MiB are free; make room, then go on with --resume (a lower --rate needs less)"
             )
 
     def _replaceable(self) -> int:
@@ -70,8 +78,8 @@ class Room:
         left = (self._rundir.checkpoint, self._rundir.masks)
         return sum(path.stat().st_size for path in left if path.exists())
 
-    def _written(self) -> int:
-        return sum(path.stat().st_size for path in self._rundir.traces())
+    def _sizes(self) -> Dict[Path, int]:
+        return {path: path.stat().st_size for path in self._rundir.traces()}
 
     def _free(self) -> int:
         return shutil.disk_usage(self._rundir.path).free

@@ -212,7 +212,8 @@ def _record(
             lending=lending,
         )
         _cool_down(bench.cooldown_c, context, display)
-        _measure(context, recipe, bench, pipeline, chip_for(recording.infos, bench.rate_hz, bench.signature_s))
+        chip_s = chip_for(recording.infos, bench.rate_hz, bench.signature_s, bench.signature_least_s)
+        _measure(context, recipe, bench, pipeline, chip_s)
         status = "success"
     except ResultError as error:  # the run failed: it is sealed with its reason
         status, reason = "failed", str(error)

@@ -77,26 +77,39 @@ def test_a_run_that_will_not_fit_is_stopped_early_with_the_amount(tmp_path, free
     rundir = RunDir(tmp_path)
     watch = Room(rundir)
     watch.look(0.0)
-    # 10 MiB for a tenth of the work: 90 MiB to come, 108 with margin
+    # 10 MiB for a tenth of the work: 90 MiB to come and 100 to be copied, 228 with margin
     rundir.trace("sim", 0).write_bytes(bytes(10 << 20))
-    free["free"] = 109 << 20
+    free["free"] = 229 << 20
     watch.look(0.1)
-    free["free"] = 107 << 20
-    with pytest.raises(DiskError, match=r"108 MiB more and 107 MiB are free.*--resume"):
+    free["free"] = 227 << 20
+    with pytest.raises(DiskError, match=r"will need about 228 MiB more and 227 MiB are free.*--resume"):
         watch.look(0.1)
 
 
-def test_what_an_earlier_start_wrote_is_not_taken_for_this_ones_pace(tmp_path, free):
+def test_what_an_earlier_start_wrote_is_not_taken_for_this_ones_pace_but_is_copied_when_sealed(tmp_path, free):
     rundir = RunDir(tmp_path)
     rundir.trace("sim", 0).write_bytes(bytes(50 << 20))
     watch = Room(rundir)
     watch.look(0.5)
     rundir.trace("sim", 1).write_bytes(bytes(1 << 20))
-    free["free"] = 5 << 20  # 1 MiB for a tenth: 4 MiB to come, 4.8 with margin
+    free["free"] = 65 << 20  # 1 MiB for a tenth: 4 MiB to come, and the copy of 50: 64.8 with margin
     watch.look(0.6)
-    free["free"] = 4 << 20
-    with pytest.raises(DiskError, match="4 MiB more and 4 MiB are free"):
+    free["free"] = 64 << 20
+    with pytest.raises(DiskError, match="65 MiB more and 64 MiB are free"):
         watch.look(0.6)
+
+
+def test_of_several_traces_only_the_largest_is_copied_at_a_time(tmp_path, free):
+    rundir = RunDir(tmp_path)
+    watch = Room(rundir)
+    watch.look(0.0)
+    for meter, size in (("sim", 10 << 20), ("wall", 1 << 20)):
+        rundir.trace(meter, 0).write_bytes(bytes(size))
+    free["free"] = int(1.2 * (11 + 20 << 20)) + 1  # half done: as much again, and 20 MiB to be copied
+    watch.look(0.5)
+    free["free"] -= 2
+    with pytest.raises(DiskError, match="38 MiB more and 37 MiB are free"):
+        watch.look(0.5)
 
 
 def test_too_little_of_the_work_is_no_forecast(tmp_path, free):

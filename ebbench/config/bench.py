@@ -33,6 +33,8 @@ class Bench:
     amplify_s: float = 30.0
     #: seconds of the power signature at either end; 0 is off (None: where a meter has a clock of its own, as long as it needs)
     signature_s: Optional[float] = None
+    #: at least so many where that is None: what meters need that another machine reads (`on`); 0 is none
+    signature_least_s: float = 0.0
     #: longest interval between readings that is interpolated (None: max(1 s, 10 median intervals))
     max_gap_s: Optional[float] = None
     #: from which an arithmetic that is only simulated here is estimated: a table of ebbench/energy/unit_energies.toml, or a file
@@ -52,7 +54,7 @@ class Bench:
     def __post_init__(self) -> None:
         faults = [
             f"{n} = {getattr(self, n)} is below 0"
-            for n in ("idle_s", "warmup_s", "amplify_s", "signature_s")
+            for n in ("idle_s", "warmup_s", "amplify_s", "signature_s", "signature_least_s")
             if getattr(self, n) is not None and not getattr(self, n) >= 0
         ]
         faults += [

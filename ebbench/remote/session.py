@@ -236,9 +236,9 @@ class _Run:
             self.laptop.stop(status, reason)
 
     def _bench_there(self) -> Bench:
-        """The board's bench; it plays a signature where a meter here needs one, unless the user says otherwise."""
-        there, signature_s = self.bench.on_board(), self.laptop.signature_s
-        return there if there.signature_s is not None or not signature_s else replace(there, signature_s=signature_s)
+        """The board's bench; its signature is long enough for the meters here too, unless the user says otherwise."""
+        there = self.bench.on_board()
+        return replace(there, signature_least_s=max(there.signature_least_s, self.laptop.signature_s))
 
     def _check_room(self) -> None:
         """Refuse where the disk here has no room for the traces of this machine's meters."""

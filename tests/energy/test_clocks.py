@@ -7,7 +7,8 @@ import pytest
 from signed import OwnClock, S, SignedRun, power_of, signed
 
 from ebbench.energy.account import account
-from ebbench.energy.alignment.signature import pattern
+from ebbench.energy.alignment.clocks import chip_for
+from ebbench.energy.alignment.signature import CHIPS, pattern
 from ebbench.energy.export import export_run
 
 TRUTH_J = {"search": 9.0 * 20, "retrain": 12.0 * 35, "idle": 3.0 * 8}
@@ -107,6 +108,18 @@ def test_without_a_signature_the_bound_is_the_stated_one_or_what_nobody_knows(tm
         assert (clock["method"], clock["bound_s"]) == ("stated", bound_s)
         assert "no signature was played" in clock["reason"]
         assert ("no offset_bound_s is stated for it, 5 s" in clock["reason"]) == (stated_s == 0.0)
+
+
+def test_a_signature_is_as_long_as_the_slowest_meter_with_a_clock_of_its_own_needs_here_or_elsewhere():
+    slow, fast = OwnClock().info(), OwnClock().info(clock="monotonic")
+    rate_hz = 1.0
+    needed_s = CHIPS * chip_for([fast, slow], rate_hz, None)
+    assert needed_s == pytest.approx(CHIPS * 1.5)
+    assert CHIPS * chip_for([slow], rate_hz, None, least_s=10.0) == pytest.approx(needed_s)
+    assert CHIPS * chip_for([slow], rate_hz, None, least_s=200.0) == pytest.approx(200.0)
+    assert CHIPS * chip_for([fast], rate_hz, None, least_s=10.0) == pytest.approx(10.0)
+    assert CHIPS * chip_for([slow], rate_hz, 20.0, least_s=200.0) == pytest.approx(20.0)  # what the user says is done
+    assert chip_for([fast], rate_hz, None) == 0.0
 
 
 def test_a_clock_that_was_stepped_between_the_signatures_is_not_drawn_a_line_through(tmp_path):

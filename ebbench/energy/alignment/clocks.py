@@ -94,11 +94,16 @@ def is_own(info: MeterInfo) -> bool:
     return info.clock != MONOTONIC
 
 
-def chip_for(infos: Sequence[MeterInfo], rate_hz: Optional[float], signature_s: Optional[float]) -> float:
-    """Length of a signature's chip (s), 0 where none is to be played: `signature_s` in all, None: as long as the meters need."""
+def chip_for(
+    infos: Sequence[MeterInfo], rate_hz: Optional[float], signature_s: Optional[float], least_s: float = 0.0
+) -> float:
+    """Length of a signature's chip (s), 0 where none is to be played: `signature_s` in all, None: as long as the meters need.
+
+    `least_s`: what meters need, in all, that another machine reads.
+    """
     if signature_s is not None:
         return signature_s / CHIPS
-    return max((chip_s(_looks_every_s(info, rate_hz)) for info in infos if is_own(info)), default=0.0)
+    return max([least_s / CHIPS, *(chip_s(_looks_every_s(info, rate_hz)) for info in infos if is_own(info))])
 
 
 def _looks_every_s(info: MeterInfo, rate_hz: Optional[float]) -> float:
