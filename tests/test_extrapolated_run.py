@@ -33,7 +33,8 @@ def test_the_record_is_of_the_whole_schedule_and_says_so(run):
     images = {path: part["images"] for path, part in found["flops"]["by_phase"].items()}
     assert (images["search"], images["retrain"]) == (10 * 48, 30 * 48)
     if found["status"] == "success":
-        assert energy["total_j"] > 4 * energy["extrapolation"]["measured"]["total_j"]
+        # ten epochs from four, and thirty from four; what is done once is once in both
+        assert 2 < energy["total_j"] / energy["extrapolation"]["measured"]["total_j"] < 7.5
         assert energy["uncertainty_j"] > energy["extrapolation"]["measured"]["uncertainty_j"]
 
 
