@@ -25,6 +25,8 @@ ABBA = (IDLE, DRAW, DRAW, IDLE)
 AROUND = 1 / 8
 #: runs that the measured draws of a block come in, and the fewest draws that one is made of
 RUNS, FEWEST_DRAWS = 8, 2
+#: a rest up to this long is not slept through
+LONGEST_AWAKE_S = 1e-3
 #: a window this long, in seconds; shorter where there is no time for two rounds
 WINDOW_S = 1.0
 WINDOW_DRAWS = (0, 1, 4, 2)
@@ -98,13 +100,21 @@ def draw_in_runs(block: Block, draw: Callable[[], None]) -> float:
     """Do the draws of a block that are measured; how long (s) was rested between them, by the clock."""
     rested_s = 0.0
     for rest_s, count in block.runs:
-        if rest_s > 0:
-            start_s = time.monotonic()
-            time.sleep(rest_s)
-            rested_s += time.monotonic() - start_s
+        rested_s += _rest(rest_s)
         for _ in range(count):
             draw()
     return rested_s
+
+
+def _rest(rest_s: float) -> float:
+    """Do nothing for so long; how long it took. A short rest is waited for awake: a sleep ends late where others want the core."""
+    start_s = now_s = time.monotonic()
+    if rest_s > LONGEST_AWAKE_S:
+        time.sleep(rest_s)
+        now_s = time.monotonic()
+    while now_s < start_s + rest_s:
+        now_s = time.monotonic()
+    return now_s - start_s
 
 
 def _blocks(draw_s: float, seconds: float, rng: random.Random) -> List[Block]:
