@@ -1,0 +1,5 @@
+"""What a run cost: the traces of all its meters integrated over all its phases."""
+
+from ebbench.energy.account.account import account, measured_over
+
+__all__ = ["account", "measured_over"]

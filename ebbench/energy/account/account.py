@@ -1,0 +1,128 @@
+"""What a run cost: the traces of all its meters integrated over all its phases.
+
+The total is gross, of the reference rail, over the top-level training phases, less the evaluations, checkpoints and other
+phases nested in them that are not training. It is integrated over just that time, stretch by stretch, so that its
+uncertainty is that of the sum and not of a difference of sums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ebbench.energy.account.by_phase import energy_by_phase, instances, rails_of, self_energies_j, status_over
+from ebbench.energy.account.facts import cross_checks_of, facts_of, gaps_within
+from ebbench.energy.account.run_meter import NO_METER, UNMETERED, RunMeter, infos_of, slowest_s, traces_there
+from ebbench.energy.account.timeline import Timeline, down_s_of, last_signs
+from ebbench.energy.integration.stretches import Stretch
+from ebbench.energy.measured import Measured, measure
+from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
+from ebbench.energy.reasons import holes_between
+from ebbench.energy.traces.batches import Ints
+from ebbench.protocols import MeterInfo
+from ebbench.records import EnergyAccount
+from ebbench.rundir import RunDir, read_json
+
+
+def account(
+    rundir: RunDir, max_gap_s: Optional[float] = None, infos: Optional[Sequence[MeterInfo]] = None
+) -> EnergyAccount:
+    """The energy account of a run folder. `infos`: the meters, the reference first; default: those of the manifest.
+
+    Raises InputError where a file cannot be read; what is not covered by readings is missing, with its reason.
+    """
+    manifest = read_json(rundir.manifest) if infos is None or max_gap_s is None else {}
+    if infos is None:
+        infos = infos_of(manifest)
+    if max_gap_s is None:
+        max_gap_s = (manifest.get("bench") or {}).get("max_gap_s")
+    events = read_events(rundir.phases)
+    meters = [RunMeter.of(rundir, info, events) for info in infos]
+    last_sign_ns = last_signs(events, traces_there(meters))
+    is_compared = len(meters) > 1 or meters[0].check is not None
+    timeline = Timeline.of(events, last_sign_ns, slowest_s(meters) if is_compared else None)
+    for meter in meters:
+        meter.holes = holes_between(meter.traces, spans(events, last_sign_ns))
+        meter.measured = measure(
+            meter.traces, meter.series, timeline.starts_ns, timeline.ends_ns, timeline.boots,
+            max_gap_s=max_gap_s, is_simulated=meter.info.simulated,
+            holes=meter.holes,
+        )  # fmt: skip
+    if meters[0].info is NO_METER:
+        meters[0].measured = [dataclasses.replace(m, reasons=[UNMETERED] * len(m.reasons)) for m in meters[0].measured]
+    return _account(events, timeline, meters, last_sign_ns)
+
+
+def measured_over(
+    rundir: RunDir, stretches_of: Callable[[Sequence[Interval], Sequence[Span], int], List[Stretch]]
+) -> List[Tuple[str, Measured]]:
+    """Every rail of a run over other stretches than its phases; the reference's total comes first.
+
+    `stretches_of` says which, from all phases, the work that was done again and the number of a segment.
+    """
+    events = read_events(rundir.phases)
+    manifest = read_json(rundir.manifest)
+    meters = [RunMeter.of(rundir, info, events) for info in infos_of(manifest)]
+    last_sign_ns = last_signs(events, traces_there(meters))
+    phases, again = intervals(events, last_sign_ns), redone_intervals(events, last_sign_ns)
+    rows = [
+        (*s, span.boot_id) for span in spans(events, last_sign_ns) for s in stretches_of(phases, again, span.segment)
+    ]
+    starts_ns, ends_ns = (np.array([r[i] for r in rows], np.int64) for i in (0, 1))
+    boots = np.array([r[2] for r in rows], dtype=object)
+    found = []
+    for meter in meters:
+        over = measure(
+            meter.traces, meter.series, starts_ns, ends_ns, boots,
+            max_gap_s=(manifest.get("bench") or {}).get("max_gap_s"), is_simulated=meter.info.simulated,
+        )  # fmt: skip
+        found += [(f"{meter.info.name}/{over[i].series.rail.name}", over[i]) for i in meter.rails]
+    return found
+
+
+def _account(
+    events: Sequence[Event], timeline: Timeline, meters: Sequence[RunMeter], last_sign_ns: Mapping[int, int]
+) -> EnergyAccount:
+    reference = meters[0]
+    total = reference.total
+    training = timeline.training
+    total_j, uncertainty_j, components_j = total.total(training)
+    status, reason = status_over(total, training)
+    duration_s, covered_s = float(total.duration_s[training].sum()), float(total.covered_s[training].sum())
+    idle = np.array([i for i, p in enumerate(timeline.phases) if p.path == "idle"], np.int64)
+    idle_j, idle_s = total.total(idle)[0], float(total.covered_s[idle].sum())
+    idle_power_w = idle_j / idle_s if idle_j is not None and idle_s > 0 else None
+    net_j = total_j - idle_power_w * covered_s if total_j is not None and idle_power_w is not None else None
+    kind = reference.kind
+    self_j = self_energies_j(timeline.phases, total)
+    cross_checks = cross_checks_of(events, timeline, meters)
+    return EnergyAccount(
+        reference={"meter": reference.info.name, "rail": total.series.name, "scope": reference.info.scope},
+        kind=kind,
+        total_j=total_j,
+        uncertainty_j=uncertainty_j,
+        redone_j=_sum_j(total, timeline.redone),
+        other_j=_sum_j(total, timeline.other),
+        net_j=net_j,
+        idle_power_w=idle_power_w,
+        duration_s=duration_s,
+        covered_s=covered_s,
+        down_s=down_s_of(events, last_sign_ns),
+        by_phase=energy_by_phase(timeline.phases, total, self_j, kind),
+        phases=instances(timeline.phases, total),
+        rails=rails_of(timeline, meters),
+        components_j=components_j,
+        gaps=[g for m in meters for g in gaps_within(m)],
+        trace=facts_of(timeline, meters, cross_checks),
+        clocks=[t.clock.facts(m.info.name, t.path.name) for m in meters for t in m.traces],
+        status=status,
+        reason=reason,
+        cross_checks=cross_checks,
+    )
+
+
+def _sum_j(measured: Measured, at: Ints) -> Optional[float]:
+    """The energy over the intervals `at`: 0 where there is none of them, None where there are and none is covered."""
+    return measured.total(at)[0] if at.size else 0.0
