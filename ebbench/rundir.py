@@ -115,6 +115,12 @@ class LaptopDir(RunDir):
     phases = property(lambda self: self.path / LAPTOP_PHASES)
 
 
+def runs_in(path: Path) -> List[RunDir]:
+    """The run whose folder `path` is, else the runs whose folders are in it, by name; itself where there is none."""
+    inside = [] if RunDir(path).manifest.exists() else sorted(file.parent for file in path.glob(f"*/{MANIFEST}"))
+    return [RunDir(folder) for folder in inside or [path]]
+
+
 def write_json(path: Path, document: Dict[str, Any]) -> None:
     """Replace `path` by `document`, whole or not at all; NaN and infinity are refused, missing is null."""
     text = json.dumps(document, indent=2, allow_nan=False, sort_keys=False) + "\n"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbench.errors import DiskError, UserError
-from ebbench.rundir import RunDir, read_json, write_bytes, write_json
+from ebbench.rundir import RunDir, read_json, runs_in, write_bytes, write_json
 
 HOLD_THE_LOCK = """
 import sys
@@ -200,3 +200,13 @@ def test_what_a_killed_process_left_half_written_is_removed_by_the_next_that_wri
     (run_dir.path / ".record.json.123.tmp").write_text("half")
     run_dir.lock().close()
     assert [p.name for p in run_dir.path.iterdir()] == [".lock"]
+
+
+def test_a_folder_is_a_run_or_holds_runs(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name / "kept").mkdir(parents=True)
+        (tmp_path / name / "manifest.json").touch()
+    (tmp_path / "report").mkdir()
+    assert [run.path.name for run in runs_in(tmp_path)] == ["a", "b"]
+    assert [run.path for run in runs_in(tmp_path / "a")] == [tmp_path / "a"]
+    assert [run.path for run in runs_in(tmp_path / "report")] == [tmp_path / "report"]  # which says what it lacks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import sys
 import time
@@ -28,6 +29,16 @@ def sealed(tmp_path_factory):
     code, out, err = call("run", experiment, "--out", folder / "runs", "--json", cwd=folder)
     assert code == 0, err
     return only_run(folder / "runs"), json.loads(out)
+
+
+def test_a_folder_of_runs_is_checked_run_by_run_and_one_that_did_not_end_hides_none(sealed, tmp_path):
+    folder, _ = sealed
+    shutil.copytree(folder, tmp_path / "whole")
+    (tmp_path / "begun").mkdir()
+    shutil.copy(folder / "manifest.json", tmp_path / "begun")
+    code, out, err = call("check", tmp_path, "--json", cwd=tmp_path)
+    assert [run["checks"] for run in json.loads(out)["runs"]] == [record(folder)["checks"]]
+    assert code == 2 and "begun holds a run that did not end" in err
 
 
 def test_the_record_printed_is_the_record_stored(sealed):

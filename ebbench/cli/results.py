@@ -57,24 +57,30 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
 @click.argument("runs", nargs=-1, required=True, type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def check(runs: Tuple[Path, ...], as_json: bool) -> int:
-    """Show the verdict of runs, check by check. Leaves with 1 if one of them is FAIL.
+    """Show the verdict of runs, or of all runs in a folder, check by check. Leaves with 1 if one of them is FAIL.
 
     \b
+    ebbench check runs
     ebbench check runs/eb-ff-vgg16-*
     """
     from ebbench.cli.display import print_checks
+    from ebbench.errors import Faults
     from ebbench.records import FAIL
-    from ebbench.rundir import RunDir
+    from ebbench.rundir import runs_in
     from ebbench.sealing import load_record
     from ebbench.taken import checked_again
 
-    records = [checked_again(RunDir(run), load_record(RunDir(run))) for run in runs]
+    records, faults = [], Faults()
+    for run in (run for path in runs for run in runs_in(path)):
+        with faults.gathered():
+            records.append(checked_again(run, load_record(run)))
     if as_json:
         listed = [{k: r.to_json()[k] for k in ("run_id", "status", "kind", "verdict", "checks")} for r in records]
         click.echo(json.dumps({"runs": listed}))
     else:
         for record in records:
             print_checks(record)
+    faults.refuse()
     return 1 if any(r.verdict == FAIL or r.status != "success" for r in records) else 0
 
 
