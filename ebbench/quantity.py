@@ -8,6 +8,8 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 
 from ebbench.units import PREFIXES
 
+#: more significant digits than these no energy has
+MOST_DIGITS = 8
 #: shown where a value is missing; zero is a measurement and is shown as zero
 MISSING_TEXT = "–"
 FIGURE_SPACE, PUNCTUATION_SPACE = "\u2007", "\u2008"
@@ -61,6 +63,8 @@ def decimals_of(half_width: float) -> int:
 def texts(quantity: Optional[Quantity], decimals: Optional[int] = None) -> Tuple[str, Optional[str]]:
     """The value's and the half width's text: two significant digits of the half width, the value to the same place.
 
+    A half width beyond the last of so many digits of the value is rounded up to that.
+
     Without a half width the value has `decimals`, or else four significant digits, and the second text is None.
     """
     if quantity is None:
@@ -69,7 +73,10 @@ def texts(quantity: Optional[Quantity], decimals: Optional[int] = None) -> Tuple
         text = _plain(quantity.value, 4) if decimals is None else _fixed(quantity.value, decimals)
         return text, None if quantity.half_width is None else "0"
     places = decimals_of(quantity.half_width)
-    return _fixed(quantity.value, places), _fixed(quantity.half_width, places)
+    most = MOST_DIGITS - 1 - math.floor(math.log10(abs(quantity.value))) if quantity.value else places
+    if places <= most:
+        return _fixed(quantity.value, places), _fixed(quantity.half_width, places)
+    return _fixed(quantity.value, most), _fixed(math.ceil(quantity.half_width * 10.0**most) / 10.0**most, most)
 
 
 def format_quantity(quantity: Optional[Quantity], decimals: Optional[int] = None) -> str:

@@ -86,3 +86,8 @@ def test_scaling_keeps_the_relative_uncertainty():
     scaled = Quantity(12.0, 0.3).scaled(1e-3)
     assert scaled.half_width is not None
     assert math.isclose(scaled.half_width / scaled.value, 0.3 / 12)
+
+
+def test_a_value_has_no_more_digits_than_an_energy_can_have_and_its_half_width_is_rounded_up():
+    assert format_quantity(Quantity(4.40985499999999941, 9e-16)) == "4.4098550 ± 0.0000001"
+    assert format_quantity(Quantity(123456789.0, 0.3)) == "123456790 ± 10"

@@ -202,6 +202,19 @@ def test_a_gap_says_what_the_sampler_noted():
     assert integrals(noted, [(0, 10)], max_gap_s=2).reason(0) == "no reading for 7 s: VDD_IN: No such device"
 
 
+def test_readings_that_fail_to_the_end_are_a_gap_with_its_reason_as_those_between_two_readings_are():
+    chunk = readings(np.arange(0, 10, 0.1), [5.0] * 40 + [np.nan] * 60)
+    noted = dataclasses.replace(chunk, notes=tuple({"t_ns": t * S, "reason": "VDD_IN: gone"} for t in (4, 5, 6, 7, 8, 9)))
+    found = integrals(noted, [(1, 2), (3, 6), (5, 9)])
+    (gap,) = found.gaps
+    assert (gap.start_ns / S, gap.end_ns / S) == pytest.approx((3.9, 9.9))
+    said = "no reading for 6 s: VDD_IN: gone"
+    assert [found.reason(i) for i in range(3)] == [None, said, said]
+    assert found.covered_s == pytest.approx([1.0, 0.9, 0.0]) and found.is_missing[2]
+    # where no phase needs them, or nobody asked, nothing is missing
+    assert not integrals(noted, [(1, 2)]).gaps and not integrals(chunk, [(1, 2), (5, 9)]).gaps
+
+
 def twice_a_second(step_s: float, stall: Tuple[float, float] = (30.0, 32.0)) -> Chunk:
     """A minute of readings at 2 Hz with a hole, of a load that goes from 5 to 15 W at `step_s`."""
     time_s = np.arange(0.25, 60, 0.5)

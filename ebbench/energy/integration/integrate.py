@@ -141,7 +141,7 @@ class _Running:
         self._covered_ns, self._readings = np.zeros(m, np.int64), np.zeros(m, np.int64)
         self._times_ns, self._values = np.zeros(BLOCK + 2, np.int64), np.zeros(BLOCK + 2)
         self._last: Optional[Tuple[int, float]] = None
-        self._first_ns = 0
+        self._first_ns = self._asked_ns = 0
         self._last_w = 0.0
         self._count = self._gap_ns = self._gap_count = self._saturated = 0
         self._low_w, self._high_w = np.inf, -np.inf
@@ -152,6 +152,7 @@ class _Running:
     def add_chunk(self, chunk: Chunk, slept: bool) -> None:
         """Take the readings of the next chunk; `slept`: the machine slept between the last one and this."""
         self._slept |= slept
+        self._asked_ns = int(chunk.time_ns[-1]) if chunk.time_ns.size else self._asked_ns
         for time_ns, value in valid_blocks(self.series, chunk):
             if time_ns.size == 0:
                 continue
@@ -270,11 +271,19 @@ class _Running:
             if len(self._gaps) < LISTED_GAPS:
                 self._gaps.append(Gap(start_ns, end_ns, REASONS.get(int(codes[i]), "")))
 
+    def _add_last_gap(self, end_ns: int, notes: Sequence[Dict[str, Any]]) -> None:
+        """What lies behind the last reading is a gap too, where the meter was asked on, said why it failed, and phases lasted."""
+        if self._last is None or end_ns <= self._last[0] or not any(n["t_ns"] > self._last[0] for n in notes):
+            return
+        self._gap_count += 1
+        self._gaps.append(Gap(self._last[0], max(self._asked_ns, *(n["t_ns"] for n in notes)), ""))
+
     def result(self, starts_ns: Ints, ends_ns: Ints, notes: Sequence[Dict[str, Any]]) -> Integrals:
         """The integrals over all intervals, once all chunks were taken."""
         if self._knots is not None:
             self._add(*self._knots.rest())
         self._close()
+        self._add_last_gap(int(ends_ns.max(initial=0)) + self.series.shift_ns, notes)
         start, end = self._placed_at(starts_ns), self._placed_at(ends_ns)
         energy_j, covered_s = self._energies(start, end)
         readings = self._readings[end] - self._readings[start]
