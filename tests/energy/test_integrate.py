@@ -196,6 +196,22 @@ def test_a_machine_that_slept_between_two_batches_leaves_a_gap():
     assert found.reason(0) == "the machine slept" and found.gaps[0].start_ns == int(1.98 * S)
 
 
+def test_a_meter_that_fails_to_the_end_leaves_a_gap_with_its_reason_behind_the_last_reading():
+    time_s = np.arange(0.0, 10.25, 0.5)
+    chunk = readings(time_s, np.full(time_s.size, 5.0))
+    found = integrals(failed_at(chunk, *np.arange(10.5, 30.0, 0.5)), [(0, 10), (0, 25), (15, 25)])
+    (gap,) = found.gaps
+    assert (gap.start_ns, gap.end_ns, found.gap_count) == (10 * S, round(29.5 * S), 1)
+    said = "no reading for 19.5 s: no answer"
+    assert [found.reason(at) for at in range(3)] == [
+        None,
+        f"{said}; the readings end 15 s before its end",
+        f"the readings end 5 s before it; {said}",
+    ]
+    once = integrals(failed_at(chunk, 10.5), [(0, 10)])  # as any meter may that is being closed
+    assert (once.gap_count, once.gaps) == (0, ())
+
+
 def test_a_gap_says_what_the_sampler_noted():
     chunk = readings([0, 1, 2, 9, 10], [1.0] * 5)
     noted = dataclasses.replace(chunk, notes=({"t_ns": 3 * S, "reason": "VDD_IN: No such device"},))

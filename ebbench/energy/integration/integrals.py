@@ -105,7 +105,8 @@ class Integrals:
         if end_ns <= self.first_ns:
             return f"the readings begin {(self.first_ns - end_ns) * 1e-9:.3g} s after it"
         if start_ns >= self.last_ns:
-            return f"the readings end {(start_ns - self.last_ns) * 1e-9:.3g} s before it"
+            behind = [g.reason for g in self.gaps if g.start_ns >= self.last_ns]
+            return "; ".join([f"the readings end {(start_ns - self.last_ns) * 1e-9:.3g} s before it", *behind])
         reasons = [g.reason for g in self.gaps if g.start_ns < end_ns and g.end_ns > start_ns]
         if start_ns < self.first_ns:
             reasons.append(f"the readings begin {(self.first_ns - start_ns) * 1e-9:.3g} s after its start")

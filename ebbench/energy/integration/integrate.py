@@ -275,6 +275,7 @@ class _Running:
         if self._knots is not None:
             self._add(*self._knots.rest())
         self._close()
+        self._add_gap_behind(notes)
         start, end = self._placed_at(starts_ns), self._placed_at(ends_ns)
         energy_j, covered_s = self._energies(start, end)
         readings = self._readings[end] - self._readings[start]
@@ -340,6 +341,15 @@ class _Running:
         self._before_w[where] = self._last_w if self.series.is_counter else self._last[1]
         self._inside[where] = self._edges[where] == self._last[0]
         self._placed = self._edges.size
+
+    def _add_gap_behind(self, notes: Sequence[Dict[str, Any]]) -> None:
+        """The gap behind the last reading, of a meter that went on failing; nothing is covered there anyway."""
+        if self._last is None or not notes:
+            return
+        last_ns, until_ns = self._last[0], max(int(note["t_ns"]) for note in notes)
+        if until_ns - last_ns > self._max_failed_gap_s * NS_PER_S:
+            self._gap_count += 1
+            self._gaps.append(Gap(last_ns, until_ns, ""))
 
     def _edges_at(self, index: Ints, edges_ns: Ints) -> Edges:
         power_w = self._before_w + self._place * (0.0 if self.series.is_counter else self._step_w)
