@@ -10,6 +10,8 @@ from ebbench.units import PREFIXES
 
 #: shown where a value is missing; zero is a measurement and is shown as zero
 MISSING_TEXT = "–"
+#: of a value; what is left of sums of floats that are equal
+ROUNDING = 1e-12
 FIGURE_SPACE, PUNCTUATION_SPACE = "\u2007", "\u2008"
 
 #: 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom (ISO/IEC Guide 98-3, table G.2 gives them to 2 decimals)
@@ -61,11 +63,12 @@ def decimals_of(half_width: float) -> int:
 def texts(quantity: Optional[Quantity], decimals: Optional[int] = None) -> Tuple[str, Optional[str]]:
     """The value's and the half width's text: two significant digits of the half width, the value to the same place.
 
-    Without a half width the value has `decimals`, or else four significant digits, and the second text is None.
+    Without a half width the value has `decimals`, or else four significant digits, and the second text is None. One that is
+    smaller than what a sum of floats is rounded by is 0.
     """
     if quantity is None:
         return MISSING_TEXT, None
-    if not quantity.half_width:
+    if not quantity.half_width or quantity.half_width < ROUNDING * abs(quantity.value):
         text = _plain(quantity.value, 4) if decimals is None else _fixed(quantity.value, decimals)
         return text, None if quantity.half_width is None else "0"
     places = decimals_of(quantity.half_width)
