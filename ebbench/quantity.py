@@ -85,6 +85,12 @@ def format_quantity(quantity: Optional[Quantity], decimals: Optional[int] = None
     return value if half is None else f"{value} ± {half}"
 
 
+def at_least(quantity: Quantity, is_whole: bool) -> str:
+    """As `format_quantity`; ``1.31 ± 0.02 or more`` where the half width leaves out what is not known."""
+    text = format_quantity(quantity)
+    return text if is_whole or quantity.half_width is None else f"{text} or more"
+
+
 def with_unit(quantity: Optional[Quantity], unit: str) -> str:
     """``12.34 ± 0.56 kJ``, the prefix chosen by the value."""
     if quantity is None:

@@ -85,6 +85,12 @@ class EnergyAccount:
     #: what is charged for a first training that another run did and measured (`energy.charge`); it is in the totals above
     charged: Optional[Dict[str, Any]] = None
 
+    @property
+    def unknown(self) -> List[str]:
+        """What is not known of the meter, and so is left out of the interval of the total: names of components."""
+        is_stated = self.total_j is not None and self.uncertainty_j is not None
+        return [name for name, part in self.components_j.items() if part is None] if is_stated else []
+
 
 @dataclass(frozen=True)
 class Check:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ebbench.cli.hangup import Outliving
 from ebbench.errors import printable
-from ebbench.quantity import Quantity, format_quantity, with_unit
+from ebbench.quantity import Quantity, at_least, with_unit
 from ebbench.records import FAIL, NOT_MEASURED, PASS, SIMULATED, WARN, RunRecord
 from ebbench.units import format_duration, format_si
 
@@ -123,6 +123,7 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
             _stdout().print(f"{record.run_id}: {record.ticket['auto']['how']}", markup=False)
     for record in records:
         _print_findings(record)
+    _print_unknown(records)
     if any(record.kind == SIMULATED for record in records):
         _stdout().print("Energies are SIMULATED: no real meter was read.", style="bold yellow")
     if any(record.kind == NOT_MEASURED for record in records):
@@ -152,6 +153,7 @@ def print_measurement(record: RunRecord, path: Path) -> None:
         f"scope {reference.get('scope')}); verdict {record.verdict}; {path}",
         markup=False,
     )
+    _print_unknown([record])
     _print_estimates([record])
     _print_findings(record)
 
@@ -175,7 +177,9 @@ def _print_cross_checks(record: RunRecord) -> None:
             c["scope"],
             c.get("kind") or "–",
             c["expected"] or "–",
-            format_quantity(Quantity(c["ratio"], c["uncertainty"])) if c["ratio"] is not None else "missing",
+            at_least(Quantity(c["ratio"], c["uncertainty"]), c["uncertainty_known"])
+            if c["ratio"] is not None
+            else "missing",
             _number(c["ratio_sd"]),
             str(c["windows"]["n"]),
         ]
@@ -255,6 +259,21 @@ def _with_interval(energy_j: Optional[float], half_width_j: Optional[float]) -> 
         return "missing"
     text = with_unit(Quantity(energy_j, half_width_j), "J")
     return text if half_width_j is not None else f"{text} ± unknown"
+
+
+def _print_unknown(records: Sequence[RunRecord]) -> None:
+    """What the intervals above do not hold; the runs are named where it is not the same for all."""
+    of_runs: Dict[str, List[str]] = {}
+    for record in records:
+        of_runs.setdefault(", ".join(record.energy.unknown), []).append(record.run_id)
+    for unknown, run_ids in of_runs.items():
+        if unknown:
+            where = f" ({', '.join(run_ids)})" if len(of_runs) > 1 else ""
+            _stdout().print(
+                f"The interval leaves out what is not known of the meter: {unknown}{where}",
+                style="yellow",
+                markup=False,
+            )
 
 
 def _print_findings(record: RunRecord) -> None:

@@ -6,7 +6,7 @@ import json
 from html import escape
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
-from ebbench.quantity import MISSING_TEXT, Quantity, format_quantity, with_unit
+from ebbench.quantity import MISSING_TEXT, Quantity, at_least, with_unit
 from ebbench.records import MEASURED, SIMULATED, worst
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
@@ -151,7 +151,9 @@ def _cross_checks(run: Run) -> Iterator[Tuple[str, ...]]:
     """Each other meter: its ratio to the reference, how steady, over how much of the training."""
     for check in run.record.energy.cross_checks:
         ratio = (
-            MISSING_TEXT if check["ratio"] is None else format_quantity(Quantity(check["ratio"], check["uncertainty"]))
+            MISSING_TEXT
+            if check["ratio"] is None
+            else at_least(Quantity(check["ratio"], check["uncertainty"]), check["uncertainty_known"])
         )
         scatter = MISSING_TEXT if check["ratio_sd"] is None else f"{100 * check['ratio_sd']:.2g} %"
         compared = format_duration(check["compared_s"])

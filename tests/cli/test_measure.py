@@ -56,6 +56,14 @@ def test_the_exit_code_is_the_commands(tmp_path, command, code):
     assert json.loads(ended)["values"] == {"exit_code": code if code < 128 else 128 - code}
 
 
+def test_what_an_interval_leaves_out_is_said_beside_it(tmp_path):
+    (tmp_path / "wall.csv").write_text("time_s,AC_w\n" + "".join(f"{n / 50},20\n" for n in range(100)))
+    _, out, err = measure(tmp_path, "--meter", "replay:wall.csv?scope=wall&loop=1&reference=1", "--", "sleep", "0.3")
+    assert "The interval leaves out what is not known of the meter: gain, offset, resolution" in out + err
+    _, out, err = measure(tmp_path, "--out", "known", "--", "sleep", "0.3")
+    assert "leaves out" not in out + err
+
+
 def test_json_is_all_that_stands_on_stdout(tmp_path):
     _, out, err = measure(tmp_path, "--json", "--", "sh", "-c", "echo said; echo complained >&2")
     assert json.loads(out) == record(tmp_path)

@@ -245,6 +245,12 @@ def test_a_fault_is_a_reason_and_no_reading_and_it_comes_back(fault):
         source.close()
 
 
+def test_an_answer_that_does_not_end_is_not_waited_for_and_fills_no_memory():
+    said = pytest.raises(MeterError, match=r"no whole answer to '\*IDN\?' \(over 64 KiB came\)")
+    with TcpInstrument(Supply(idn="A" * 5_000_000)) as instrument, said:
+        ScpiMeter(request(instrument.resource)).open()
+
+
 @pytest.mark.parametrize("wire", WIRES)
 def test_an_answer_that_comes_too_late_is_never_the_answer_to_the_next_question(wire):
     with wire(Supply()) as instrument:

@@ -196,6 +196,18 @@ def test_a_machine_that_slept_between_two_batches_leaves_a_gap():
     assert found.reason(0) == "the machine slept" and found.gaps[0].start_ns == int(1.98 * S)
 
 
+def test_a_meter_that_fails_to_the_end_leaves_a_gap_with_its_reason_behind_the_last_reading():
+    time_s = np.arange(0.0, 10.25, 0.5)
+    chunk = readings(time_s, np.full(time_s.size, 5.0))
+    found = integrals(failed_at(chunk, *np.arange(10.5, 30.0, 0.5)), [(0, 10), (0, 25), (15, 25)])
+    (gap,) = found.gaps
+    assert (gap.start_ns, gap.end_ns, found.gap_count) == (10 * S, round(29.5 * S), 1)
+    said = "no reading for 19.5 s: no answer"
+    assert [found.reason(at) for at in range(3)] == [None, said, said]
+    once = integrals(failed_at(chunk, 10.5), [(0, 10)])  # as any meter may that is being closed
+    assert (once.gap_count, once.gaps) == (0, ())
+
+
 def test_a_gap_says_what_the_sampler_noted():
     chunk = readings([0, 1, 2, 9, 10], [1.0] * 5)
     noted = dataclasses.replace(chunk, notes=({"t_ns": 3 * S, "reason": "VDD_IN: No such device"},))
@@ -204,7 +216,9 @@ def test_a_gap_says_what_the_sampler_noted():
 
 def test_readings_that_fail_to_the_end_are_a_gap_with_its_reason_as_those_between_two_readings_are():
     chunk = readings(np.arange(0, 10, 0.1), [5.0] * 40 + [np.nan] * 60)
-    noted = dataclasses.replace(chunk, notes=tuple({"t_ns": t * S, "reason": "VDD_IN: gone"} for t in (4, 5, 6, 7, 8, 9)))
+    noted = dataclasses.replace(
+        chunk, notes=tuple({"t_ns": t * S, "reason": "VDD_IN: gone"} for t in (4, 5, 6, 7, 8, 9))
+    )
     found = integrals(noted, [(1, 2), (3, 6), (5, 9)])
     (gap,) = found.gaps
     assert (gap.start_ns / S, gap.end_ns / S) == pytest.approx((3.9, 9.9))

@@ -157,6 +157,7 @@ def test_the_other_meters_and_how_they_are_wired_are_shown_as_text(tmp_path):
         "windows": {"n": 12, "mean": 1.31, "min": 1.29, "max": 1.34}, "compared_s": 3600.0, "lost": EVIL,
     }  # fmt: skip
     unread = {**other, "meter": "mute", "ratio": None, "uncertainty": None, "ratio_sd": None, "lost": None}
+    vague = {**other, "meter": "vague", "uncertainty_known": False}
     meter = {
         "name": "socket",
         "type": "shelly",
@@ -166,11 +167,12 @@ def test_the_other_meters_and_how_they_are_wired_are_shown_as_text(tmp_path):
         "wiring": EVIL,
     }
     meters = [*record().meters, {**meter, "simulated": False, "reference": False}]
-    write_run(tmp_path / "a", record(meters=meters, energy=account(cross_checks=[other, unread])))
+    write_run(tmp_path / "a", record(meters=meters, energy=account(cross_checks=[other, unread, vague])))
     (page,) = HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["html"]})
     outline = Outline(page.read_text())
     assert "img" not in outline.tags and outline.text.count("onerror=alert") >= 4
-    assert "1.312 ± 0.021" in outline.text and "3.4 %" in outline.text and "shelly" in outline.text
+    assert outline.text.count("1.312 ± 0.021") == 2 and outline.text.count("1.312 ± 0.021 or more") == 1
+    assert "3.4 %" in outline.text and "shelly" in outline.text
 
 
 def test_rendering_twice_gives_the_same_bytes(tmp_path):

@@ -21,7 +21,8 @@ BACKEND = "@py"
 RESOURCE = re.compile(r"(TCPIP|USB|ASRL|GPIB|PXI|VXI)\S*::\S+", re.IGNORECASE | re.ASCII)
 #: these are streams of bytes, where a line feed ends an answer; the others have an end of their own
 STREAMS = re.compile(r"ASRL|.*::SOCKET$", re.IGNORECASE)
-
+#: bytes; an answer is some hundred at most
+LONGEST_ANSWER = 64 << 10
 
 #: what the errors of pyvisa and its backends say, and what that means
 _MEANINGS = (
@@ -103,7 +104,7 @@ class Link:
         self.begun_ns = monotonic_ns()
         try:
             self._instrument.write(message)
-            answer = self._instrument.read() if answers else ""
+            answer = self._answer() if answers else ""
         except Exception as error:
             self.close()
             self._fault = self._failure(f"no whole answer to {quoted(message, 40)}", error)
@@ -113,6 +114,13 @@ class Link:
         if answers and self.patience_ns is not None and took_ns > self.patience_ns:
             raise MeterError(f"scpi: it answered after {took_ns * 1e-9:.2f} s; when it measured that is not known")
         return str(answer).strip()
+
+    def _answer(self) -> str:
+        """What comes up to the end of an answer; never more than an answer can be, of an instrument that goes on for ever."""
+        came: bytes = self._instrument.read_bytes(LONGEST_ANSWER, break_on_termchar=True)
+        if len(came) >= LONGEST_ANSWER:
+            raise MeterError(f"over {LONGEST_ANSWER >> 10} KiB came")
+        return came.decode("ascii")
 
     def _failure(self, what: str, error: Exception) -> MeterError:
         """What went wrong, in one line with what mends it."""

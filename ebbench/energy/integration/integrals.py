@@ -104,12 +104,12 @@ class Integrals:
         start_ns, end_ns = int(self.starts_ns[at]) + shift_ns, int(self.ends_ns[at]) + shift_ns
         if end_ns <= self.first_ns:
             return f"the readings begin {(self.first_ns - end_ns) * 1e-9:.3g} s after it"
-        is_last_known = bool(self.gaps) and self.gaps[-1].start_ns == self.last_ns
-        if start_ns >= self.last_ns and not is_last_known:
-            return f"the readings end {(start_ns - self.last_ns) * 1e-9:.3g} s before it"
+        behind = [g.reason for g in self.gaps if g.start_ns == self.last_ns]
+        if start_ns >= self.last_ns:
+            return "; ".join(behind) or f"the readings end {(start_ns - self.last_ns) * 1e-9:.3g} s before it"
         reasons = [g.reason for g in self.gaps if g.start_ns < end_ns and g.end_ns > start_ns]
         if start_ns < self.first_ns:
             reasons.append(f"the readings begin {(self.first_ns - start_ns) * 1e-9:.3g} s after its start")
-        if end_ns > self.last_ns and not is_last_known:
+        if end_ns > self.last_ns and not behind:
             reasons.append(f"the readings end {(end_ns - self.last_ns) * 1e-9:.3g} s before its end")
         return "; ".join(dict.fromkeys(reasons)) or f"intervals over {self.max_gap_s:g} s without a reading"

@@ -271,19 +271,12 @@ class _Running:
             if len(self._gaps) < LISTED_GAPS:
                 self._gaps.append(Gap(start_ns, end_ns, REASONS.get(int(codes[i]), "")))
 
-    def _add_last_gap(self, end_ns: int, notes: Sequence[Dict[str, Any]]) -> None:
-        """What lies behind the last reading is a gap too, where the meter was asked on, said why it failed, and phases lasted."""
-        if self._last is None or end_ns <= self._last[0] or not any(n["t_ns"] > self._last[0] for n in notes):
-            return
-        self._gap_count += 1
-        self._gaps.append(Gap(self._last[0], max(self._asked_ns, *(n["t_ns"] for n in notes)), ""))
-
     def result(self, starts_ns: Ints, ends_ns: Ints, notes: Sequence[Dict[str, Any]]) -> Integrals:
         """The integrals over all intervals, once all chunks were taken."""
         if self._knots is not None:
             self._add(*self._knots.rest())
         self._close()
-        self._add_last_gap(int(ends_ns.max(initial=0)) + self.series.shift_ns, notes)
+        self._add_gap_behind(int(ends_ns.max(initial=0)) + self.series.shift_ns, notes)
         start, end = self._placed_at(starts_ns), self._placed_at(ends_ns)
         energy_j, covered_s = self._energies(start, end)
         readings = self._readings[end] - self._readings[start]
@@ -349,6 +342,15 @@ class _Running:
         self._before_w[where] = self._last_w if self.series.is_counter else self._last[1]
         self._inside[where] = self._edges[where] == self._last[0]
         self._placed = self._edges.size
+
+    def _add_gap_behind(self, end_ns: int, notes: Sequence[Dict[str, Any]]) -> None:
+        """What lies behind the last reading is a gap too, where the meter was asked on, went on failing, and phases lasted."""
+        if self._last is None or end_ns <= self._last[0] or not any(n["t_ns"] > self._last[0] for n in notes):
+            return
+        last_ns, until_ns = self._last[0], max(self._asked_ns, *(int(n["t_ns"]) for n in notes))
+        if until_ns - last_ns > self._max_failed_gap_s * NS_PER_S:
+            self._gap_count += 1
+            self._gaps.append(Gap(last_ns, until_ns, ""))
 
     def _edges_at(self, index: Ints, edges_ns: Ints) -> Edges:
         power_w = self._before_w + self._place * (0.0 if self.series.is_counter else self._step_w)
