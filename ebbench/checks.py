@@ -313,8 +313,8 @@ def _bench_facts(facts: Mapping[str, Any]) -> Iterable[Check]:
         yield _fact(facts, name, key, fail, advice)
     waited = facts.get("processor_waited")
     advice = (
-        "the run waited for processors that others had (or for too few, if it has more --threads or --workers): it took longer "
-        "and more energy than alone; stop other programs and run again"
+        "other programs (or more --threads and --workers than processors) made it wait: it took longer and more energy than alone; "
+        "run it alone"
     )
     yield _graded("processor to itself", waited, WAITED, math.inf, advice, "not logged by this bench")
     if "foreign_processes" in facts:
