@@ -36,6 +36,8 @@ CLOCK_SHARE = 0.005
 #: of the ratio of two meters: relative scatter over the training, the same scope and another (the share of what lies between
 #: changes with the load); the training that may be missing in one of them; how wrong a meter of unknown gain may be
 STEADY, STEADY_ACROSS_SCOPES, COMPARED, UNKNOWN_METER = 0.05, 0.15, 0.05, 0.2
+#: a run that waited for a processor for more than this part of the time in which it wanted one took longer than it does alone
+WAITED = 0.05
 _GRAVITY = (NOT_CHECKED, PASS, WARN, FAIL)
 _NO_METER = "no meter was read ('off' was asked for)"
 
@@ -309,6 +311,12 @@ def _bench_facts(facts: Mapping[str, Any]) -> Iterable[Check]:
         ),
     ):  # fmt: skip
         yield _fact(facts, name, key, fail, advice)
+    waited = facts.get("processor_waited")
+    advice = (
+        "other programs (or more --threads and --workers than processors) made it wait: it took longer and more energy than alone; "
+        "run it alone"
+    )
+    yield _graded("processor to itself", waited, WAITED, math.inf, advice, "not logged by this bench")
     if "foreign_processes" in facts:
         names = ", ".join(f"{each['name']} ({each['pid']})" for each in facts.get("foreign_names") or [])
         advice = f"other programs used the GPU, and their energy is in the total: {names}; stop them and run again"

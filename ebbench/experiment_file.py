@@ -218,7 +218,7 @@ def _recipes(matrices: Sequence[Mapping[str, List[Any]]], overrides: Mapping[str
     found: List[Recipe] = []
     for matrix in matrices:
         kept = {name: values for name, values in matrix.items() if name not in gone}
-        found += expand({**kept, **typed}, methods)
+        found += expand({**kept, **typed}, methods, typed)
     seeds = list(dict.fromkeys(recipe.seed for recipe in found))
     return sorted(dict.fromkeys(found), key=lambda recipe: seeds.index(recipe.seed))
 
@@ -231,13 +231,15 @@ def _is_read(setting: str, methods: Iterable[str]) -> bool:
     return any(reads(method, setting) for method in methods)
 
 
-def expand(axes: Mapping[str, Sequence[Any]], methods: Optional[Sequence[str]] = None) -> List[Recipe]:
+def expand(
+    axes: Mapping[str, Sequence[Any]], methods: Optional[Sequence[str]] = None, typed: Iterable[str] = ()
+) -> List[Recipe]:
     """All combinations of the axes, interleaved by replicate: the seed varies slowest, so heat meets every method alike.
 
     `methods` are those of the whole experiment (None: of these axes). A setting that one of them reads is left out of the
     recipes of those that do not, so that dense training, which has no prune ratio, is run once where that varies. One that
-    none of them reads is refused. Likewise the settings of a ratio that is to be found, where others are given too.
-    Raises ConfigError with the faults of all recipes.
+    none of them reads is refused; at its default only where it was `typed`, since a file may spell out all. Likewise the
+    settings of a ratio that is to be found, where others are given too. Raises ConfigError with the faults of all recipes.
     """
     methods = _methods([axes]) if methods is None else methods
     names = sorted(axes, key=lambda name: name != "seed")
@@ -250,7 +252,7 @@ def expand(axes: Mapping[str, Sequence[Any]], methods: Optional[Sequence[str]] =
         with faults.gathered():
             own = {n: v for n, v in settings.items() if reads(method, n) or not _is_read(n, methods)}
             recipes.append(make_recipe(own))
-            in_vain = list(foreign_settings(recipes[-1], named=own))
+            in_vain = list(foreign_settings(recipes[-1], named=[name for name in own if name in typed]))
             if in_vain:
                 raise ConfigError(*in_vain)
     faults.refuse()

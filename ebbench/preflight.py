@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Sequence
+from typing import Any, List, Sequence
 
 from ebbench import plugins
 from ebbench.config import Recipe, run_id
+from ebbench.energy.estimate import unit_energies
 from ebbench.errors import Faults, MeterError
 from ebbench.experiment_file import Experiment
 from ebbench.rundir import RunDir
@@ -31,20 +32,34 @@ def look_at(recipes: Sequence[Recipe], experiment: Experiment, faults: Faults) -
     where that is the only fault.
     """
     bench = experiment.bench
+    pipelines: List[Any] = []
     with loaded_once():
         for recipe in recipes:
             with faults.gathered():
-                pipeline = plugins.load(plugins.PIPELINES, recipe.method)(recipe)
+                pipelines.append(plugins.load(plugins.PIPELINES, recipe.method)(recipe))
                 if bench.on is None:
-                    pipeline.check()
+                    pipelines[-1].check()
     if recipes and bench.on is None:
+        _look_at_bench(experiment, pipelines, faults)
+
+
+def _look_at_bench(experiment: Experiment, pipelines: Sequence[Any], faults: Faults) -> None:
+    """Board, meters and device, what the methods ask of the device, and the unit energies where a method is estimated."""
+    bench = experiment.bench
+    if any(getattr(pipeline, "is_simulated", False) for pipeline in pipelines):
         with faults.gathered():
-            try:
-                find_setup(bench, experiment.may_simulate, say=lambda line: None)
-            except MeterError as error:
-                if not faults.found:
-                    raise
-                faults.found.append(str(error))
+            unit_energies(bench.unit_energies)
+    with faults.gathered():
+        try:
+            setup = find_setup(bench, experiment.may_simulate, say=lambda line: None)
+        except MeterError as error:
+            if not faults.found:
+                raise
+            faults.found.append(str(error))
+            return
+        for pipeline in pipelines:
+            if hasattr(pipeline, "check_device"):
+                pipeline.check_device(setup.device.name)
 
 
 def _unsealed(experiment: Experiment, out: Path) -> List[Recipe]:

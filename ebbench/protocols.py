@@ -230,7 +230,8 @@ class StateSource(Protocol):
 
         ``power_mode`` (text); ``temperature_c``, ``clock_hz``, ``fan`` ({name: number}); ``settings`` ({name: text}: the limits
         within which clocks move); ``throttled`` (names of what is slowed down now); ``throttle_counts`` ({name: events so far});
-        ``power_capped``, ``mig`` (bool); ``foreign_processes`` ([{"pid", "name"}] on the accelerator).
+        ``power_capped``, ``mig`` (bool); ``foreign_processes`` ([{"pid", "name"}] on the accelerator);
+        ``processor`` ({"ran_s", "waited_s"}: how long the run's threads computed and waited for a processor so far).
         """
         ...
 

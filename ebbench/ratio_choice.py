@@ -91,10 +91,11 @@ def in_words(auto: Mapping[str, Any]) -> str:
             parts.append(f"{each['prune_ratio']:g} lost {points(each['loss'], each['loss_half_width'])} and {verdict}")
     if not auto["accepted"]:
         parts.append(f"none was good enough, so {auto['prune_ratio']:g} is the smallest one, for want of a better")
+    epochs = "1 epoch" if auto["epochs"] == 1 else f"{auto['epochs']} epochs"
     dense = "" if auto["dense_accuracy"] is None else f", which got {100 * auto['dense_accuracy']:.2f} % right"
     return (
         f"prune ratio {auto['prune_ratio']:g}: {'; '.join(parts)} (allowed: {100 * auto['max_loss']:.3g} points of accuracy "
-        f"against the dense network{dense}; {auto['epochs']} epochs each, {auto['images']} images held out)"
+        f"against the dense network{dense}; {epochs} each, {auto['images']} images held out)"
     )
 
 

@@ -98,6 +98,12 @@ def test_a_typed_setting_must_mean_something_to_a_method_that_runs_also_where_it
         experiment_of(tmp_path, SEVERAL, {"method": ["dense"], "prune_ratio": [ratio]})
 
 
+def test_a_file_may_spell_out_all_settings_at_their_defaults():
+    for method in ("dense", "eb-ff", "sfp"):
+        recipe = Recipe(method=method)
+        assert expand({name: [value] for name, value in recipe.settings().items() if value is not None}) == [recipe]
+
+
 @pytest.mark.parametrize("epochs", [5, Recipe.auto_epochs])
 def test_what_only_a_ratio_that_is_found_needs_is_refused_beside_a_number_whatever_its_value(tmp_path, epochs):
     with pytest.raises(ConfigError, match=r"^auto_epochs: only prune_ratio = 'auto' reads it"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,18 @@ def test_data_and_meters_of_another_machine_are_not_looked_for_here(tmp_path):
     preflight.check_all(experiment({"dataset": "npz:only-there.npz"}, bench=away), tmp_path)
     with pytest.raises(ConfigError, match="unknown method 'ebff'"):
         preflight.check_all(experiment({"method": "ebff"}, bench=away), tmp_path)
+
+
+def test_unit_energies_and_a_type_that_the_device_lacks_are_faults_before_the_first_run(tmp_path):
+    bench = replace(SIM, unit_energies="horowits", device="cpu")
+    runs = experiment(
+        {"method": "dense"}, {"method": "eb-ll"}, {"method": "eb-amp", "amp_dtype": "float16"}, bench=bench
+    )
+    with pytest.raises(ConfigError) as caught:
+        preflight.check_all(runs, tmp_path)
+    for fault in ("unit energies 'horowits'", "amp_dtype = 'float16'"):
+        assert str(caught.value).count(fault) == 1, fault
+    preflight.check_all(experiment({"method": "dense"}, bench=bench), tmp_path)  # nothing of it is estimated
 
 
 def test_a_machine_without_a_meter_is_no_fault_of_the_recipe(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ class _Watched:
     fan: Dict[str, float] = field(default_factory=dict)
     foreign: Optional[Dict[int, str]] = None
     mig: Optional[bool] = None
+    processor: Dict[str, float] = field(default_factory=dict)
 
 
 def read_events(path: Path) -> List[Event]:
@@ -77,6 +78,7 @@ def board_state(path: Path) -> Optional[Dict[str, Any]]:
         "fan": watched.fan or None,
         "foreign_processes": _named(watched.foreign),
         "mig": watched.mig,
+        "processor": watched.processor or None,
         "absent": starts[-1].get("absent", {}) if starts else {},
         "control": control or None,
     }
@@ -97,6 +99,9 @@ def facts(state: Optional[Mapping[str, Any]], duration_s: float) -> Dict[str, An
         "power_mode_changed": changes if changes is None else float(changes > 0),
         "clocks_changed": None if settings is None else float(len(settings)),
     }
+    times = state["processor"] or {}
+    if sum(times.values()) > 0:
+        found["processor_waited"] = times["waited_s"] / sum(times.values())
     if "nvml" not in state["absent"] or state["mig"] is not None:
         foreign = state["foreign_processes"]
         found["foreign_processes"] = None if foreign is None else float(len(foreign))
@@ -136,6 +141,9 @@ def _take(watched: _Watched, before: Optional[Mapping[str, Any]], now: Mapping[s
     if "foreign_processes" in now:
         seen = {each["pid"]: each["name"] for each in now["foreign_processes"]}
         watched.foreign = {**(watched.foreign or {}), **seen}
+    times, older = now.get("processor", {}), (before or {}).get("processor", {})
+    for name in times.keys() & older.keys():  # a thread that has ended takes its times with it
+        watched.processor[name] = watched.processor.get(name, 0.0) + max(times[name] - older[name], 0.0)
     if now.get("mig") is not None:
         watched.mig = bool(watched.mig or now["mig"])
 

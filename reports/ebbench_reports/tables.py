@@ -270,7 +270,8 @@ def _number(value: Optional[float]) -> str:
 
 def _sentence(text: str) -> str:
     text = text.strip()
-    return text and (text[0].upper() + text[1:] if text[0].islower() else text) + ("" if text.endswith(".") else ".")
+    is_word = text.partition(" ")[0].isalpha()  # the id of a run stays as it is
+    return text and (text[0].upper() + text[1:] if is_word else text) + ("" if text.endswith(".") else ".")
 
 
 def overhead_csv(runs: Sequence[Run]) -> str:

@@ -112,6 +112,18 @@ def test_a_log_that_ends_early_proves_nothing_but_what_it_saw_counts(logged):
     assert facts(logged(*events), 60.0)["throttled_s"] == 2.0
 
 
+def test_waiting_for_a_processor_is_counted_over_all_starts_against_the_time_that_one_was_wanted(logged):
+    first = [line("start", 0, absent={})]
+    first += [line("state", t, processor={"ran_s": 5 + 0.6 * t, "waited_s": 0.2 * t}) for t in range(11)]
+    first.append(line("state", 11, processor={"ran_s": 0.5, "waited_s": 0.1}))  # a thread has ended
+    second = [line("start", 50, absent={})]
+    second += [line("state", 50 + t, processor={"ran_s": 0.1 * t, "waited_s": 0.2 * t}) for t in range(11)]
+    state = logged(*first, *second)
+    assert state["processor"] == pytest.approx({"ran_s": 7.0, "waited_s": 4.0})
+    assert facts(state, 21.0)["processor_waited"] == pytest.approx(4 / 11)
+    assert "processor_waited" not in facts(logged(*quiet()), 10.0)
+
+
 def test_a_torn_line_costs_itself_only(logged, tmp_path):
     logged(*quiet())
     path = tmp_path / "board.jsonl"
@@ -130,6 +142,9 @@ def test_a_torn_line_costs_itself_only(logged, tmp_path):
         ({"foreign_processes": None}, "GPU used by this run alone", "NOT CHECKED"),
         ({"foreign_processes": 1.0, "foreign_names": [{"pid": 7, "name": "x"}]}, "GPU used by this run alone", "WARN"),
         ({"mig": 1.0}, "GPU not split", "WARN"),
+        ({"processor_waited": 0.04}, "processor to itself", "PASS"),
+        ({"processor_waited": 0.4}, "processor to itself", "WARN"),
+        ({}, "processor to itself", "NOT CHECKED"),
         ({"start_limit_c": 40.0, "start_c": 41.5}, "temperature at the start", "WARN"),
         ({"start_limit_c": 40.0, "start_c": 39.5}, "temperature at the start", "PASS"),
         ({"start_limit_c": 40.0, "start_c": None}, "temperature at the start", "NOT CHECKED"),
