@@ -204,7 +204,9 @@ def test_a_gap_says_what_the_sampler_noted():
 
 def test_readings_that_fail_to_the_end_are_a_gap_with_its_reason_as_those_between_two_readings_are():
     chunk = readings(np.arange(0, 10, 0.1), [5.0] * 40 + [np.nan] * 60)
-    noted = dataclasses.replace(chunk, notes=tuple({"t_ns": t * S, "reason": "VDD_IN: gone"} for t in (4, 5, 6, 7, 8, 9)))
+    noted = dataclasses.replace(
+        chunk, notes=tuple({"t_ns": t * S, "reason": "VDD_IN: gone"} for t in (4, 5, 6, 7, 8, 9))
+    )
     found = integrals(noted, [(1, 2), (3, 6), (5, 9)])
     (gap,) = found.gaps
     assert (gap.start_ns / S, gap.end_ns / S) == pytest.approx((3.9, 9.9))
