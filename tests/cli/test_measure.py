@@ -56,6 +56,15 @@ def test_the_exit_code_is_the_commands(tmp_path, command, code):
     assert json.loads(ended)["values"] == {"exit_code": code if code < 128 else 128 - code}
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_the_exit_code_is_the_commands_although_nobody_reads_what_we_print(tmp_path, more):
+    process = start(tmp_path, *more, "--", "sh", "-c", "sleep 0.1; exit 7")
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait(timeout=60) == 7
+    process.stderr.close()
+
+
 def test_json_is_all_that_stands_on_stdout(tmp_path):
     _, out, err = measure(tmp_path, "--json", "--", "sh", "-c", "echo said; echo complained >&2")
     assert json.loads(out) == record(tmp_path)
