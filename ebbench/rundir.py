@@ -24,6 +24,7 @@ BOARD = "board.jsonl"
 CHECKPOINT = "checkpoint/state.npz"
 TAKEN = "taken.json"
 KEPT = "kept"
+EXPORT = "export"
 LOCK = ".lock"
 
 
@@ -113,6 +114,13 @@ class LaptopDir(RunDir):
     """A run's folder for what a laptop records beside the board: its log lies beside the board's, its traces among the board's."""
 
     phases = property(lambda self: self.path / LAPTOP_PHASES)
+
+
+def runs_in(path: Path) -> List[RunDir]:
+    """The run in this folder, or else the runs in the folders within it; where there is none, a run that is not there."""
+    is_run = not path.is_dir() or any((path / name).exists() for name in (MANIFEST, RECORD))
+    within = [] if is_run else [RunDir(each) for each in sorted(path.iterdir()) if (each / MANIFEST).exists()]
+    return within or [RunDir(path)]
 
 
 def write_json(path: Path, document: Dict[str, Any]) -> None:

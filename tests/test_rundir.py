@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbench.errors import DiskError, UserError
-from ebbench.rundir import RunDir, read_json, write_bytes, write_json
+from ebbench.rundir import RunDir, read_json, runs_in, write_bytes, write_json
 
 HOLD_THE_LOCK = """
 import sys
@@ -200,3 +200,13 @@ def test_what_a_killed_process_left_half_written_is_removed_by_the_next_that_wri
     (run_dir.path / ".record.json.123.tmp").write_text("half")
     run_dir.lock().close()
     assert [p.name for p in run_dir.path.iterdir()] == [".lock"]
+
+
+def test_a_folder_of_runs_stands_for_its_runs_and_a_run_for_itself(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "manifest.json").write_text("{}")
+    (tmp_path / "runs" / "notes").mkdir()
+    assert [run.path.name for run in runs_in(tmp_path / "runs")] == ["a", "b"]
+    assert [run.path.name for run in runs_in(tmp_path / "runs" / "a")] == ["a"]
+    assert [run.path.name for run in runs_in(tmp_path / "nowhere")] == ["nowhere"]

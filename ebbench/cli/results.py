@@ -57,18 +57,19 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
 @click.argument("runs", nargs=-1, required=True, type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def check(runs: Tuple[Path, ...], as_json: bool) -> int:
-    """Show the verdict of runs, check by check. Leaves with 1 if one of them is FAIL.
+    """Show the verdict of runs, check by check. Leaves with 1 if one of them is FAIL. RUNS are run folders, or folders of them.
 
     \b
+    ebbench check runs
     ebbench check runs/eb-ff-vgg16-*
     """
     from ebbench.cli.display import print_checks
     from ebbench.records import FAIL
-    from ebbench.rundir import RunDir
+    from ebbench.rundir import runs_in
     from ebbench.sealing import load_record
     from ebbench.taken import checked_again
 
-    records = [checked_again(RunDir(run), load_record(RunDir(run))) for run in runs]
+    records = [checked_again(run, load_record(run)) for path in runs for run in runs_in(path)]
     if as_json:
         listed = [{k: r.to_json()[k] for k in ("run_id", "status", "kind", "verdict", "checks")} for r in records]
         click.echo(json.dumps({"runs": listed}))
@@ -168,7 +169,7 @@ def export(run: Path, kind: str, out: Optional[Path], as_json: bool) -> None:
     ebbench export runs/eb-ff-vgg16-... --format parquet
     """
     from ebbench.energy.export import export_run
-    from ebbench.rundir import RunDir
+    from ebbench.rundir import EXPORT, RunDir
 
-    written = [str(path) for path in export_run(RunDir(run), out or run / "export", kind)]
+    written = [str(path) for path in export_run(RunDir(run), out or run / EXPORT, kind)]
     click.echo(json.dumps({"files": written}) if as_json else "\n".join(written))
