@@ -107,14 +107,16 @@ def _coverage(energy: EnergyAccount) -> Check:
 
 def _gaps(energy: EnergyAccount) -> Check:
     """The longest stretch without readings that was too long to interpolate, against the training time."""
-    share = None
+    share, why = None, ""
     if energy.trace.get("readings") and energy.duration_s > 0:
         here = (None, energy.reference.get("meter"))  # another meter's gaps are its own check's
-        gaps_s = [g["duration_s"] for g in energy.gaps if not g.get("down") and g.get("meter") in here]
-        share = max(gaps_s, default=0.0) / energy.duration_s
+        gaps = [g for g in energy.gaps if not g.get("down") and g.get("meter") in here]
+        longest = max(gaps, key=lambda gap: float(gap["duration_s"]), default=None)
+        share = longest["duration_s"] / energy.duration_s if longest else 0.0
+        why = f" ({longest['reason']})" if longest and longest.get("reason") else ""
     return _graded(
         "longest gap", share, 0.001, 0.01,
-        "readings failed for a while; look at the gaps' reasons in the record and mend the meter",
+        f"readings failed for a while{why}; mend the meter and run again (energy.gaps in the record has all gaps)",
         "no reading of the reference rail",
     )  # fmt: skip
 

@@ -24,8 +24,8 @@ from ebbench.method_settings import AUTO, READERS, reads
 
 RECIPE_KEYS = tuple(field.name for field in dataclasses.fields(Recipe))
 #: the settings that name something
-RECIPE_NAMES = ("method", "model", "dataset", "data_dir")
-BENCH_NAMES = ("meters", "board", "on")
+RECIPE_NAMES = ("method", "model", "dataset")
+BENCH_NAMES = ("meters", "board")
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def load_names(
 
     document = load_toml(path)
     scaled = document.get("scale", {}).get(scale) if isinstance(document.get("scale"), dict) else None
-    about = names_of(document.get("experiment"), ("may_simulate",))
-    named = runs_of(document, recipe=names_of(document.get("recipe")), experiment=about)
+    named = runs_of(document, recipe=names_of(document.get("recipe")))
     named["scale"] = {} if scaled is None else {scale: runs_of(scaled, **names_of(scaled))}
     return _expanded(
         named, path, names_of(overrides), names_of(bench_overrides, BENCH_NAMES), None if scaled is None else scale

@@ -12,7 +12,7 @@ from ebbench.errors import EXIT_OK, ConfigError, DeviceError, Faults, RunFailed,
 from ebbench.experiment_file import Experiment, load_experiment, load_names
 from ebbench.first_training import lender_first
 from ebbench.method_settings import reads
-from ebbench.preflight import check_all, look_at
+from ebbench.preflight import check_all, check_names
 from ebbench.records import RunRecord
 from ebbench.remote.line import LineLost
 from ebbench.remote.session import conductor
@@ -37,8 +37,7 @@ def find_experiment(
         faults = Faults()
         faults.found += error.faults
         with faults.gathered():
-            named = load_names(path, recipe, bench, scale)
-            look_at(named.recipes, named, faults)
+            check_names(load_names(path, recipe, bench, scale))
         raise ConfigError(*dict.fromkeys(faults.found)) from error
 
 

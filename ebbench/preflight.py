@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, List, Sequence
 
@@ -10,29 +11,21 @@ from ebbench.config import Recipe, run_id
 from ebbench.energy.estimate import unit_energies
 from ebbench.errors import Faults, MeterError
 from ebbench.experiment_file import Experiment
+from ebbench.method_settings import BUILT_IN, is_one_of
 from ebbench.rundir import RunDir
 from ebbench.session import find_setup
-from ebbench.training.data import loaded_once
+from ebbench.training.data import loaded_once, refuse_unknown_dataset
+from ebbench.training.models import refuse_unknown_model
 
 
 def check_all(experiment: Experiment, out: Path) -> None:
     """Check the recipes that are not sealed in `out` yet, their data, and the bench, as each run will.
 
-    Raises ConfigError with all that the user has to fix, each fault once, and MeterError where the faults are none of his.
+    On another machine (`bench.on`) only the methods can be: the data and the meters are there. Raises ConfigError with all
+    that the user has to fix, each fault once, and MeterError where that is the only fault.
     """
-    faults = Faults()
-    look_at(_unsealed(experiment, out), experiment, faults)
-    faults.refuse()
-
-
-def look_at(recipes: Sequence[Recipe], experiment: Experiment, faults: Faults) -> None:
-    """Add to `faults` what is wrong with these recipes, their data, and the experiment's bench.
-
-    On another machine (`bench.on`) only the methods can be looked at: the data and the meters are there. Raises MeterError
-    where that is the only fault.
-    """
-    bench = experiment.bench
-    pipelines: List[Any] = []
+    bench, faults = experiment.bench, Faults()
+    recipes, pipelines = _unsealed(experiment, out), []
     with loaded_once():
         for recipe in recipes:
             with faults.gathered():
@@ -41,6 +34,7 @@ def look_at(recipes: Sequence[Recipe], experiment: Experiment, faults: Faults) -
                     pipelines[-1].check()
     if recipes and bench.on is None:
         _look_at_bench(experiment, pipelines, faults)
+    faults.refuse()
 
 
 def _look_at_bench(experiment: Experiment, pipelines: Sequence[Any], faults: Faults) -> None:
@@ -60,6 +54,23 @@ def _look_at_bench(experiment: Experiment, pipelines: Sequence[Any], faults: Fau
         for pipeline in pipelines:
             if hasattr(pipeline, "check_device"):
                 pipeline.check_device(setup.device.name)
+
+
+def check_names(named: Experiment) -> None:
+    """Raise ConfigError with every name that is not known; whether what it stands for is there is not looked at."""
+    known = plugins.registered(plugins.PIPELINES)
+    faults = Faults()
+    for recipe in named.recipes:
+        with faults.gathered():
+            plugins.load(plugins.PIPELINES, recipe.method)
+        if recipe.method in known and not is_one_of(recipe.method, BUILT_IN):
+            continue  # it may know other networks and data
+        for refuse_unknown, name in ((refuse_unknown_model, recipe.model), (refuse_unknown_dataset, recipe.dataset)):
+            with faults.gathered():
+                refuse_unknown(name)
+    with faults.gathered(), contextlib.suppress(MeterError):
+        find_setup(named.bench, may_simulate=True, say=lambda line: None)
+    faults.refuse()
 
 
 def _unsealed(experiment: Experiment, out: Path) -> List[Recipe]:

@@ -24,6 +24,7 @@ BOARD = "board.jsonl"
 CHECKPOINT = "checkpoint/state.npz"
 TAKEN = "taken.json"
 KEPT = "kept"
+EXPORT = "export"
 LOCK = ".lock"
 
 
@@ -116,9 +117,10 @@ class LaptopDir(RunDir):
 
 
 def runs_in(path: Path) -> List[RunDir]:
-    """The run whose folder `path` is, else the runs whose folders are in it, by name; itself where there is none."""
-    inside = [] if RunDir(path).manifest.exists() else sorted(file.parent for file in path.glob(f"*/{MANIFEST}"))
-    return [RunDir(folder) for folder in inside or [path]]
+    """The run in this folder, or else the runs in the folders within it; where there is none, a run that is not there."""
+    is_run = not path.is_dir() or any((path / name).exists() for name in (MANIFEST, RECORD))
+    within = [] if is_run else [RunDir(each) for each in sorted(path.iterdir()) if (each / MANIFEST).exists()]
+    return within or [RunDir(path)]
 
 
 def write_json(path: Path, document: Dict[str, Any]) -> None:

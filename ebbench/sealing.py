@@ -23,7 +23,7 @@ from ebbench.errors import ConfigError, UserError
 from ebbench.overhead import mask_distance_overhead
 from ebbench.protocols import Stage
 from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
-from ebbench.rundir import LOCK, RunDir, read_json, sha256_of, write_json
+from ebbench.rundir import EXPORT, LOCK, RunDir, read_json, sha256_of, write_json
 from ebbench.taken import check_of, notes_of
 from ebbench.units import NS_PER_S
 
@@ -239,10 +239,13 @@ def _amplified(energy: EnergyAccount, events: List[Event]) -> Optional[Amplified
 
 
 def _hashes(folder: Path) -> Dict[str, str]:
-    """SHA-256 of every raw file of the run; records and the lock are left out."""
+    """SHA-256 of every raw file of the run; records, the lock and what was exported are left out."""
     files = [
         p
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != LOCK and not p.name.startswith(("record", "."))
+        if p.is_file()
+        and p.name != LOCK
+        and p.relative_to(folder).parts[0] != EXPORT
+        and not p.name.startswith(("record", "."))
     ]
     return {str(p.relative_to(folder)): sha256_of(p) for p in files}

@@ -270,6 +270,12 @@ def test_a_ratio_that_was_found_is_doubted_where_none_was_good_enough_or_the_tri
     assert not [c for c in check_run(healthy, ticket={"found": True}) if c.name == "prune ratio acceptable"]
 
 
+def test_the_longest_gap_is_said_with_its_reason(healthy):
+    gaps = [{"duration_s": 0.1, "reason": "no answer"}, {"duration_s": 5.0, "reason": "VDD_IN: No such device"}]
+    (check,) = [c for c in check_run(dataclasses.replace(healthy, gaps=gaps)) if c.name == "longest gap"]
+    assert "(VDD_IN: No such device)" in check.advice and check.value == pytest.approx(0.05)
+
+
 def test_a_run_without_a_meter_says_so_once_and_nothing_of_its_meter_is_checked(healthy):
     nothing = dataclasses.replace(
         healthy, kind=NOT_MEASURED, total_j=None, uncertainty_j=None, covered_s=0.0, trace={"readings": 0}, clocks=[]

@@ -64,6 +64,15 @@ def test_a_fault_of_a_number_is_alone_where_all_names_are_known(tmp_path, monkey
         find_experiment("quickstart", {"epochs": [0]}, {}, "big")
 
 
+def test_what_a_misspelt_key_was_to_name_is_not_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
+    path = tmp_path / "mine.toml"
+    path.write_text("[recipe]\ndatset = 'synthetic'\n[bench]\nmetters = ['sim']\n")
+    with pytest.raises(ConfigError) as caught:
+        find_experiment(str(path), {}, {})
+    assert [fault.split("unknown key ")[1].split(";")[0] for fault in caught.value.faults] == ["'datset'", "'metters'"]
+
+
 def test_a_machine_without_a_meter_hides_no_fault_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
     with pytest.raises(ConfigError, match=r"unknown model 'vgg61'.*no meter found"):

@@ -202,11 +202,11 @@ def test_what_a_killed_process_left_half_written_is_removed_by_the_next_that_wri
     assert [p.name for p in run_dir.path.iterdir()] == [".lock"]
 
 
-def test_a_folder_is_a_run_or_holds_runs(tmp_path):
+def test_a_folder_of_runs_stands_for_its_runs_and_a_run_for_itself(tmp_path):
     for name in ("b", "a"):
-        (tmp_path / name / "kept").mkdir(parents=True)
-        (tmp_path / name / "manifest.json").touch()
-    (tmp_path / "report").mkdir()
-    assert [run.path.name for run in runs_in(tmp_path)] == ["a", "b"]
-    assert [run.path for run in runs_in(tmp_path / "a")] == [tmp_path / "a"]
-    assert [run.path for run in runs_in(tmp_path / "report")] == [tmp_path / "report"]  # which says what it lacks
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "manifest.json").write_text("{}")
+    (tmp_path / "runs" / "notes").mkdir()
+    assert [run.path.name for run in runs_in(tmp_path / "runs")] == ["a", "b"]
+    assert [run.path.name for run in runs_in(tmp_path / "runs" / "a")] == ["a"]
+    assert [run.path.name for run in runs_in(tmp_path / "nowhere")] == ["nowhere"]

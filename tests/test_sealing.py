@@ -9,6 +9,7 @@ import time
 import pytest
 
 import ebbench
+from ebbench.energy.export import export_run
 from ebbench.errors import ConfigError, UserError
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing import integrate_again, load_record
@@ -88,3 +89,10 @@ def test_a_gap_that_makes_no_sense_is_refused(rundir, max_gap_s):
 def test_no_run_folder_is_the_users_to_fix(tmp_path):
     with pytest.raises(UserError, match=r"is .* a run folder"):
         integrate_again(RunDir(tmp_path / "nowhere"))
+
+
+def test_what_was_exported_is_no_raw_file_of_the_run(rundir):
+    before = set(integrate_again(rundir)[0].files)
+    export_run(rundir, rundir.path / "export", "csv")
+    assert (rundir.path / "export" / "phases.csv").exists()
+    assert set(integrate_again(rundir)[0].files) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Optional, Tuple
@@ -58,10 +59,11 @@ def measure(
     )  # fmt: skip
     code = measure_command(command, monitor, stdout=_STDERR if as_json else None)
     assert monitor.record is not None, "the block has ended"
-    if as_json:
-        click.echo(json.dumps(monitor.record.to_json(), allow_nan=False))
-    else:
-        print_measurement(monitor.record, monitor.rundir.path)
+    with contextlib.suppress(SystemExit, BrokenPipeError):  # nobody reads on, as in `ebbench measure -- yes | head -1`
+        if as_json:
+            click.echo(json.dumps(monitor.record.to_json(), allow_nan=False))
+        else:
+            print_measurement(monitor.record, monitor.rundir.path)
     return code
 
 

@@ -57,7 +57,9 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
 @click.argument("runs", nargs=-1, required=True, type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def check(runs: Tuple[Path, ...], as_json: bool) -> int:
-    """Show the verdict of runs, or of all runs in a folder, check by check. Leaves with 1 if one of them is FAIL.
+    """Show the verdict of runs, check by check.
+
+    RUNS are run folders, or folders of them. Leaves with 1 if a verdict is FAIL.
 
     \b
     ebbench check runs
@@ -174,7 +176,7 @@ def export(run: Path, kind: str, out: Optional[Path], as_json: bool) -> None:
     ebbench export runs/eb-ff-vgg16-... --format parquet
     """
     from ebbench.energy.export import export_run
-    from ebbench.rundir import RunDir
+    from ebbench.rundir import EXPORT, RunDir
 
-    written = [str(path) for path in export_run(RunDir(run), out or run / "export", kind)]
+    written = [str(path) for path in export_run(RunDir(run), out or run / EXPORT, kind)]
     click.echo(json.dumps({"files": written}) if as_json else "\n".join(written))

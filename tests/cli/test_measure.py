@@ -64,6 +64,15 @@ def test_what_an_interval_leaves_out_is_said_beside_it(tmp_path):
     assert "leaves out" not in out + err
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_the_exit_code_is_the_commands_although_nobody_reads_what_we_print(tmp_path, more):
+    process = start(tmp_path, *more, "--", "sh", "-c", "sleep 0.1; exit 7")
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait(timeout=60) == 7
+    process.stderr.close()
+
+
 def test_json_is_all_that_stands_on_stdout(tmp_path):
     _, out, err = measure(tmp_path, "--json", "--", "sh", "-c", "echo said; echo complained >&2")
     assert json.loads(out) == record(tmp_path)

@@ -145,6 +145,13 @@ class Changing(Constant):
         return (10.0,) if os.path.exists(self.options["other"]) else (10_000, None)
 
 
+class HalfBlind(Constant):
+    """Reads a part, but not what counts."""
+
+    def read(self):
+        return (None, 5_000)
+
+
 class Ramp:
     """A streamed meter: a reading every 1/rate_hz on a grid of its own, power = seconds since it was opened."""
 

@@ -203,6 +203,14 @@ def test_a_meter_that_disappears_is_missing_with_its_reason_and_comes_back(start
     assert summary["failures"] == np.isnan(power_w).sum()
 
 
+@pytest.mark.parametrize("meter, said", [("HalfBlind", {"VDD_IN was not read, other rails were"}), ("Constant", set())])
+def test_where_the_total_was_not_read_and_other_rails_were_there_is_a_reason(start, meter, said):
+    sampler = start(meter)
+    eventually(lambda: (sampler.live() or {}).get("readings", 0) > 20)
+    sampler.stop()
+    assert {note["reason"] for note in read_whole(sampler.trace).notes} == said
+
+
 def test_a_reading_that_makes_no_sense_is_missing_and_never_invented(start):
     sampler = start("Odd")
     eventually(lambda: (sampler.live() or {}).get("readings", 0) > 60)

@@ -84,6 +84,9 @@ class Sampling:
         self._late_ns: List[int] = []
         self._noted: Dict[str, int] = {}
         self._reason: Optional[str] = None
+        columns, total = [column.name for column in info.columns], info.total or (info.rails[0].name,)
+        #: the rails of the total and where their power is in a reading: where it is not, the reason must be kept
+        self._needed = [(rail, columns.index(f"{rail}_w")) for rail in total if f"{rail}_w" in columns]
         self._step = self._drain if self._source.is_streamed else self._sweep
         self._start_ns = monotonic_ns()
         self._take_first()
@@ -193,6 +196,10 @@ class Sampling:
         elif values is None:
             self._note_failure(time_ns)
             values = stored_row([None] * len(self._source.info.columns))
+        else:
+            for rail, at in self._needed:
+                if values[at] != values[at]:  # NaN, which is null in the trace
+                    self._note(time_ns, f"{rail} was not read, other rails were")
         self.writer.append(time_ns, read_ns, self._seq + self._missed, values, self._source.offsets_ns)
         self._seq += 1
         self._last_ns = time_ns
