@@ -137,6 +137,7 @@ def boards(name: Optional[str], is_restore: bool, as_json: bool) -> None:
     ebbench boards --restore
     """
     from ebbench.cli.display import print_table
+    from ebbench.doctor import board_finding
     from ebbench.plugins import boards as known_boards
     from ebbench.plugins import choose_board
 
@@ -154,7 +155,9 @@ def boards(name: Optional[str], is_restore: bool, as_json: bool) -> None:
         return
     rows = [[b.name, b.title, " + ".join(b.facts.get("total", [])) or "–"] for b in known.values()]
     print_table(["board", "what it is", "total"], rows)
-    click.echo(f"this machine: {here.title if here else 'none of them'}")
+    found = board_finding(here)
+    said = found["found"] if here else f"none of them ({found['found']})"
+    click.echo(f"this machine: {said}" + (f"; name it: {found['advice']}" if found["advice"] else ""))
 
 
 def _restore(as_json: bool) -> None:

@@ -21,7 +21,7 @@ def test_mode_and_clocks_are_changed_and_put_back(jetson, control, tmp_path):
     before = control.store("MODE_15W", True, tmp_path)
     assert control.apply("MODE_15W", True) == {"power_mode": "1", "clocks_locked": True}
     assert (jetson.mode, jetson.clocks) == ("1", "locked")
-    assert control.restore(before, True) == {"power_mode": "2"}
+    assert control.restore(before, True) == {"power_mode": "2", "clocks_locked": False}
     assert (jetson.mode, jetson.clocks) == ("2", "free")
     assert jetson.calls == [
         "jetson_clocks --store", "nvpmodel -m 1", "jetson_clocks ", "nvpmodel -m 2", "jetson_clocks --restore",

@@ -103,7 +103,7 @@ def test_a_measurement_changes_the_board_and_puts_it_back_and_its_record_says_al
     changed, restored = json.loads((tmp_path / "run/record.json").read_text())["board_state"]["control"]
     assert changed["asked"] == {"power_mode": "1", "lock_clocks": True}
     assert changed["before"]["power_mode"] == "2" and changed["found"]["power_mode"] == "1"
-    assert restored["after"] == {"power_mode": "2"} and restored["error"] is None
+    assert restored["after"] == {"power_mode": "2", "clocks_locked": False} and restored["error"] is None
 
 
 def test_kill_9_of_the_run_is_put_back_by_its_guardian(jetson, running):

@@ -96,6 +96,8 @@ def test_a_jetson_of_which_only_l4t_is_seen_is_asked_for_its_name(tmp_path, monk
     assert plugins.choose_board() is None
     with pytest.raises(MeterError, match=r"L4T 32\.7\.6.*--board"):
         plugins.choose_meters(["auto"], None)
+    assert "this machine: none of them (a Jetson (L4T 32.7.6) of no known kind" in shown()
+    assert "; name it: ebbench run --board NAME (agx-orin," in shown()
 
 
 def shown(*arguments):

@@ -67,7 +67,7 @@ class NvpmodelControl:
             run("jetson_clocks", "--restore", file, as_root=True)
         if file is not None:
             Path(file).unlink(missing_ok=True)
-        return {"power_mode": _mode()}
+        return {"power_mode": _mode(), **({} if file is None else {"clocks_locked": False})}
 
 
 def _number(power_mode: str) -> str:
