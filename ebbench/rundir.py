@@ -8,7 +8,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import IO, Any, Dict, List, Optional
+from typing import IO, Any, Dict, List, NoReturn, Optional
 
 from ebbench.errors import DiskError, UserError
 from ebbench.whole_file import write_whole
@@ -108,6 +108,11 @@ class RunDir:
         for leftover in self.path.rglob(".*.tmp"):
             leftover.unlink()
         return handle
+
+    def refuse_anew(self) -> NoReturn:
+        """Raise UserError with why what is in this folder is not begun anew: it is being written, or did not end."""
+        self.lock().close()
+        raise UserError(f"{self.path} holds a run that did not end; go on with --resume, or choose another --out")
 
 
 class LaptopDir(RunDir):

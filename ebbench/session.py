@@ -75,7 +75,7 @@ def conduct(
         display.say(f"{rundir.path} is measured already and kept as it is")
         return load_record(rundir)
     if has_begun(rundir) and not resume:
-        raise UserError(f"{rundir.path} holds a run that did not end; go on with --resume, or choose another --out")
+        rundir.refuse_anew()
     pipeline = plugins.load(plugins.PIPELINES, recipe.method)(recipe)
     pipeline.check()
     is_simulated = getattr(pipeline, "is_simulated", False)

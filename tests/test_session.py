@@ -142,9 +142,10 @@ def test_a_folder_that_another_process_writes_is_refused(tmp_path, nursery):
     first = start("run", experiment, "--out", "runs", cwd=tmp_path)
     try:
         _wait_for(lambda: list((tmp_path / "runs").glob("*/phases.jsonl")), first)
-        code, _, err = nursery.call("run", experiment, "--out", "runs", "--resume", cwd=tmp_path)
-        assert code == 2
-        assert "another process is writing" in err
+        for how in ([], ["--resume"]):
+            code, _, err = nursery.call("run", experiment, "--out", "runs", *how, cwd=tmp_path)
+            assert code == 2
+            assert "another process is writing" in err and "did not end" not in err
     finally:
         first.send_signal(signal.SIGINT)
         _, err = first.communicate(timeout=30)

@@ -89,7 +89,7 @@ def conduct_on_board(
         display.say(f"{rundir.path} is measured already and kept as it is")
         return load_record(rundir)
     if rundir.manifest.exists() and not resume:
-        raise UserError(f"{rundir.path} holds a run that did not end; go on with --resume, or choose another --out")
+        rundir.refuse_anew()
     laptop = LaptopBench(rundir, bench, board)
     _check_meters(board, laptop.names, bench, may_simulate)
     rundir.create()
