@@ -12,6 +12,8 @@ from ebbench.units import NS_PER_S
 Event = Mapping[str, Any]
 #: a run counts as watched where at most this part of it, and at most this long at its ends, is without a reading
 UNSEEN_RATIO, UNSEEN_S = 0.1, 2.0
+#: threads that wanted a processor for less than this part of the time are not those that did the work
+SEEN_WORKING = 0.05
 
 
 @dataclass
@@ -100,7 +102,7 @@ def facts(state: Optional[Mapping[str, Any]], duration_s: float) -> Dict[str, An
         "clocks_changed": None if settings is None else float(len(settings)),
     }
     times = state["processor"] or {}
-    if sum(times.values()) > 0:
+    if sum(times.values()) > SEEN_WORKING * state["watched_s"]:
         found["processor_waited"] = times["waited_s"] / sum(times.values())
     if "nvml" not in state["absent"] or state["mig"] is not None:
         foreign = state["foreign_processes"]

@@ -122,6 +122,8 @@ def test_waiting_for_a_processor_is_counted_over_all_starts_against_the_time_tha
     assert state["processor"] == pytest.approx({"ran_s": 7.0, "waited_s": 4.0})
     assert facts(state, 21.0)["processor_waited"] == pytest.approx(4 / 11)
     assert "processor_waited" not in facts(logged(*quiet()), 10.0)
+    idle = [line("state", t, processor={"ran_s": 0.01 * t, "waited_s": 0.01 * t}) for t in range(11)]
+    assert "processor_waited" not in facts(logged(line("start", 0, absent={}), *idle), 10.0)  # somebody else works
 
 
 def test_a_torn_line_costs_itself_only(logged, tmp_path):

@@ -25,6 +25,16 @@ def test_times_are_summed_over_the_threads(tmp_path, monkeypatch):
     assert ProcessorState(None, 7).read() == {"processor": {"ran_s": 3.0, "waited_s": 0.75}}
 
 
+def test_children_and_their_children_count(tmp_path, monkeypatch):
+    monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
+    for pid, children in ((7, "8 9 "), (8, "10 "), (9, ""), (10, "7"), (11, "")):
+        folder = tmp_path / f"proc/{pid}/task/{pid}"
+        folder.mkdir(parents=True)
+        (folder / "schedstat").write_text("1000000000 500000000 12\n")
+        (folder / "children").write_text(children)
+    assert ProcessorState(None, 7).read() == {"processor": {"ran_s": 4.0, "waited_s": 2.0}}
+
+
 def test_a_kernel_that_does_not_say_is_no_source(tmp_path, monkeypatch):
     monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="no thread says"):
