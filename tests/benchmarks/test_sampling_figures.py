@@ -104,7 +104,6 @@ def test_twelve_rails_at_100_hz_cost_little_more_than_waiting(twelve_rails, tmp_
     )
     assert summary["resident_bytes"] < 80e6
     assert share / bare < 8  # the limit is 4; a busy machine costs cache misses
-    assert share < 0.03
 
 
 @pytest.mark.parametrize("load", ["idle", "busy"])
