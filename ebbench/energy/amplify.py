@@ -73,7 +73,8 @@ class AmplifiedDraw:
     """Energy (J, gross, half width at k = 2), time and power of one draw; the regression's where there were windows.
 
     `drift_w`: by how much the resting power changed from the first block to the last. `apart`: how far the two estimates are from
-    one another, in half widths of their difference (each before it was widened for that); None where there is one only.
+    one another, in half widths of their difference (each before it was widened for that); None where there is one only, or
+    neither has an interval.
     """
 
     energy_j: float
@@ -119,8 +120,8 @@ def estimate(blocks: Sequence[MeasuredBlock]) -> Optional[AmplifiedDraw]:
     )
 
 
-def _ratio(apart_j: float, half_width_j: float) -> float:
-    return apart_j / half_width_j if half_width_j else math.inf if apart_j else 0.0
+def _ratio(apart_j: float, half_width_j: float) -> Optional[float]:
+    return apart_j / half_width_j if half_width_j else None
 
 
 def _drift(idle: Sequence[MeasuredBlock]) -> Tuple[float, Optional[float]]:
