@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+import math
+from typing import List, Optional, Sequence, Tuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,10 +11,12 @@ from matplotlib.figure import Figure
 from ebbench.quantity import prefix_for
 from ebbench_reports.collect import Run
 from ebbench_reports.figures.look import INK, LINES, MARKERS, MUTED, WIDTH_IN, finish, legend_beside, subplots
-from ebbench_reports.paper_figures import Line, Panel, draw_panels
+from ebbench_reports.paper_figures import Line, Panel, Point, draw_panels
 
 #: panels of one figure, and prune ratios side by side
 MAX_PANELS, MAX_RATIOS = 4, 3
+#: draws that are nearer than this part of the last one's epoch would write over each other
+NEAR = 0.18
 
 
 def accuracy_by_draw(runs: Sequence[Run], *, low_precision: bool) -> Optional[Figure]:
@@ -89,19 +92,8 @@ def _draw_ratio(axes: Axes, panel: Panel, ratio: float, factor: float) -> None:
         colour, style = LINES[i % len(LINES)], "-" if line.is_full else "--"
         epochs = [p.epoch for p in points]
         axes.plot(epochs, totals, color=colour, marker=MARKERS[i % 8], markersize=4, linestyle=style, label=line.title)
-        for p, total in zip(points, totals):
-            if dense is not None and p.accuracy is not None:
-                gain = f"{100 * (p.accuracy - dense.value):+.1f}".replace("-", "−")
-                place = (0, 6 if line.is_full else -12)  # the longer training above, where there are both
-                axes.annotate(
-                    gain,
-                    (p.epoch, total),
-                    xytext=place,
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=7,
-                    color=colour,
-                )
+        if dense is not None:
+            _write_gains(axes, line, [(p, p.flops / factor) for p in points if p.flops], dense.value, colour)
     if ratio in panel.slimming_flops:
         slimming = panel.slimming_flops[ratio] / factor
         axes.axhline(slimming, color=INK, linestyle=":", linewidth=1.4, label="network slimming")
@@ -109,6 +101,23 @@ def _draw_ratio(axes: Axes, panel: Panel, ratio: float, factor: float) -> None:
     axes.set_title(f"p = {ratio:g}", fontweight="normal")
     axes.set_xlabel("Epoch of the draw")
     axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _write_gains(axes: Axes, line: Line, points: Sequence[Tuple[Point, float]], dense: float, colour: str) -> None:
+    """Beside each point (with its FLOPs) its accuracy over dense training's; further out where the one before is near."""
+    last = max((p.epoch for p, _ in points), default=0.0)
+    before, row = -math.inf, 0
+    for p, total in points:
+        if p.accuracy is None:
+            continue
+        row = row + 1 if p.epoch - before < NEAR * last else 0
+        before = p.epoch
+        away = 6 + 8 * row
+        place = (0, away if line.is_full else -away - 6)  # the longer training above, where there are both
+        gain = f"{100 * (p.accuracy - dense):+.1f}".replace("-", "−")
+        axes.annotate(
+            gain, (p.epoch, total), xytext=place, textcoords="offset points", ha="center", fontsize=7, color=colour
+        )
 
 
 def _dress(axes: Axes, panel: Panel, ylabel: str) -> None:
