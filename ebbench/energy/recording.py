@@ -19,6 +19,8 @@ from ebbench.units import NS_PER_S
 
 #: a sampler that dies is started again, but not more often than this
 MAX_RESTARTS, PER_NS = 3, 60 * NS_PER_S
+#: a meter that cannot be read for so long is spoken of
+SILENT_NS = 10 * NS_PER_S
 
 #: a meter as the recording wants it: name, class (``package.module:Name``), what the class is told, rate (None: its own)
 Wanted = Tuple[str, str, MeterRequest, Optional[float]]
@@ -26,12 +28,15 @@ Wanted = Tuple[str, str, MeterRequest, Optional[float]]
 
 @dataclass
 class _Seat:
-    """One meter's place: what was wanted, who samples it now, when samplers before it were replaced, and why there is none left."""
+    """One meter's place: what was wanted, who samples it now, when samplers before it were replaced, why there is none left."""
 
     wanted: Wanted
     sampler: Sampler
     restarts_ns: List[int]
     lost: Optional[str] = None
+    #: since when it cannot be read, and whether that was said
+    failing_ns: Optional[int] = None
+    is_silent: bool = False
 
 
 class Recording:
@@ -137,8 +142,27 @@ class Recording:
             raise error
         if error is not None:
             self._restart(seat, error)
-        elif seat.restarts_ns and seat.sampler.ready is not None and seat.sampler.info.columns != info.columns:
+            return
+        self._hear(seat)
+        if seat.restarts_ns and seat.sampler.ready is not None and seat.sampler.info.columns != info.columns:
             raise MeterError(f"{seat.wanted[0]} came back with other columns; start a new run")
+
+    def _hear(self, seat: _Seat) -> None:
+        """Say once that a meter cannot be read, and once that it can again: the record would tell only at the end."""
+        failing, now_ns, log = (seat.sampler.live() or {}).get("failing"), self._clock(), logging.getLogger("ebbench")
+        if failing is None:
+            if seat.is_silent:
+                log.warning("ebbench: %s is read again", seat.wanted[0])
+            seat.failing_ns, seat.is_silent = None, False
+            return
+        seat.failing_ns = now_ns if seat.failing_ns is None else seat.failing_ns
+        if not seat.is_silent and now_ns - seat.failing_ns >= SILENT_NS:
+            seat.is_silent = True
+            log.warning(
+                "ebbench: %s cannot be read (%s); it is tried again and again, and its energy is missing meanwhile",
+                seat.wanted[0],
+                failing,
+            )
 
     def _lose(self, seat: _Seat, reason: str) -> None:
         """Go on without a meter that is not the reference; what it gave stays, and the record says what it lacks."""

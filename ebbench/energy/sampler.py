@@ -121,7 +121,8 @@ class Sampler:
         return MeterInfo.from_json(self.ready["info"])
 
     def live(self) -> Optional[Dict[str, Any]]:
-        """The last word of the sampler: power_w of the total now, energy_j so far, readings, missed, t_ns, reason, error."""
+        """The last word of the sampler: power_w of the total now, energy_j so far, readings, missed, t_ns, reason, error, and
+        failing: why the last reading lacks the total."""
         self._listen()
         return self._live
 

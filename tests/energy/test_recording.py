@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ebbench.energy import recording as recordings
 from ebbench.energy.account import account
 from ebbench.energy.phases import intervals, read_events
 from ebbench.energy.recording import MAX_RESTARTS, Recording
@@ -94,6 +95,25 @@ def test_one_fault_is_raised_as_it_is_under_the_name_that_its_meter_has_in_the_b
         Recording(rundir, [wanted("socket", "Unplugged")]).open()
     with pytest.raises(MeterError, match=r"^no sensor at /sys/bus/i2c; plug it in$"):  # which says it already
         Recording(rundir, [wanted("sensor", "Unplugged")]).open()
+
+
+def test_a_meter_that_cannot_be_read_for_a_while_is_spoken_of_while_the_run_goes_on(
+    rundir, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(recordings, "SILENT_NS", 1)
+    recording = record(rundir, wanted("wall", "Flaky", broken=str(tmp_path / "broken")), wanted("b"))
+    recording.check()
+    (tmp_path / "broken").touch()
+
+    def said():
+        recording.check()
+        return [message for message in caplog.messages if "wall" in message]
+
+    (line,) = eventually(said)
+    assert line.startswith("ebbench: wall cannot be read (") and "missing meanwhile" in line
+    (tmp_path / "broken").unlink()
+    assert eventually(lambda: said()[1:]) == ["ebbench: wall is read again"]
+    recording.stop("success")
 
 
 def test_live_is_of_the_reference_meter(rundir):

@@ -84,6 +84,8 @@ class Sampling:
         self._late_ns: List[int] = []
         self._noted: Dict[str, int] = {}
         self._reason: Optional[str] = None
+        #: why the last reading lacks the total, or was none
+        self._failing: Optional[str] = None
         columns, total = [column.name for column in info.columns], info.total or (info.rails[0].name,)
         #: the rails of the total and where their power is in a reading: where it is not, the reason must be kept
         self._needed = [(rail, columns.index(f"{rail}_w")) for rail in total if f"{rail}_w" in columns]
@@ -186,6 +188,7 @@ class Sampling:
 
     def _sweep(self) -> None:
         """Read every column once; a failure is a row of nulls, and so is what came too late to know when it was read."""
+        self._failing = None
         time_ns = monotonic_ns()
         values = self._source.attempt(time_ns, self._values)
         read_ns = monotonic_ns() - time_ns
@@ -220,6 +223,7 @@ class Sampling:
             return
         for t_ns, reason in block.notes:
             self._note(t_ns, reason)
+        self._failing = None
         count = len(block.time_ns)
         seq = np.arange(self._seq, self._seq + count, dtype=np.int64)
         self.writer.extend(block.time_ns, np.zeros(count, np.int64), seq, block.values)
@@ -232,7 +236,7 @@ class Sampling:
 
     def _note(self, t_ns: int, reason: str) -> None:
         """Keep a reason, the same one at most once per second."""
-        self._reason = reason
+        self._reason = self._failing = reason
         if t_ns >= self._noted.get(reason, t_ns):
             self.writer.note(t_ns, reason)
             self._noted = {r: t for r, t in self._noted.items() if t > t_ns}
@@ -257,6 +261,7 @@ class Sampling:
             "missed": None if self._source.is_streamed else self._missed,
             "t_ns": self._last_ns,
             "reason": self._reason,
+            "failing": self._failing,
             "error": self.writer.error or self._sync.error,
         }
 
