@@ -2,15 +2,17 @@
 # make test   all tests
 # make check  format, lint, types, import rules
 # make bench  the figures of the README, printed
+# make test-jtop JETSON_STATS=4.3   the jtop meter against the service of an older jetson-stats
 # make clean  remove the environment and the caches (runs and reports stay)
 #
 # PYTHON=/path/to/python names the interpreter (otherwise one of 3.8 or newer is looked for); VENV=dir the environment.
 PYTHON ?=
 VENV ?= .venv
+JETSON_STATS ?= 4.3
 BIN = $(VENV)/bin
 MADE = $(VENV)/.made-by-make
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-jtop check bench clean
 
 $(MADE): pyproject.toml constraints.txt scripts/make-venv
 	@scripts/make-venv "$(PYTHON)" "$(VENV)"
@@ -23,6 +25,9 @@ demo: $(MADE)
 
 test: $(MADE)
 	@scripts/run-tests $(BIN)/python
+
+test-jtop: $(MADE)
+	@scripts/test-jtop $(BIN)/python $(JETSON_STATS)
 
 check: $(MADE)
 	$(BIN)/ruff format --check .

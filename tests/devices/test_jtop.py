@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,7 +80,18 @@ def column(meter_info, name):
 
 
 @realtime
-@pytest.mark.parametrize("kind", ["tx2", "orin-nano", "agx-xavier", "agx-orin", "thor"])
+def knows_the_sensors_of_thor() -> bool:
+    """Whether the jetson-stats that is installed reads an INA238, as 4.3 does not."""
+    spec = importlib.util.find_spec("jtop")
+    return spec is None or "ina238" in Path(spec.origin).with_name("core").joinpath("power.py").read_text()
+
+
+on_thor = pytest.mark.skipif(
+    not knows_the_sensors_of_thor(), reason="this jetson-stats is older than Thor and sees no total there (refused)"
+)
+
+
+@pytest.mark.parametrize("kind", ["tx2", "orin-nano", "agx-xavier", "agx-orin", pytest.param("thor", marks=on_thor)])
 def test_every_rail_is_what_the_board_shows_and_the_total_is_the_boards(board, opened, kind):
     fake = board(kind, start=False)
     fake.supply("ucsi-source-psy-1-00081", 20000, 3000)
@@ -93,6 +106,7 @@ def test_every_rail_is_what_the_board_shows_and_the_total_is_the_boards(board, o
 
 
 @realtime
+@on_thor
 def test_on_thor_the_total_is_what_its_ina238_says_of_board_and_carrier(board, opened):
     fake = board("thor", start=False)
     fake.set("VIN", 20000, 1100, milliwatts=22345)  # not what its volts and amperes make, nor the sum of the others
