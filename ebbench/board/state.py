@@ -144,7 +144,7 @@ def _take(watched: _Watched, before: Optional[Mapping[str, Any]], now: Mapping[s
         seen = {each["pid"]: each["name"] for each in now["foreign_processes"]}
         watched.foreign = {**(watched.foreign or {}), **seen}
     times, older = now.get("processor", {}), (before or {}).get("processor", {})
-    for name in times.keys() & older.keys():  # a thread that has ended takes its times with it
+    for name in sorted(times.keys() & older.keys()):  # a thread that has ended takes its times with it
         watched.processor[name] = watched.processor.get(name, 0.0) + max(times[name] - older[name], 0.0)
     if now.get("mig") is not None:
         watched.mig = bool(watched.mig or now["mig"])
