@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,8 @@ def jtop_board(monkeypatch):
     for each in made:
         each.kill()
     for thread in set(threading.enumerate()) - threads:  # some of them hold what jetson-stats leaves open
+        while thread.ident is None:  # it is being started just now, and cannot be joined before it is
+            time.sleep(0.001)
         thread.join(20.0)
     gc.collect()  # here, and not in another test
     shutil.rmtree(root)
