@@ -76,10 +76,6 @@ def column(meter_info, name):
     return [c.name for c in meter_info.columns].index(name)
 
 
-# what it reads
-
-
-@realtime
 def knows_the_sensors_of_thor() -> bool:
     """Whether the jetson-stats that is installed reads an INA238, as 4.3 does not."""
     spec = importlib.util.find_spec("jtop")
@@ -91,6 +87,10 @@ on_thor = pytest.mark.skipif(
 )
 
 
+# what it reads
+
+
+@realtime
 @pytest.mark.parametrize("kind", ["tx2", "orin-nano", "agx-xavier", "agx-orin", pytest.param("thor", marks=on_thor)])
 def test_every_rail_is_what_the_board_shows_and_the_total_is_the_boards(board, opened, kind):
     fake = board(kind, start=False)
