@@ -175,6 +175,19 @@ class Ramp:
         pass
 
 
+class Silent(Ramp):
+    """Says once that it was lost, and gives nothing for as long as the file that the option names exists."""
+
+    is_lost = False
+
+    def drain(self, rate_hz):
+        was_lost, self.is_lost = self.is_lost, os.path.exists(self.broken)
+        if self.is_lost and not was_lost:
+            raise MeterError("the line is silent")
+        block = super().drain(rate_hz) if not self.is_lost else None
+        return block or Block(np.empty(0, np.int64), np.empty((0, 1)))
+
+
 class Partial(Ramp):
     """Lacks every reading, says so, and shows the rate that it was asked for in its identity."""
 

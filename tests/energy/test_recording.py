@@ -97,11 +97,12 @@ def test_one_fault_is_raised_as_it_is_under_the_name_that_its_meter_has_in_the_b
         Recording(rundir, [wanted("sensor", "Unplugged")]).open()
 
 
+@pytest.mark.parametrize("meter", ["Flaky", "Silent"])
 def test_a_meter_that_cannot_be_read_for_a_while_is_spoken_of_while_the_run_goes_on(
-    rundir, tmp_path, monkeypatch, caplog
+    rundir, tmp_path, monkeypatch, caplog, meter
 ):
-    monkeypatch.setattr(recordings, "SILENT_NS", 1)
-    recording = record(rundir, wanted("wall", "Flaky", broken=str(tmp_path / "broken")), wanted("b"))
+    monkeypatch.setattr(recordings, "SILENT_NS", 1_200_000_000)  # more than two of the sampler's words
+    recording = record(rundir, wanted("wall", meter, broken=str(tmp_path / "broken")), wanted("b"))
     recording.check()
     (tmp_path / "broken").touch()
 

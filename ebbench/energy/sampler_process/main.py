@@ -223,8 +223,9 @@ class Sampling:
             return
         for t_ns, reason in block.notes:
             self._note(t_ns, reason)
-        self._failing = None
         count = len(block.time_ns)
+        if count and not np.isnan(block.values[-1, [at for _, at in self._needed]]).any():
+            self._failing = None  # a meter that is lost says so once, and then gives nothing
         seq = np.arange(self._seq, self._seq + count, dtype=np.int64)
         self.writer.extend(block.time_ns, np.zeros(count, np.int64), seq, block.values)
         self._last_ns = int(block.time_ns[-1]) if count else self._last_ns
