@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench.board.state import board_state, facts
 from ebbench.checks import check_run
@@ -44,13 +44,9 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
     measured = measured if taken is None else charged(measured, taken)
     outcome = _last_mark(events, "outcome") or {}
     state = board_state(rundir.board)
-    stop = next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
-    whole = measured
-    notes = [*outcome.get("notes", []), *(notes_of(taken) if taken else [])]
-    if (manifest.get("recipe") or {}).get("measure_epochs") and stop.get("status") == "success":
-        stages = _stages(events)
-        whole = extrapolate(measured, stages, _assumptions(outcome.get("ticket")))
-        notes += _uncut(stages)
+    stop = _stop(events)
+    whole, notes = _whole(measured, manifest, events, outcome)
+    notes = [*outcome.get("notes", []), *(notes_of(taken) if taken else []), *notes]
     refused = (whole.extrapolation or {}).get("refused")
     energy = _estimated(whole, manifest, outcome, units)
     overhead = _overhead(whole, events, outcome)
@@ -160,6 +156,21 @@ def _stages(events: List[Event]) -> List[Stage]:
     """What the run said of its stages; of one that was closed twice, after a kill, the last word."""
     found = [Stage(**e["values"]) for e in events if e["event"] == "mark" and e["name"] == "stage"]
     return list({stage.path: stage for stage in found}.values())
+
+
+def _stop(events: Sequence[Event]) -> Event:
+    """How the last start of the run ended; without a status where it never said."""
+    return next((e for e in reversed(events) if e["event"] in ("stop", "start")), {})
+
+
+def _whole(
+    measured: EnergyAccount, manifest: Mapping[str, Any], events: Sequence[Event], outcome: Mapping[str, Any]
+) -> Tuple[EnergyAccount, List[str]]:
+    """The account of the whole schedule, where only some of its epochs were to be measured, and what is to be said of that."""
+    if not (manifest.get("recipe") or {}).get("measure_epochs") or _stop(events).get("status") != "success":
+        return measured, []
+    stages = _stages(events)
+    return extrapolate(measured, stages, _assumptions(outcome.get("ticket"))), _uncut(stages)
 
 
 def _uncut(stages: List[Stage]) -> List[str]:

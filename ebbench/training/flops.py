@@ -131,11 +131,7 @@ def document(
         costs[DENSE] = _given(dense_forward, "--dense-forward", convention, assumptions)
     if any(which == PRUNED for _, _, which in plan):
         costs[PRUNED] = _pruned_cost(network, costs[DENSE], pruning, pruned_forward, convention)
-    held = trials.held_out(size.train) if trials is not None else 0
-    phases = [
-        _phase(name, length, size.train - (held if name == "search" else 0), costs[which])
-        for name, length, which in plan
-    ]
+    phases = _phases(plan, size.train, costs, trials)
     if trials is not None:
         cost_at = _cost_at(network, costs[DENSE], masks, residual, width_multiple, convention)
         phases[1:1] = trials.phases(size.train, cost_at)
@@ -154,6 +150,16 @@ def document(
         "evaluation": _evaluation(plan, costs, size.test) if convention == EXACT else None,
         "assumptions": assumptions,
     }
+
+
+def _phases(
+    plan: Sequence[Tuple[str, int, str]], images: int, costs: Mapping[str, _StepCost], trials: Optional[Trials]
+) -> List[Dict[str, Any]]:
+    """The phases of training; a search that trials follow trains without the images that those are judged by."""
+    held = trials.held_out(images) if trials is not None else 0
+    return [
+        _phase(name, length, images - (held if name == "search" else 0), costs[which]) for name, length, which in plan
+    ]
 
 
 def _assume_what_is_charged(method: str, convention: str, assumptions: List[str]) -> None:
