@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Dict, List, Optional, Tuple
 
 from ebbench.records import OTHER_PHASES, TRAINING_PHASES
@@ -43,13 +44,27 @@ def accuracy_curve(timeline: Timeline) -> Tuple[List[float], List[float], List[f
         if point.name == "accuracy" and point.value is not None and epoch is not None:
             stage = point.values.get("stage") or point.phase
             by_phase.setdefault(stage, {})[float(epoch)] = point.value
+    trained = _epochs_trained(timeline)
     epochs: List[float] = []
     values: List[float] = []
     changes: List[float] = []
-    for curve in by_phase.values():
-        last = epochs[-1] if epochs else 0.0
-        offset = last if min(curve) <= last else 0.0
-        changes += [last + 0.5] if epochs else []
+    done = 0.0
+    for stage in dict.fromkeys((*trained, *by_phase)):
+        curve = by_phase.get(stage, {})
+        numbers = trained.get(stage) or sorted(curve)
+        offset = done if numbers[0] <= done else 0.0  # a stage may go on counting where the one before ended
+        changes += [done + 0.5] if epochs and curve else []
         epochs += [offset + epoch for epoch in sorted(curve)]
         values += [curve[epoch] for epoch in sorted(curve)]
+        done = offset + max(numbers[-1], *curve, 0.0)
     return epochs, values, changes
+
+
+def _epochs_trained(timeline: Timeline) -> Dict[Optional[str], List[float]]:
+    """The numbers of the epochs of each stage of training, as its phases show them, whether it was evaluated or not."""
+    found: Dict[Optional[str], List[float]] = {}
+    for band in timeline.bands:
+        match = re.fullmatch(r"([^/]+)/epoch-(\d+)", band.path)
+        if match:
+            found.setdefault(match.group(1), []).append(float(match.group(2)))
+    return {stage: sorted(numbers) for stage, numbers in found.items()}

@@ -12,7 +12,7 @@ from ebbench.energy.traces.trace import Chunk
 from ebbench_reports import timeline
 from ebbench_reports.collect import collect
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
-from ebbench_reports.timeline import Clockwork, rail_power, read_timeline
+from ebbench_reports.timeline import Band, Clockwork, Point, Timeline, rail_power, read_timeline
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +143,14 @@ def test_distances_belong_to_the_epoch_whose_mask_is_newer(traced):
     found = ticket_distances(run)
     assert [epoch for epoch, _ in found] == list(range(2, 12))
     assert BOOT and found[0][1] > found[-1][1]
+
+
+@pytest.mark.parametrize(("first", "expected"), [(10, [9.0, 12.0]), (1, [9.0, 18.0])])
+def test_a_stage_begins_after_the_last_epoch_that_was_trained_before_it_evaluated_or_not(first, expected):
+    """A search of nine epochs, evaluated at the ninth or never, and a retraining that counts on or begins at 1."""
+    bands = [Band(f"search/epoch-{n}", n, n + 1, False) for n in range(1, 10)]
+    bands += [Band(f"retrain/epoch-{n}", 20 + n, 21 + n, False) for n in range(first, first + 9)]
+    late = Point("accuracy", 30.0, "retrain", 0.7, {"epoch": int(expected[1]) if first == 10 else 9})
+    early = Point("accuracy", 9.0, "search", 0.5, {"epoch": 9})
+    assert accuracy_curve(Timeline(tuple(bands), (early, late), 50.0, None)) == (expected, [0.5, 0.7], [9.5])
+    assert accuracy_curve(Timeline(tuple(bands), (late,), 50.0, None)) == (expected[1:], [0.7], [])
