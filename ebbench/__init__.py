@@ -11,12 +11,12 @@ __version__ = "0.1.0"
 __all__ = ["EnergyMonitor", "__version__"]
 
 if TYPE_CHECKING:
-    from ebbench.monitor import EnergyMonitor
+    from ebbench.measuring.monitor import EnergyMonitor
 
 
 def __getattr__(name: str) -> Any:
     if name == "EnergyMonitor":
-        from ebbench.monitor import EnergyMonitor
+        from ebbench.measuring.monitor import EnergyMonitor
 
         return EnergyMonitor
     raise AttributeError(f"module 'ebbench' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 from ebbench import environment, obstacles, plugins
 from ebbench.board.restore import left_behind, sentence
 from ebbench.errors import EbbenchError
-from ebbench.meter_quality import assess
+from ebbench.meter_trials.quality import assess
 from ebbench.obstacles import FAIL, OK, WARN, Finding
 from ebbench.obstacles import finding as _finding
 from ebbench.protocols import Board

@@ -280,7 +280,7 @@ class BoardControl(Protocol):
 
 @dataclass(frozen=True)
 class Lending:
-    """What a run shares with others that begin with the same training (`ebbench.first_training`).
+    """What a run shares with others that begin with the same training (`ebbench.sharing.first_training`).
 
     `folder`: where it keeps what the runs with the recipes `wanted` will take; `taken`: the file that another run kept for it.
     """

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ebbench import calibration_store, plugins
+from ebbench import plugins
 from ebbench.board.change import changed
 from ebbench.board.state_log import StateLog
+from ebbench.calibration import store as calibration_store
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import blocks
@@ -27,14 +28,14 @@ from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
 from ebbench.environment import describe, hottest_c, package_version
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, Faults, ResultError, UserError
-from ebbench.first_training import kept_name
-from ebbench.lending import lending_of, refuse_other_meters
 from ebbench.protocols import Board, BoardChange, Lending, MeterRequest, Outcome
 from ebbench.records import RunRecord
 from ebbench.room import Room, recorded_needs
 from ebbench.rundir import RunDir, read_json, write_json
-from ebbench.sealing import load_record, seal
+from ebbench.sealing.record import load_record, seal
+from ebbench.sharing.lending import lending_of, refuse_other_meters
 from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
+from ebbench.training.draws import kept_name
 from ebbench.training.signature import play
 from ebbench.training.warmup import warm_up
 from ebbench.unbegun import clear, forgotten_unless_begun, has_begun
@@ -64,10 +65,11 @@ def conduct(
 ) -> RunRecord:
     """Run `recipe` on `bench` in the folder ``out/<run id>`` and return its sealed record.
 
-    `among` are the recipes of its experiment: with those that begin with the same training it is done once (`ebbench.lending`).
-    A run that is sealed already is returned as it is. One that did not end is continued with `resume`, and refused
-    without. Raises UserError before anything is written, and leaves no folder where no phase was begun; a run that fails
-    is sealed with its reason; a run that is interrupted (Ctrl-C, a full disk) is left so that `resume` can go on with it.
+    `among` are the recipes of its experiment: with those that begin with the same training it is done once
+    (`ebbench.sharing.lending`). A run that is sealed already is returned as it is. One that did not end is continued with
+    `resume`, and refused without. Raises UserError before anything is written, and leaves no folder where no phase was
+    begun; a run that fails is sealed with its reason; a run that is interrupted (Ctrl-C, a full disk) is left so that
+    `resume` can go on with it.
     """
     display = display or Silent()
     rundir = RunDir(Path(out) / run_id(recipe, bench))

@@ -89,8 +89,8 @@ def serve():
     """One process after the other, each a fork of this one."""
     import torch
 
-    import ebbench.early_bird
-    import ebbench.experiments
+    import ebbench.early_bird.search
+    import ebbench.experiments.conduct
     import ebbench.session  # noqa: F401
 
     torch.optim.SGD(

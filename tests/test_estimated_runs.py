@@ -21,7 +21,7 @@ from ebbench.energy.estimate import unit_energies
 from ebbench.errors import ConfigError
 from ebbench.records import RunRecord
 from ebbench.rundir import RunDir, read_json
-from ebbench.sealing import integrate_again, load_record
+from ebbench.sealing.record import integrate_again, load_record
 from ebbench.session import conduct
 from ebbench.training import compat
 from ebbench_reports import figures

@@ -12,12 +12,12 @@ import pytest
 from noise import write_noise
 
 from ebbench.config import Recipe
-from ebbench.early_bird import EarlyBirdInherit
+from ebbench.early_bird.search import EarlyBirdInherit
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.rundir import RunDir, write_json
-from ebbench.sealing import record_of
+from ebbench.sealing.record import record_of
 from ebbench.testing import FakeContext
 
 EPOCHS, TICKET, MEASURED, SCATTER = 24, 8, 5, 0.02

@@ -16,7 +16,7 @@ from truth import energy_j, segments, truth_of
 
 from ebbench.energy.traces.trace import TraceReader, TraceWriter
 from ebbench.rundir import RunDir
-from ebbench.sealing import record_of
+from ebbench.sealing.record import record_of
 
 pytestmark = pytest.mark.realtime
 

@@ -8,7 +8,7 @@ import pytest
 
 from ebbench.config import Bench, Recipe, load_bench, read_bench, run_id
 from ebbench.errors import ConfigError
-from ebbench.experiment_file import load_experiment
+from ebbench.experiments.file import load_experiment
 from ebbench.meter_ref import MeterRef, refs_of
 
 DESK = """

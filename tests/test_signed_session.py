@@ -17,7 +17,7 @@ from ebbench.config import Bench, Recipe
 from ebbench.energy.alignment.signature import pattern
 from ebbench.protocols import MeterRequest
 from ebbench.rundir import RunDir
-from ebbench.sealing import record_of
+from ebbench.sealing.record import record_of
 from ebbench.session import conduct
 from ebbench.training.signature import play
 

@@ -87,7 +87,7 @@ def board_state(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def facts(state: Optional[Mapping[str, Any]], duration_s: float) -> Dict[str, Any]:
-    """What `ebbench.checks` asks about the board; a key with None could not be answered.
+    """What `ebbench.sealing.checks` asks about the board; a key with None could not be answered.
 
     That nothing happened counts only where the run was watched almost all of the time; what did happen always counts.
     """

@@ -26,7 +26,7 @@ def calibrate(meter: str, device: str, dry_run: bool, as_json: bool, **options: 
     ebbench calibrate ina3221
     ebbench calibrate ina3221 --against 'scpi:TCPIP::10.0.0.5::INSTR?scope=module&gain_u=0.001&offset_u_w=0.01'
     """
-    from ebbench.calibrate import calibrate as calibrate_meter
+    from ebbench.calibration.calibrate import calibrate as calibrate_meter
     from ebbench.training.device import choose_device
     from ebbench.training.load import Load
 

@@ -69,7 +69,7 @@ def sample(
     ebbench meters sample sim --seconds 3
     ebbench meters sample --bench desk.toml
     """
-    from ebbench.bench_meters import meters_of
+    from ebbench.meter_trials.bench import meters_of
 
     if bench_file is None:
         if name is None:
@@ -92,7 +92,7 @@ def _sample(
 ) -> Dict[str, Any]:
     """Sample one meter, and show it while that goes on and at the end unless it is to be JSON; what was found."""
     from ebbench.cli.watching import Watch
-    from ebbench.sampling import sample as sample_meter
+    from ebbench.meter_trials.sampling import sample as sample_meter
 
     if as_json:
         return sample_meter(name, seconds, rate_hz, board)
@@ -223,9 +223,9 @@ def doctor(bench_file: Optional[Path], strict: bool, as_json: bool) -> int:
     ebbench doctor
     ebbench doctor --bench desk.toml
     """
-    from ebbench.bench_meters import bench_findings
     from ebbench.cli.display import print_findings
     from ebbench.doctor import diagnose
+    from ebbench.meter_trials.bench import bench_findings
 
     findings = bench_findings(bench_file) if bench_file else diagnose()
     if as_json:

@@ -49,8 +49,8 @@ def measure(
     ebbench measure --meter sim -- sh -c 'ebbench mark begin load; make; ebbench mark end load'
     """
     from ebbench.cli.display import print_measurement
-    from ebbench.measure import measure as measure_command
-    from ebbench.monitor import EnergyMonitor
+    from ebbench.measuring.command import measure as measure_command
+    from ebbench.measuring.monitor import EnergyMonitor
 
     monitor = EnergyMonitor(
         meters or None, out, bench=bench_file, board=board, rate_hz=rate_hz, max_gap_s=max_gap_s,
@@ -77,6 +77,6 @@ def mark(action: str, name: str) -> None:
     ebbench mark begin load
     ebbench mark end load
     """
-    from ebbench.mark import mark_edge
+    from ebbench.measuring.mark import mark_edge
 
     mark_edge(action, name)

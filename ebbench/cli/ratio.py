@@ -6,7 +6,7 @@ from typing import Any, Optional, Union
 
 import click
 
-from ebbench.method_settings import AUTO
+from ebbench.config.method_settings import AUTO
 
 
 class RatioType(click.ParamType):

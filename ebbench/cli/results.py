@@ -69,8 +69,8 @@ def check(runs: Tuple[Path, ...], as_json: bool) -> int:
     from ebbench.errors import Faults
     from ebbench.records import FAIL
     from ebbench.rundir import runs_in
-    from ebbench.sealing import load_record
-    from ebbench.taken import checked_again
+    from ebbench.sealing.record import load_record
+    from ebbench.sharing.taken import checked_again
 
     records, faults = [], Faults()
     for run in (run for path in runs for run in runs_in(path)):
@@ -141,7 +141,7 @@ def _integrate_run(run: Path, max_gap_s: Optional[float], units: Optional[str], 
     from ebbench.cli.display import print_measurement
     from ebbench.energy.estimate import unit_energies
     from ebbench.rundir import RunDir
-    from ebbench.sealing import integrate_again
+    from ebbench.sealing.record import integrate_again
 
     record, path = integrate_again(RunDir(run), max_gap_s, None if units is None else unit_energies(units))
     if as_json:

@@ -136,7 +136,7 @@ def run(
     """
     from ebbench.cli.display import Progress, print_runs
     from ebbench.cli.hangup import outlived_terminal
-    from ebbench.experiments import conduct_all, find_experiment
+    from ebbench.experiments.conduct import conduct_all, find_experiment
 
     chosen = find_experiment(experiment, _recipe_options(options), _bench_options(options, bench_file), scale)
     display = Progress()
@@ -232,7 +232,7 @@ def experiments(as_json: bool) -> None:
     ebbench experiments
     """
     from ebbench.cli.display import print_table
-    from ebbench.experiments import list_experiments
+    from ebbench.experiments.conduct import list_experiments
 
     found = list_experiments()
     if as_json:

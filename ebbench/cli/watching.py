@@ -12,8 +12,8 @@ from rich.text import Text
 
 from ebbench.cli.plot import plot
 from ebbench.energy.traces.trace import Chunk
+from ebbench.meter_trials.sampling import summarise, total_power
 from ebbench.protocols import MeterInfo
-from ebbench.sampling import summarise, total_power
 from ebbench.units import NS_PER_S
 
 #: how much of the past is drawn while it samples (s)

@@ -8,9 +8,9 @@ import json
 from typing import Any, Dict
 
 from ebbench.config.bench import Bench
+from ebbench.config.method_settings import reads
 from ebbench.config.recipe import Recipe, ratio_text
 from ebbench.meter_ref import MeterRef
-from ebbench.method_settings import reads
 
 
 def run_id(recipe: Recipe, bench: Bench) -> str:

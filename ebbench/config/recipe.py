@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
+from ebbench.config.method_settings import default_draw
 from ebbench.config.recipe_faults import faults_of
 from ebbench.config.values import coerce, refuse_unknown
 from ebbench.errors import ConfigError
-from ebbench.method_settings import default_draw
 
 Draw = Union[str, Tuple[int, ...]]  # "early-bird", "final", "best-accuracy", or the epochs at which to draw
 PruneRatio = Union[str, float]  # a fraction, or "auto"
@@ -20,7 +20,7 @@ PruneRatio = Union[str, float]  # a fraction, or "auto"
 class Recipe:
     """What to run. Every default is the paper's CIFAR protocol (You et al. 2020, section 4.1 and appendix).
 
-    What one method reads and another does not is listed in `ebbench.method_settings`.
+    What one method reads and another does not is listed in `ebbench.config.method_settings`.
     """
 
     method: str = "eb-ff"
@@ -80,7 +80,7 @@ class Recipe:
     #: the epoch at which a search would have found its ticket: an assumption, where `measure_epochs` cuts the search short
     ticket_epoch: Optional[int] = None
     #: prune_ratio = "auto": the candidates; epochs of each short retraining; accuracy that it may lose against the dense network's;
-    #: training images held out of the search to see that (None: a tenth). See `ebbench.ratio_choice`
+    #: training images held out of the search to see that (None: a tenth). See `ebbench.early_bird.ratio_choice`
     auto_ratios: Tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     auto_epochs: int = 3
     auto_max_loss: float = 0.02
@@ -104,7 +104,7 @@ class Recipe:
     tf32: bool = False
     #: CPU threads of torch; part of the recipe because it changes the last bit of a sum
     threads: int = 1
-    #: take a first training that another run of the same matrix did, and lend one's own (`ebbench.first_training`)
+    #: take a first training that another run of the same matrix did, and lend one's own (`ebbench.sharing.first_training`)
     share_phases: bool = True
     #: a checkpoint at most this many seconds after the last one
     checkpoint_s: float = 120.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Iterable
 
+from ebbench.config.method_settings import AUTO, AUTO_METHODS, READERS, TRAIN_FIRST, default_draw, is_one_of, reads
 from ebbench.errors import nearest
-from ebbench.method_settings import AUTO, AUTO_METHODS, READERS, TRAIN_FIRST, default_draw, is_one_of, reads
 
 Recipe = Any  # that of `recipe`, which checks itself with this module and so is not imported by it
 

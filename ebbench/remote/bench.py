@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, List, Optional
 
-from ebbench import calibration_store, plugins
+from ebbench import plugins
+from ebbench.calibration import store as calibration_store
 from ebbench.config import Bench
 from ebbench.context import Display
 from ebbench.energy.alignment.clocks import chip_for

@@ -41,7 +41,7 @@ from ebbench.remote.line import plain
 from ebbench.remote.progress import Followed
 from ebbench.room import Room, recorded_needs
 from ebbench.rundir import LaptopDir, RunDir, read_json, write_json
-from ebbench.sealing import load_record, seal
+from ebbench.sealing.record import load_record, seal
 from ebbench.session import conduct
 from ebbench.unbegun import forget, forgotten_unless_begun
 

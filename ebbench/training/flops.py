@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from torch import nn
 
+from ebbench.config.method_settings import AUTO
 from ebbench.errors import ConfigError, nearest
-from ebbench.method_settings import AUTO
 from ebbench.training import synthetic
 from ebbench.training.forward_cost import (
     EXACT,

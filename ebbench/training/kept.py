@@ -19,7 +19,7 @@ import torch
 
 from ebbench.config import Recipe
 from ebbench.errors import UserError
-from ebbench.first_training import draw_of, kept_name
+from ebbench.training.draws import draw_of, kept_name
 from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
 from ebbench.training.ranking import Ranking

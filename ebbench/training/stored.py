@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict
 
 from ebbench.config import Recipe
-from ebbench.method_settings import AUTO, reads
+from ebbench.config.method_settings import AUTO, reads
 from ebbench.training.batches import steps_per_epoch
 from ebbench.training.data import Dataset
 from ebbench.training.masks import layer_sizes_of

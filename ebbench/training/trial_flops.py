@@ -1,4 +1,4 @@
-"""What ``prune_ratio = "auto"`` adds to the arithmetic of a training, without training: see `ebbench.ratio_trials`."""
+"""What ``prune_ratio = "auto"`` adds to the arithmetic of a training, without training: see `ebbench.early_bird.ratio_trials`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ebbench.config import Recipe
+from ebbench.config.method_settings import AUTO_METHODS
 from ebbench.errors import ConfigError
-from ebbench.method_settings import AUTO_METHODS
 from ebbench.training.hold_out import held_out_count
 
 #: the ratio that is assumed to be found where nobody says

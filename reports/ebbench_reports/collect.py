@@ -12,8 +12,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import pandas as pd
 
+from ebbench.config.method_settings import AUTO
 from ebbench.errors import InputError, UserError
-from ebbench.method_settings import AUTO
 from ebbench.quantity import MISSING_TEXT
 from ebbench.records import SCHEMA_VERSION, Check, RunRecord, account_from_json
 from ebbench.rundir import MANIFEST, PHASES, RECORD, RunDir

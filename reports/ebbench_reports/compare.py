@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ebbench.method_settings import READERS, reads
+from ebbench.config.method_settings import READERS, reads
 from ebbench.quantity import Quantity, mean_of
 from ebbench.records import NOT_MEASURED, OK, RunRecord, worst
 from ebbench_reports.collect import Run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from ebbench.early_bird.ratio_choice import points
 from ebbench.quantity import MISSING_TEXT, Quantity, with_unit
-from ebbench.ratio_choice import points
 from ebbench_reports.collect import Run, method_title
 from ebbench_reports.markup import Cell, Column, Section, Table
 from ebbench_reports.tables import banner, write_csv

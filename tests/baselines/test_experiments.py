@@ -10,9 +10,9 @@ import pytest
 import ebbench_reports
 from ebbench import plugins
 from ebbench.config import Recipe, run_id
-from ebbench.early_bird import EarlyBirdInherit
-from ebbench.experiment_file import Experiment, load_experiment
-from ebbench.first_training import key_of, lender_first
+from ebbench.early_bird.search import EarlyBirdInherit
+from ebbench.experiments.file import Experiment, load_experiment
+from ebbench.sharing.first_training import key_of, lender_first
 from ebbench.testing import FakeContext
 
 OF_THE_PAPER = ("table1", "table2", "table3", "table4", "figure1", "figure2", "figure3", "figure5")

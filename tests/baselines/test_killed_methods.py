@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from conductor import record
 
 from ebbench import plugins
-from ebbench.experiment_file import load_experiment
+from ebbench.experiments.file import load_experiment
 from ebbench.testing import FakeContext
 
 EXPERIMENT = """

@@ -9,10 +9,11 @@ import pytest
 
 from ebbench import plugins
 from ebbench.errors import UserError
-from ebbench.first_training import alike, kept_name, key_of, lender_first
 from ebbench.protocols import Lending
+from ebbench.sharing.first_training import alike, key_of, lender_first
 from ebbench.testing import FakeContext
 from ebbench.testing.context import Killed
+from ebbench.training.draws import kept_name
 
 EPOCHS = 4
 #: so that the masks of noise settle: any two differ by less

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from ebbench.config import Recipe
-from ebbench.early_bird import EarlyBirdInherit
+from ebbench.early_bird.search import EarlyBirdInherit
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.rundir import RunDir, write_json
-from ebbench.sealing import record_of
+from ebbench.sealing.record import record_of
 from ebbench.testing import FakeContext
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ebbench.board.state import board_state, facts
-from ebbench.checks import check_run
+from ebbench.sealing.checks import check_run
 
 S = 1_000_000_000
 

@@ -127,7 +127,7 @@ def test_sigterm_at_any_command_leaves_with_130():
 
 
 def test_a_mark_loads_nothing_heavy():
-    code = "import sys; from ebbench.mark import mark_edge; print([n for n in ('numpy', 'pyarrow', 'torch') if n in sys.modules])"
+    code = "import sys, ebbench.measuring.mark; print([n for n in ('numpy', 'pyarrow', 'torch') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
 

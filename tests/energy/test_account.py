@@ -10,7 +10,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import pytest
 
-from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.traces.trace import TraceWriter, compact
@@ -18,6 +17,7 @@ from ebbench.errors import InputError
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.records import EnergyAccount, account_from_json
 from ebbench.rundir import RunDir, write_json
+from ebbench.sealing.checks import check_run
 
 S = 1_000_000_000
 RAILS = (Rail("VDD_IN", "module", None, 0.01, 0.0, 0.0, 100.0), Rail("GPU", "gpu", "VDD_IN"))

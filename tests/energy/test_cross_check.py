@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_account import METER, Bench, S
 
-from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.cross_check import MAX_WINDOWS, expected_ratio, windows_of
 from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.records import FAIL, NOT_CHECKED, PASS, WARN
+from ebbench.sealing.checks import check_run
 
 ORDER, STEADY, READ = "larger scope shows more", "ratio of the meters steady", "other meters read throughout"
 

@@ -9,7 +9,7 @@ import pytest
 from scheduled import BETWEEN_S, BETWEEN_W, DRAW_S, DRAW_W, EVALUATE_S, EVALUATE_W, GAIN, PRUNE_S, S, Training
 
 from ebbench.records import FAIL, RunRecord
-from ebbench.sealing import record_of
+from ebbench.sealing.record import record_of
 
 SEARCH, RETRAIN = 20, 60
 SCHEMA = jsonschema.Draft202012Validator(json.loads(pkgutil.get_data("ebbench", "schema/record-1.json")))

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from linked import METER, TRUTH_J, Pair, S
 
-from ebbench.checks import check_run
 from ebbench.energy.account import account
 from ebbench.energy.alignment.line import ClockMap
 from ebbench.energy.export import export_run
 from ebbench.protocols import REMOTE
 from ebbench.rundir import write_json
+from ebbench.sealing.checks import check_run
 
 maps = st.builds(
     ClockMap,

@@ -19,16 +19,16 @@ from own_clock import AHEAD_S, DRIFT, TruePower
 from sshd import SSHD, Sshd
 
 from ebbench import cli, plugins
-from ebbench.bench_meters import bench_findings
 from ebbench.config import Bench, Recipe
 from ebbench.context import Silent
 from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, UserError
+from ebbench.meter_trials.bench import bench_findings
 from ebbench.protocols import MeterRequest
 from ebbench.remote import agent, session
 from ebbench.remote.session import conductor
 from ebbench.rundir import RunDir
-from ebbench.sealing import record_of
+from ebbench.sealing.record import record_of
 
 pytestmark = [
     pytest.mark.realtime,

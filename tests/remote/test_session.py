@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ebbench.config import Bench, Recipe
 from ebbench.errors import ConfigError, DeviceError, EbbenchError, UserError
-from ebbench.experiment_file import load_experiment
+from ebbench.experiments.file import load_experiment
 from ebbench.meter_ref import MeterRef
 from ebbench.remote import agent, fetch
 from ebbench.remote.job import Job

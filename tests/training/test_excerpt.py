@@ -9,7 +9,7 @@ import pytest
 from noise import write_noise
 
 from ebbench.config import Recipe
-from ebbench.early_bird import EarlyBirdInherit, EarlyBirdReinit
+from ebbench.early_bird.search import EarlyBirdInherit, EarlyBirdReinit
 from ebbench.testing import FakeContext
 from ebbench.training.flops import training_flops
 from ebbench.training.models import build_model

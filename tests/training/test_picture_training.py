@@ -15,7 +15,7 @@ from conductor import only_run, record, weights, write_experiment
 from picture_tree import write_tree
 
 from ebbench.config import Recipe
-from ebbench.early_bird import EarlyBirdInherit
+from ebbench.early_bird.search import EarlyBirdInherit
 from ebbench.errors import ConfigError, UserError
 from ebbench.testing import FakeContext, Killed
 from ebbench.training import recipe_check

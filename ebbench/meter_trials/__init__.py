@@ -1,0 +1,1 @@
+"""Meters tried by themselves, before anything is measured with them."""

@@ -1,0 +1,31 @@
+"""All checks of one run."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Optional
+
+from ebbench.records import Check, EnergyAccount
+from ebbench.sealing.checks.energy import energy_checks
+from ebbench.sealing.checks.machine import machine_checks
+from ebbench.sealing.checks.meters import meter_checks
+from ebbench.sealing.checks.training import training_checks
+
+
+def check_run(
+    energy: EnergyAccount,
+    *,
+    whole: Optional[EnergyAccount] = None,
+    ticket: Optional[Mapping[str, Any]] = None,
+    overhead: Optional[Mapping[str, Any]] = None,
+    facts: Optional[Mapping[str, Any]] = None,
+) -> List[Check]:
+    """All checks of one run. `energy` is what was measured; `whole`, where epochs were measured for many, the whole schedule's.
+
+    `facts`: what the bench logged of the board (`ebbench.board.state.facts`), where it did.
+    """
+    return [
+        *energy_checks(energy, whole),
+        *meter_checks(energy),
+        *machine_checks(facts or {}),
+        *training_checks((whole or energy).extrapolation, ticket, overhead),
+    ]

@@ -1,0 +1,78 @@
+"""Which runs begin with the same training, and how much of it each of them takes.
+
+Dense training, the lottery ticket and ThiNet begin alike; network slimming and a search of EB Train begin alike too, with L1, at
+every prune ratio. Such a first training has to be done once: the run that did it lends it to the others of its matrix, and its
+energy is charged to each. What must be equal is every setting that the training depends on, the seed too.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Dict, List, Optional, Sequence
+
+from ebbench.config import Recipe
+from ebbench.config.method_settings import AUTO, READERS, is_one_of
+from ebbench.training.draws import draw_of
+
+WITHOUT_L1, WITH_L1 = ("dense", "lt", "thinet"), ("ns", "eb-*")
+#: settings that no bit of a training depends on, or that stand for themselves in the key
+_APART = (
+    "method", "checkpoint_s", "share_phases", "measure_epochs", "learning_rate", "milestones", *READERS,
+)  # fmt: skip
+
+
+def key_of(recipe: Recipe) -> Optional[str]:
+    """What the first training of a run depends on: equal texts, equal trainings. None where it is not to be shared."""
+    if not recipe.share_phases or recipe.measure_epochs is not None:
+        return None
+    if recipe.prune_ratio == AUTO:
+        return None  # its search does without the images that are held out
+    if not is_one_of(recipe.method, (*WITHOUT_L1, *WITH_L1)):
+        return None
+    settings = {name: value for name, value in recipe.settings().items() if name not in _APART}
+    settings["l1"] = recipe.l1 if is_one_of(recipe.method, WITH_L1) else 0.0
+    settings["rate"] = recipe.learning_rate if recipe.search_rate is None else recipe.search_rate
+    settings["falls"] = list(recipe.search_milestones or recipe.milestones)
+    settings["arithmetic"] = _arithmetic(recipe)
+    return json.dumps(settings, sort_keys=True)
+
+
+def _arithmetic(recipe: Recipe) -> str:
+    if recipe.method in ("eb-lf", "eb-ll"):
+        return f"8-bit block floating point, {recipe.rounding}"
+    return {"eb-wage": "8-bit integers", "eb-amp": f"mixed, {recipe.amp_dtype}"}.get(recipe.method, "float32")
+
+
+def stage_of(recipe: Recipe) -> str:
+    """The phase that is the first training."""
+    return "search" if is_one_of(recipe.method, ("eb-*",)) else "train"
+
+
+def alike(recipe: Recipe, others: Sequence[Recipe]) -> List[Recipe]:
+    """Those of the other recipes that begin with the same training."""
+    key = key_of(recipe)
+    return [] if key is None else [other for other in others if other != recipe and key_of(other) == key]
+
+
+def lender_first(recipes: Sequence[Recipe]) -> List[Recipe]:
+    """The same recipes, each group that begins alike led by the one whose first training is the longest; else in their order."""
+    groups: Dict[Optional[str], List[Recipe]] = {}
+    for recipe in recipes:
+        groups.setdefault(key_of(recipe), []).append(recipe)
+    found: List[Recipe] = []
+    for recipe in recipes:
+        key = key_of(recipe)
+        if key is not None and groups[key]:
+            found.append(max(groups.pop(key), key=_certain_epochs))
+            groups[key] = []
+        if recipe not in found:
+            found.append(recipe)
+    return found
+
+
+def _certain_epochs(recipe: Recipe) -> int:
+    """How long the first training is at least; a search may end early."""
+    draw = draw_of(recipe)["draw"]
+    if draw == "early-bird":
+        return 0
+    return recipe.epochs if isinstance(draw, str) else max(draw)

@@ -1,0 +1,24 @@
+"""Where in its first training a run draws its ticket, and the name under which another run keeps what that draw needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Dict
+
+from ebbench.config import Recipe
+
+
+def draw_of(recipe: Recipe) -> Dict[str, Any]:
+    """What decides where in its first training a run draws its ticket; dense training ends where it ends."""
+    draw: Dict[str, Any] = {"draw": "final" if recipe.method == "dense" else recipe.settings()["draw"]}
+    if draw["draw"] == "early-bird":
+        names = ("prune_ratio", "epsilon", "fifo_length", "pairs", "masks")
+        draw.update({name: getattr(recipe, name) for name in names})
+    return draw
+
+
+def kept_name(recipe: Recipe) -> str:
+    """The file in which what `recipe` takes is kept by the run that lends it."""
+    text = json.dumps(draw_of(recipe), sort_keys=True)
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.npz"

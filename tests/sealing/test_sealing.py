@@ -1,0 +1,98 @@
+"""A record made again: never over a sealed one, never in place of the one that a run's own end writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import pytest
+
+import ebbench
+from ebbench.energy.export import export_run
+from ebbench.errors import ConfigError, UserError
+from ebbench.rundir import RunDir, read_json, write_json
+from ebbench.sealing.record import integrate_again, load_record
+
+pytestmark = pytest.mark.realtime
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A sealed measurement of a moment."""
+    folder = tmp_path_factory.mktemp("measured") / "run"
+    with ebbench.EnergyMonitor(meter="sim", out=folder) as monitor, monitor.phase("train"):
+        time.sleep(0.1)
+    return folder
+
+
+@pytest.fixture
+def rundir(measured, tmp_path):
+    return RunDir(shutil.copytree(measured, tmp_path / "run"))
+
+
+def unsealed(rundir, recipe=None):
+    """As if the process had been killed before its end; with a `recipe` the run can be resumed."""
+    rundir.record.unlink()
+    write_json(rundir.manifest, {**read_json(rundir.manifest), "recipe": recipe})
+    return rundir
+
+
+def test_a_sealed_record_stays_as_it_is(rundir):
+    before = rundir.record.read_bytes()
+    record, path = integrate_again(rundir)
+    assert path.name == "record-2.json" and rundir.record.read_bytes() == before
+    assert record.energy == load_record(rundir).energy
+    assert json.loads(path.read_text()) == record.to_json()
+
+
+def test_a_measurement_without_its_record_is_sealed(rundir):
+    sealed = load_record(rundir)
+    record, path = integrate_again(unsealed(rundir))
+    assert path == rundir.record and rundir.is_sealed
+    assert record.energy.total_j == sealed.energy.total_j
+
+
+def test_a_run_that_can_be_resumed_is_not_sealed_by_looking_at_it(rundir):
+    """Sealed by a look, it could never be resumed: its last epochs would be lost."""
+    record, path = integrate_again(unsealed(rundir, recipe={"method": "dense"}))
+    assert path.name == "record-2.json" and record.energy.total_j > 0
+    assert not rundir.is_sealed
+
+
+def test_another_max_gap_does_not_seal(rundir):
+    _, path = integrate_again(unsealed(rundir), max_gap_s=5.0)
+    assert path.name == "record-2.json" and not rundir.is_sealed
+
+
+def test_a_folder_that_is_being_written_is_left_alone(rundir):
+    unsealed(rundir)
+    lock = rundir.lock()
+    with pytest.raises(UserError, match="another process is writing"):
+        integrate_again(rundir)
+    lock.close()
+    assert not list(rundir.path.glob("record*"))
+
+
+def test_a_run_without_a_record_says_what_to_do(rundir):
+    unsealed(rundir, recipe={"method": "dense"})
+    with pytest.raises(UserError, match=r"did not end: go on with `ebbench run \.\.\. --resume`"):
+        load_record(rundir)
+
+
+@pytest.mark.parametrize("max_gap_s", [0.0, -1.0, float("nan")])
+def test_a_gap_that_makes_no_sense_is_refused(rundir, max_gap_s):
+    with pytest.raises(ConfigError, match=r"max_gap_s = .* is not above 0"):
+        integrate_again(rundir, max_gap_s)
+
+
+def test_no_run_folder_is_the_users_to_fix(tmp_path):
+    with pytest.raises(UserError, match=r"is .* a run folder"):
+        integrate_again(RunDir(tmp_path / "nowhere"))
+
+
+def test_what_was_exported_is_no_raw_file_of_the_run(rundir):
+    before = set(integrate_again(rundir)[0].files)
+    export_run(rundir, rundir.path / "export", "csv")
+    assert (rundir.path / "export" / "phases.csv").exists()
+    assert set(integrate_again(rundir)[0].files) == before
