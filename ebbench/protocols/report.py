@@ -1,0 +1,14 @@
+"""A report: renders records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, Mapping, Protocol, Sequence
+
+
+class Report(Protocol):
+    """Renders records. One class per kind of report."""
+
+    def render(self, runs: Sequence[Path], out: Path, options: Mapping[str, Any]) -> List[Path]:
+        """Write the report of the run folders `runs` under `out`; returns the files written."""
+        ...
