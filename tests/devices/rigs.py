@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import http_devices
+from executable import write_executable
 from line_devices import FULL, Feeder, SerialDevice, TcpDevice, WattsUp
 from ptdaemon_server import PtdaemonServer
 from scpi_instrument import PowerMeter, Supply, TcpInstrument
@@ -337,8 +338,7 @@ class TegrastatsRig(Rig):
         return self.WORDS.get(self.fault, f"RAM 1/2MB VDD_IN {round(1000 * self.wave.power_w(at_s))}/12400\n")
 
     def install(self):
-        self.program.write_text(self.SCRIPT)
-        self.program.chmod(0o755)
+        write_executable(self.program, self.SCRIPT)
 
     def file(self, name):
         return self.program.with_name(f"tegrastats.{name}")

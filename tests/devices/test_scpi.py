@@ -26,7 +26,7 @@ from ebbench_devices.instruments.scpi_answers import OverRange, error_in, number
 from ebbench_devices.scpi import ScpiMeter
 
 pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed: the scpi meter is NOT tested")
-from scpi_instrument import PERIOD_S, PowerMeter, SerialInstrument, Supply, TcpInstrument, energy_j, power_w
+from scpi_instrument import PERIOD_S, SINE, PowerMeter, SerialInstrument, Supply, TcpInstrument, energy_j, power_w
 
 METERS = plugins.registered(plugins.METERS)
 RANGES = {"voltage_range_v": "15", "current_range_a": "5"}
@@ -296,7 +296,9 @@ def test_the_energy_of_a_known_wave_by_its_power_and_by_its_integrator(tmp_path)
     for series in (series_of(info, info.total), power_of(info, info.total)):
         reader = TraceReader(trace)
         (found,) = integrate(reader, [series], survey(reader, [series]), np.array([start_ns]), np.array([end_ns]))
-        assert found.energy_j[0] == pytest.approx(truth_j, rel=0.03)
+        rest_s = max(np.diff(np.concatenate([chunk.time_ns for chunk in TraceReader(trace)]))) / NS_PER_S
+        # 3 %, and on a busy machine what the wave may do between two readings
+        assert abs(found.energy_j[0] - truth_j) <= 0.03 * truth_j + rest_s * SINE.swing_w
 
 
 # what stands in the way

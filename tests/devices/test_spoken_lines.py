@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from executable import write_executable
 
 from ebbench.clock import monotonic_ns
 from ebbench.errors import MeterError
@@ -20,8 +21,7 @@ def program(tmp_path):
 
     def start(script, patience_s=30.0):
         path = tmp_path / "speaker"
-        path.write_text("#!/bin/sh\n" + script)
-        path.chmod(0o755)
+        write_executable(path, "#!/bin/sh\n" + script)
         running.append(SpokenLines([str(path), "an argument"], patience_s))
         return running[-1]
 
@@ -99,8 +99,7 @@ def test_closing_ends_the_program_and_what_it_started(program):
 
 def test_a_program_that_hangs_dies_with_us_even_by_kill_9(tmp_path):
     script = tmp_path / "speaker"
-    script.write_text("#!/bin/sh\necho $$\nexec sleep 60\n")
-    script.chmod(0o755)
+    write_executable(script, "#!/bin/sh\necho $$\nexec sleep 60\n")
     code = (
         "import sys, time; from ebbench_devices.lines.spoken import SpokenLines\n"
         "lines = SpokenLines([sys.argv[1]], 30.0); lines.news.wait(20)\n"

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from executable import write_executable
 
 from ebbench import plugins
 from ebbench.energy.sampler import Sampler
@@ -50,9 +51,7 @@ def root(tmp_path, monkeypatch):
 @pytest.fixture
 def install(root):
     def write(script):
-        program = root / "usr/bin/tegrastats"
-        program.write_text('#!/bin/sh\n[ "$1" = --interval ] || exit 64\n' + script)
-        program.chmod(0o755)
+        write_executable(root / "usr/bin/tegrastats", '#!/bin/sh\n[ "$1" = --interval ] || exit 64\n' + script)
         return root
 
     return write
