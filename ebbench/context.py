@@ -19,7 +19,7 @@ from ebbench.protocols import Lending
 from ebbench.records import PHASE_NAMES, TRAINING_PHASES
 from ebbench.room import Room
 from ebbench.rundir import RunDir
-from ebbench.training.mask_file import save_masks
+from ebbench.training.pruning.mask_file import save_masks
 from ebbench.units import NS_PER_S
 from ebbench.whole_file import write_whole
 

@@ -18,9 +18,9 @@ from ebbench import plugins
 from ebbench.config import Recipe
 from ebbench.records import PASS
 from ebbench.testing import FakeContext
-from ebbench.training.masks import draw_mask
 from ebbench.training.models import build_model
-from ebbench.training.pruning import HeldMask, plan_of, prune
+from ebbench.training.pruning.masks import draw_mask
+from ebbench.training.pruning.physical import HeldMask, plan_of, prune
 
 pytestmark = [
     pytest.mark.cuda,

@@ -17,7 +17,7 @@ MASKS_ON_A_FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from ebbench.training.mask_file import load_masks, save_masks
+from ebbench.training.pruning.mask_file import load_masks, save_masks
 path = Path(sys.argv[1])
 save_masks(path, np.ones((1, 9), bool), [1], np.ones((1, 9)))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

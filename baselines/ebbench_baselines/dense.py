@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
-from ebbench.training.flops import forward_cost
+from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.tally import run_flops
 from ebbench.training.loop import Trainer
 from ebbench.training.recipe_check import check_recipe
 from ebbench.training.stored import stored_bytes
-from ebbench.training.tally import run_flops
 
 
 class DensePipeline:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
+from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.tally import run_flops
 from ebbench.training.draw_point import planned_epochs
-from ebbench.training.flops import forward_cost
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import layer_sizes_of
+from ebbench.training.pruning.masks import layer_sizes_of
+from ebbench.training.pruning.weight_masks import WeightMask, ranked_weights, refuse_weight_ratio
 from ebbench.training.recipe_check import check_recipe
 from ebbench.training.stored import stored_bytes
-from ebbench.training.tally import run_flops
 from ebbench.training.ticket import drawn_notes, weight_ticket
-from ebbench.training.weight_masks import WeightMask, ranked_weights, refuse_weight_ratio
 from ebbench_baselines.stages import train_to_draw
 
 

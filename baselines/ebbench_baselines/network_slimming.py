@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import gamma_of
-from ebbench.training.ranking import Ranking
+from ebbench.training.pruning.masks import gamma_of
+from ebbench.training.pruning.ranking import Ranking
 from ebbench_baselines.stages import PrunesTrained
 
 

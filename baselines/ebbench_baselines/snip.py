@@ -12,14 +12,14 @@ from torch import nn
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError
 from ebbench.protocols import Outcome, RunContext
-from ebbench.training.flops import forward_cost
+from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.tally import run_flops
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import layer_sizes_of
+from ebbench.training.pruning.masks import layer_sizes_of
+from ebbench.training.pruning.weight_masks import WeightMask, ranked_weights, refuse_weight_ratio
 from ebbench.training.recipe_check import check_recipe
 from ebbench.training.stored import stored_bytes
-from ebbench.training.tally import run_flops
 from ebbench.training.ticket import weight_ticket
-from ebbench.training.weight_masks import WeightMask, ranked_weights, refuse_weight_ratio
 
 
 class SnipPipeline:

@@ -10,15 +10,15 @@ import torch
 from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training import excerpt
-from ebbench.training.flops import forward_cost
+from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.tally import run_flops
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import draw_mask, layer_sizes_of
 from ebbench.training.models import Network
 from ebbench.training.models.routes import routes_of
-from ebbench.training.pruning import prune
+from ebbench.training.pruning.masks import draw_mask, layer_sizes_of
+from ebbench.training.pruning.physical import prune
 from ebbench.training.recipe_check import check_recipe
 from ebbench.training.stored import stored_bytes
-from ebbench.training.tally import run_flops
 from ebbench.training.ticket import channel_ticket
 
 

@@ -8,15 +8,15 @@ import numpy as np
 
 from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
+from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.tally import run_flops
 from ebbench.training.draw_point import DrawPoint, planned_epochs
-from ebbench.training.flops import forward_cost
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import gamma_of, layer_sizes_of
-from ebbench.training.pruning import plan_of, prune
+from ebbench.training.pruning.masks import gamma_of, layer_sizes_of
+from ebbench.training.pruning.physical import plan_of, prune
 from ebbench.training.recipe_check import check_recipe
 from ebbench.training.schedule import Schedule
 from ebbench.training.stored import stored_bytes
-from ebbench.training.tally import run_flops
 from ebbench.training.ticket import channel_ticket, drawn_notes
 
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ebbench.errors import ConfigError, RunFailed
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import layer_sizes_of, split
 from ebbench.training.models.routes import Route, routes_of
-from ebbench.training.pruning import apply_mask
+from ebbench.training.pruning.masks import layer_sizes_of, split
+from ebbench.training.pruning.physical import apply_mask
+from ebbench.training.pruning.widths import fewer
 from ebbench.training.recipe_check import check_recipe
 from ebbench.training.stored import stored_bytes
-from ebbench.training.widths import fewer
 from ebbench_baselines.stages import PrunesTrained
 
 #: images that the contributions are sampled from, where the recipe does not say

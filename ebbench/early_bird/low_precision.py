@@ -8,15 +8,15 @@ from __future__ import annotations
 from ebbench.early_bird.search import EarlyBirdInherit
 from ebbench.protocols import Outcome
 from ebbench.training.averaging import add_to_average, averaged
-from ebbench.training.batches import steps_per_epoch
-from ebbench.training.block_precision import BlockPrecision
-from ebbench.training.forward_cost import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
+from ebbench.training.counting.work import work_of
+from ebbench.training.data.batches import steps_per_epoch
 from ebbench.training.loop import Trainer
-from ebbench.training.mixed import MixedPrecision, dtype_of
-from ebbench.training.noise import Noise
-from ebbench.training.precision import FullPrecision
-from ebbench.training.wage import WagePrecision
-from ebbench.training.work import work_of
+from ebbench.training.precision.block import BlockPrecision
+from ebbench.training.precision.full import FullPrecision
+from ebbench.training.precision.mixed import MixedPrecision, dtype_of
+from ebbench.training.precision.noise import Noise
+from ebbench.training.precision.wage import WagePrecision
 
 
 class _EightBit(EarlyBirdInherit):

@@ -18,12 +18,12 @@ import numpy as np
 
 from ebbench.config import Recipe
 from ebbench.early_bird.ratio_choice import Descent, candidates, in_words, loss_against
-from ebbench.training.forward_cost import ForwardCost, forward_cost
-from ebbench.training.hold_out import held_out_count
+from ebbench.training.counting.forward_cost import ForwardCost, forward_cost
+from ebbench.training.data.hold_out import held_out_count
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of
 from ebbench.training.models import Network, empty_model
-from ebbench.training.ranking import Ranking
+from ebbench.training.pruning.masks import EarlyBirdQueue, gamma_of, layer_sizes_of
+from ebbench.training.pruning.ranking import Ranking
 from ebbench.training.state import load_weights, weights_of
 from ebbench.training.ticket import channel_ticket
 

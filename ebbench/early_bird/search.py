@@ -15,19 +15,19 @@ from ebbench.config import Recipe
 from ebbench.config.method_settings import AUTO
 from ebbench.early_bird.ratio_trials import RatioChecks, choose_ratio, epochs_of_trials, trial_costs
 from ebbench.protocols import Outcome, RunContext
+from ebbench.training.counting.flops import ForwardCost, draw_cost, forward_cost
+from ebbench.training.counting.tally import run_flops
+from ebbench.training.data.hold_out import held_out_count
 from ebbench.training.draw_point import DrawPoint, planned_epochs
-from ebbench.training.flops import ForwardCost, draw_cost, forward_cost
-from ebbench.training.hold_out import held_out_count
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
-from ebbench.training.precision import FullPrecision
-from ebbench.training.pruning import plan_of, prune, reinit
-from ebbench.training.ranking import Ranking
+from ebbench.training.precision.full import FullPrecision
+from ebbench.training.pruning.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
+from ebbench.training.pruning.physical import plan_of, prune, reinit
+from ebbench.training.pruning.ranking import Ranking
 from ebbench.training.recipe_check import check_recipe
 from ebbench.training.schedule import Schedule
 from ebbench.training.stored import stored_bytes
-from ebbench.training.tally import run_flops
 from ebbench.training.ticket import channel_ticket, drawn_notes
 
 

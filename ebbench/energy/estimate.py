@@ -1,6 +1,6 @@
 """The energy of a training whose arithmetic this machine only simulated: estimated from what it did and a table of unit energies.
 
-For each phase, with the work that `ebbench.training.work` counted:
+For each phase, with the work that `ebbench.training.counting.work` counted:
 
     E = multiply_adds (e_multiply + e_accumulate) + float32_operations e_operation + bytes e_byte
 

@@ -14,7 +14,7 @@ from ebbench.errors import Faults, MeterError
 from ebbench.experiments.file import Experiment
 from ebbench.rundir import RunDir
 from ebbench.session import find_setup
-from ebbench.training.data import loaded_once, refuse_unknown_dataset
+from ebbench.training.data.datasets import loaded_once, refuse_unknown_dataset
 from ebbench.training.models import refuse_unknown_model
 
 

@@ -84,7 +84,7 @@ class Outcome:
     #: cost of one check in FLOPs and bytes, and the network's parameter count, for the overhead's fractions
     draw_cost: Optional[Dict[str, float]] = None
     notes: List[str] = field(default_factory=list)
-    #: what a training did whose arithmetic is simulated, by phase, as `ebbench.training.work` counts it: its energy is estimated
+    #: what a training did whose arithmetic is simulated, by phase (`ebbench.training.counting.work`): its energy is estimated
     work: Optional[Dict[str, Any]] = None
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ebbench.training.batches import plain_batches
-from ebbench.training.data import Images
+from ebbench.training.data.batches import plain_batches
+from ebbench.training.data.datasets import Images
 
 
 @dataclass(frozen=True)

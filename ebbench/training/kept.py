@@ -20,9 +20,9 @@ import torch
 from ebbench.config import Recipe
 from ebbench.errors import UserError
 from ebbench.training.draws import draw_of, kept_name
-from ebbench.training.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.models import Network
-from ebbench.training.ranking import Ranking
+from ebbench.training.pruning.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
+from ebbench.training.pruning.ranking import Ranking
 from ebbench.training.state import Arrays, TrainState, arithmetic, load_weights, weights_of
 from ebbench.whole_file import write_whole
 

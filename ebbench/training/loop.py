@@ -21,15 +21,15 @@ from ebbench.protocols import RunContext
 from ebbench.training import compat, excerpt
 from ebbench.training.accuracy import Accuracy, evaluate, right_at_first
 from ebbench.training.averaging import estimate_norms, take_average
-from ebbench.training.batches import Step, augmented_batches, steps_per_epoch
-from ebbench.training.data import Images
-from ebbench.training.held import Held
-from ebbench.training.hold_out import hold_out
+from ebbench.training.data.batches import Step, augmented_batches, steps_per_epoch
+from ebbench.training.data.datasets import Images
+from ebbench.training.data.hold_out import hold_out
 from ebbench.training.kept import Keeper, Kept, forget, read_kept
 from ebbench.training.layout import MEMORY_FORMATS, capability_of, layout_by_rule, layout_by_timing
 from ebbench.training.models import Network, build_model
-from ebbench.training.precision import FullPrecision
-from ebbench.training.pruning import HeldMask
+from ebbench.training.precision.full import FullPrecision
+from ebbench.training.pruning.held import Held
+from ebbench.training.pruning.physical import HeldMask
 from ebbench.training.recipe_check import data_of, refuse_misfits
 from ebbench.training.schedule import Schedule, learning_rate
 from ebbench.training.state import TrainState, arithmetic, pack, refuse_other_arithmetic, restore, unpack

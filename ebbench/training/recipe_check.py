@@ -9,9 +9,9 @@ import torch
 from ebbench.config import Recipe
 from ebbench.config.method_settings import RANK_CHANNELS, is_one_of
 from ebbench.errors import ConfigError, Faults
-from ebbench.training.data import Dataset, load_dataset, refuse_unknown_dataset
+from ebbench.training.data.datasets import Dataset, load_dataset, refuse_unknown_dataset
 from ebbench.training.models import SELECT, Network, build_model, input_shape_of, refuse_unknown_model
-from ebbench.training.ranking import Ranking
+from ebbench.training.pruning.ranking import Ranking
 
 
 def check_recipe(recipe: Recipe) -> Tuple[Dataset, Network]:

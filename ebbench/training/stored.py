@@ -6,10 +6,10 @@ from typing import Dict
 
 from ebbench.config import Recipe
 from ebbench.config.method_settings import AUTO, reads
-from ebbench.training.batches import steps_per_epoch
-from ebbench.training.data import Dataset
-from ebbench.training.masks import layer_sizes_of
+from ebbench.training.data.batches import steps_per_epoch
+from ebbench.training.data.datasets import Dataset
 from ebbench.training.models import Network
+from ebbench.training.pruning.masks import layer_sizes_of
 
 #: what an array takes beside its values: its header, and its two entries in the archive (zipfile pads nothing, numpy to 64 bytes)
 ARRAY_BYTES = 512

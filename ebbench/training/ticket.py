@@ -6,8 +6,8 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
-from ebbench.training.masks import split
-from ebbench.training.weight_masks import WeightMask
+from ebbench.training.pruning.masks import split
+from ebbench.training.pruning.weight_masks import WeightMask
 
 
 def channel_ticket(mask: np.ndarray, layer_sizes: Sequence[int], **facts: Any) -> Dict[str, Any]:

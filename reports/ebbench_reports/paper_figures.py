@@ -185,7 +185,7 @@ def mask_distances(run: Run) -> List[Distances]:
     if not RunDir(run.folder).masks.exists() or not (run.record.ticket or {}).get("layer_channels"):
         return []
     # torch comes with it, which no other part of a report needs
-    from ebbench.training.masks import EarlyBirdQueue, distance_matrix, draw_mask, load_masks
+    from ebbench.training.pruning.masks import EarlyBirdQueue, distance_matrix, draw_mask, load_masks
 
     ticket: Mapping[str, Any] = run.record.ticket or {}
     recipe, layers = run.record.recipe, list(ticket["layer_channels"])

@@ -11,7 +11,7 @@ from noise import write_noise
 from ebbench.config import Recipe
 from ebbench.testing import FakeContext
 from ebbench.training import loop
-from ebbench.training.flops import forward_cost
+from ebbench.training.counting.flops import forward_cost
 from ebbench.training.models import build_model
 from ebbench_baselines.dense import DensePipeline
 

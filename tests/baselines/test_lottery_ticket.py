@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ebbench.testing import FakeContext
-from ebbench.training.batches import augmented_batches
+from ebbench.training.data.batches import augmented_batches
 from ebbench.training.loop import Trainer
 from ebbench.training.models import build_model
 from ebbench_baselines.lottery_ticket import LotteryTicketPipeline

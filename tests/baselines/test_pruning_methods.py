@@ -13,9 +13,9 @@ from same_end import assert_same_end, dying_again_and_again
 from ebbench import plugins
 from ebbench.errors import ConfigError
 from ebbench.testing import FakeContext, Killed
-from ebbench.training.flops import forward_cost
-from ebbench.training.masks import split
+from ebbench.training.counting.flops import forward_cost
 from ebbench.training.models import build_model
+from ebbench.training.pruning.masks import split
 
 METHODS = ("lt", "snip", "ns", "thinet", "sfp")
 IMAGES, WIDTHS = 20, (4, 5, 6, 7, 8)

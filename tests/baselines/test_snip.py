@@ -11,7 +11,7 @@ from ebbench.errors import ConfigError
 from ebbench.testing import FakeContext
 from ebbench.training.loop import Trainer
 from ebbench.training.models import build_model
-from ebbench.training.weight_masks import ranked_weights
+from ebbench.training.pruning.weight_masks import ranked_weights
 from ebbench_baselines.snip import SnipPipeline, sensitivities
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ebbench.testing import FakeContext
-from ebbench.training.batches import augmented_batches
+from ebbench.training.data.batches import augmented_batches
 from ebbench.training.loop import Trainer
 from ebbench.training.models import build_model
-from ebbench.training.pruning import apply_mask
+from ebbench.training.pruning.physical import apply_mask
 from ebbench.training.recipe_check import data_of
 from ebbench_baselines import soft_filters
 from ebbench_baselines.soft_filters import SoftFilterPipeline, zero_filters

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ebbench.training.batches import augmented_batches
 from ebbench.training.compat import import_torchvision_datasets
-from ebbench.training.pictures.read import read_pictures
+from ebbench.training.data.batches import augmented_batches
+from ebbench.training.data.pictures.read import read_pictures
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 

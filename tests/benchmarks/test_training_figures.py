@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from ebbench.training.batches import augmented_batches
 from ebbench.training.compat import import_torchvision_datasets
-from ebbench.training.data import CIFAR_MEAN, CIFAR_STD, ImageSet
-from ebbench.training.forward_cost import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
+from ebbench.training.data.batches import augmented_batches
+from ebbench.training.data.datasets import CIFAR_MEAN, CIFAR_STD, ImageSet
 from ebbench.training.layout import layout_by_rule
-from ebbench.training.masks import distance_matrix, draw_mask, gamma_of, hamming, layer_sizes_of
 from ebbench.training.models import MODELS, build_model
-from ebbench.training.pruning import plan_of
-from ebbench.training.widths import uniform_widths
+from ebbench.training.pruning.masks import distance_matrix, draw_mask, gamma_of, hamming, layer_sizes_of
+from ebbench.training.pruning.physical import plan_of
+from ebbench.training.pruning.widths import uniform_widths
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 

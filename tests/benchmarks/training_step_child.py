@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from ebbench.training import compat
-from ebbench.training.block_precision import BlockPrecision
 from ebbench.training.loop import add_l1
-from ebbench.training.masks import draw_mask, layer_sizes_of
-from ebbench.training.mixed import MixedPrecision
 from ebbench.training.models import build_model
-from ebbench.training.noise import Noise
-from ebbench.training.precision import FullPrecision
-from ebbench.training.pruning import HeldMask, plan_of, reinit
-from ebbench.training.wage import WagePrecision
+from ebbench.training.precision.block import BlockPrecision
+from ebbench.training.precision.full import FullPrecision
+from ebbench.training.precision.mixed import MixedPrecision
+from ebbench.training.precision.noise import Noise
+from ebbench.training.precision.wage import WagePrecision
+from ebbench.training.pruning.masks import draw_mask, layer_sizes_of
+from ebbench.training.pruning.physical import HeldMask, plan_of, reinit
 
 L1 = 1e-4
 PRECISIONS = {

@@ -17,10 +17,10 @@ from ebbench.early_bird.search import Check, EarlyBirdInherit, EarlyBirdReinit
 from ebbench.errors import ConfigError, UserError
 from ebbench.protocols import Outcome
 from ebbench.testing import FakeContext
-from ebbench.training.flops import forward_cost
+from ebbench.training.counting.flops import forward_cost
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import draw_mask, hamming, layer_sizes_of
 from ebbench.training.models import build_model
+from ebbench.training.pruning.masks import draw_mask, hamming, layer_sizes_of
 
 TRAIN, TEST, BATCH, EPOCHS = 20, 10, 8, 5
 STEPS = 3  # the last batch of an epoch is short

@@ -20,9 +20,9 @@ from ebbench.errors import ConfigError
 from ebbench.protocols import Outcome
 from ebbench.testing import FakeContext
 from ebbench.training import compat
-from ebbench.training.masks import draw_mask, layer_sizes_of
 from ebbench.training.models import build_model
-from ebbench.training.quantize import BlockRounding
+from ebbench.training.precision.quantize import BlockRounding
+from ebbench.training.pruning.masks import draw_mask, layer_sizes_of
 
 EPOCHS, STEPS, TRAIN = 5, 3, 20
 METHODS = {"eb-lf": EarlyBirdLowSearch, "eb-ll": EarlyBirdLow, "eb-wage": EarlyBirdWage, "eb-amp": EarlyBirdMixed}

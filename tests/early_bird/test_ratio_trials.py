@@ -20,15 +20,15 @@ from ebbench.protocols import Outcome
 from ebbench.sharing.first_training import key_of
 from ebbench.testing import FakeContext
 from ebbench.training.accuracy import evaluate
-from ebbench.training.batches import epoch_plan
-from ebbench.training.data import ImageSet
-from ebbench.training.flops import forward_cost
-from ebbench.training.hold_out import held_out_count, hold_out
+from ebbench.training.counting.flops import forward_cost
+from ebbench.training.data.batches import epoch_plan
+from ebbench.training.data.datasets import ImageSet
+from ebbench.training.data.hold_out import held_out_count, hold_out
+from ebbench.training.data.pictures.picture_set import PictureSet
 from ebbench.training.loop import Trainer
-from ebbench.training.masks import EarlyBirdQueue, draw_mask, layer_sizes_of
 from ebbench.training.models import build_model
-from ebbench.training.pictures.picture_set import PictureSet
-from ebbench.training.pruning import prune, reinit
+from ebbench.training.pruning.masks import EarlyBirdQueue, draw_mask, layer_sizes_of
+from ebbench.training.pruning.physical import prune, reinit
 from ebbench.training.schedule import learning_rate
 
 TRAIN, TEST, HELD, BATCH, EPOCHS, TRIED = 40, 10, 12, 14, 5, 1

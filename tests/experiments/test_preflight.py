@@ -14,7 +14,7 @@ from ebbench.experiments import preflight
 from ebbench.experiments.conduct import find_experiment
 from ebbench.experiments.file import Experiment, load_experiment
 from ebbench.rundir import RunDir
-from ebbench.training import data
+from ebbench.training.data import datasets as data
 
 QUICK = {"model": "vgg16-small", "dataset": "synthetic", "train_images": 64, "test_images": 32, "epochs": 4}
 SIM = Bench(meters=("sim",), board="auto")

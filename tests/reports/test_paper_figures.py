@@ -5,7 +5,7 @@ import pytest
 from sample_runs import early_bird, record, write_run
 
 from ebbench.rundir import RunDir
-from ebbench.training.mask_file import save_masks
+from ebbench.training.pruning.mask_file import save_masks
 from ebbench_reports.collect import collect
 from ebbench_reports.compare import differing_settings, settings_text
 from ebbench_reports.figures.labels import labels

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import ebbench_reports
-from ebbench.training.flops import document
-from ebbench.training.forward_cost import PAPER, forward_cost, paper_rounded
+from ebbench.training.counting.flops import document
+from ebbench.training.counting.forward_cost import PAPER, forward_cost, paper_rounded
 from ebbench.training.models import SELECT, empty_model
-from ebbench.training.widths import fewer, uniform_widths
+from ebbench.training.pruning.widths import fewer, uniform_widths
 
 PAPER_FOLDER = Path(ebbench_reports.__file__).parent / "paper"
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ebbench.training.compat import foreach_sign
-from ebbench.training.masks import draw_mask, layer_sizes_of
 from ebbench.training.models import build_model
+from ebbench.training.pruning.masks import draw_mask, layer_sizes_of
 
 CLASSES = 4
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ebbench.training.accuracy import evaluate
-from ebbench.training.data import ImageSet
+from ebbench.training.data.datasets import ImageSet
 
 
 class Planted(nn.Module):

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from ebbench.training.batches import PAD, augmented_batches, crop_and_mirror, epoch_plan, plain_batches, steps_per_epoch
-from ebbench.training.data import ImageSet
+from ebbench.training.data.batches import (
+    PAD,
+    augmented_batches,
+    crop_and_mirror,
+    epoch_plan,
+    plain_batches,
+    steps_per_epoch,
+)
+from ebbench.training.data.datasets import ImageSet
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
 PINNED = [[0, 2, 5, 1, 4, 3], [6, 7, 1, 8, 6, 1], [4, 5, 4, 4, 7, 3], [0, 0, 0, 1, 1, 0]]

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from ebbench.training import compat
-from ebbench.training.block_precision import BlockPrecision
 from ebbench.training.models import build_model
-from ebbench.training.noise import Noise
-from ebbench.training.quantize import BlockRounding
+from ebbench.training.precision.block import BlockPrecision
+from ebbench.training.precision.noise import Noise
+from ebbench.training.precision.quantize import BlockRounding
 
 RATE, MOMENTUM, DECAY = 0.1, 0.9, 0.01
 q = BlockRounding(None).rounded

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ebbench.errors import ConfigError, InputError
-from ebbench.training import data
-from ebbench.training.data import load_dataset
+from ebbench.training.data import datasets as data
+from ebbench.training.data.datasets import load_dataset
 
 
 def test_the_embedded_data_are_the_same_on_every_machine():

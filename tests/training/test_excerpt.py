@@ -11,7 +11,7 @@ from noise import write_noise
 from ebbench.config import Recipe
 from ebbench.early_bird.search import EarlyBirdInherit, EarlyBirdReinit
 from ebbench.testing import FakeContext
-from ebbench.training.flops import training_flops
+from ebbench.training.counting.flops import training_flops
 from ebbench.training.models import build_model
 from ebbench_baselines.dense import DensePipeline
 

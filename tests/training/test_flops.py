@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from ebbench.errors import ConfigError, InputError
-from ebbench.training.flops import document, training_flops
-from ebbench.training.forward_cost import forward_cost
-from ebbench.training.mask_file import save_masks
-from ebbench.training.masks import draw_mask, layer_sizes_of
+from ebbench.training.counting.flops import document, training_flops
+from ebbench.training.counting.forward_cost import forward_cost
+from ebbench.training.counting.trials import Trials
 from ebbench.training.models import MODELS, build_model
-from ebbench.training.pruning import plan_of
-from ebbench.training.trial_flops import Trials
-from ebbench.training.widths import fewer, uniform_widths
+from ebbench.training.pruning.mask_file import save_masks
+from ebbench.training.pruning.masks import draw_mask, layer_sizes_of
+from ebbench.training.pruning.physical import plan_of
+from ebbench.training.pruning.widths import fewer, uniform_widths
 
 VGG16 = MODELS["vgg16"].widths
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from ebbench.training.forward_cost import EXACT, PAPER, draw_cost, forward_cost, paper_rounded
-from ebbench.training.masks import draw_mask, layer_sizes_of
+from ebbench.training.counting.forward_cost import EXACT, PAPER, draw_cost, forward_cost, paper_rounded
 from ebbench.training.models import SELECT, build_model
-from ebbench.training.pruning import plan_of, prune
+from ebbench.training.pruning.masks import draw_mask, layer_sizes_of
+from ebbench.training.pruning.physical import plan_of, prune
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ebbench.config import Recipe
 from ebbench.errors import ConfigError, RunFailed
 from ebbench.testing import FakeContext
 from ebbench.training import loop
-from ebbench.training.batches import augmented_batches
+from ebbench.training.data.batches import augmented_batches
 from ebbench.training.layout import CHANNELS_LAST, CONTIGUOUS
 from ebbench.training.loop import Trainer, add_l1
 from ebbench.training.recipe_check import refuse_misfits

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ebbench.errors import InputError
-from ebbench.training.masks import load_masks, save_masks
+from ebbench.training.pruning.masks import load_masks, save_masks
 
 
 def test_masks_come_back_bit_for_bit(tmp_path):

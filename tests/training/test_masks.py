@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebbench.errors import ConfigError, RunFailed
-from ebbench.training.masks import (
+from ebbench.training.models import build_model
+from ebbench.training.pruning.masks import (
     EarlyBirdQueue,
     distance_matrix,
     draw_mask,
@@ -16,7 +17,6 @@ from ebbench.training.masks import (
     round_up,
     split,
 )
-from ebbench.training.models import build_model
 
 layers = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 

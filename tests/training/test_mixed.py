@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from ebbench.errors import ConfigError
 from ebbench.training import compat
-from ebbench.training.mixed import MixedPrecision, dtype_of
 from ebbench.training.models import build_model
+from ebbench.training.precision.mixed import MixedPrecision, dtype_of
 
 needs_bfloat16 = pytest.mark.skipif(not compat.has_bfloat16(False), reason="this CPU or torch has no bfloat16")
 

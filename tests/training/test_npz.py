@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ebbench.errors import InputError
-from ebbench.training.npz import read_npz
+from ebbench.training.data.npz import read_npz
 
 
 def good():

@@ -17,11 +17,11 @@ from picture_tree import encoded, pixels, write_tree
 from PIL import Image
 
 from ebbench.errors import ConfigError, InputError
-from ebbench.training.data import load_dataset
-from ebbench.training.flops import document
-from ebbench.training.pictures.folder import evenly, list_folder
-from ebbench.training.pictures.read import read_pictures
-from ebbench.training.pictures.readers import Readers
+from ebbench.training.counting.flops import document
+from ebbench.training.data.datasets import load_dataset
+from ebbench.training.data.pictures.folder import evenly, list_folder
+from ebbench.training.data.pictures.read import read_pictures
+from ebbench.training.data.pictures.readers import Readers
 
 
 @pytest.fixture(autouse=True)

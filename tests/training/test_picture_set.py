@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from picture_tree import write_tree
 
 from ebbench.errors import DeviceError, DiskError
-from ebbench.training.batches import augmented_batches, epoch_plan, plain_batches
-from ebbench.training.pictures.read import IMAGENET_MEAN, IMAGENET_STD, read_pictures
-from ebbench.training.pictures.views import draw_key, evaluation_view, training_view
+from ebbench.training.data.batches import augmented_batches, epoch_plan, plain_batches
+from ebbench.training.data.pictures.read import IMAGENET_MEAN, IMAGENET_STD, read_pictures
+from ebbench.training.data.pictures.views import draw_key, evaluation_view, training_view
 
 MOMENTS = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 EPOCH = {"seed": 1, "phase": "train", "epoch": 3, **MOMENTS}
@@ -136,8 +136,8 @@ def test_readers_end_when_nobody_has_them_any_more(tree):
 PARENT = """
 import os, signal, sys
 from pathlib import Path
-from ebbench.training.pictures.read import read_pictures
-from ebbench.training.batches import augmented_batches
+from ebbench.training.data.pictures.read import read_pictures
+from ebbench.training.data.batches import augmented_batches
 train = read_pictures(Path(sys.argv[1]), 32, workers=3).train
 next(augmented_batches(train, 2, seed=1, phase="train", epoch=1, mean=(0, 0, 0), std=(1, 1, 1)))
 rest = augmented_batches(train, 2, seed=1, phase="train", epoch=2, mean=(0, 0, 0), std=(1, 1, 1))

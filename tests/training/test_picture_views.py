@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from picture_tree import encoded, pixels
 
 from ebbench.training.compat import import_torchvision_datasets
-from ebbench.training.pictures.views import (
+from ebbench.training.data.pictures.views import (
     Picture,
     Unreadable,
     draw_key,

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebbench.errors import InputError
-from ebbench.training.forward_cost import forward_cost
-from ebbench.training.masks import draw_mask, gamma_of, layer_sizes_of
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.models import KEEP, MODELS, SELECT, Architecture, build_model
 from ebbench.training.models.preresnet import PreResNet, preresnet_widths
 from ebbench.training.models.resnet import BASIC, BOTTLENECK, ResNet, resnet_widths
-from ebbench.training.pruning import HeldMask, apply_mask, plan_of, prune, reinit
-from ebbench.training.ranking import Ranking
+from ebbench.training.pruning.masks import draw_mask, gamma_of, layer_sizes_of
+from ebbench.training.pruning.physical import HeldMask, apply_mask, plan_of, prune, reinit
+from ebbench.training.pruning.ranking import Ranking
 
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import CLASSES, MASKS, images, mask_of, random_mask, relative_difference, train, trained_looking

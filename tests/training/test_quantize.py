@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from ebbench.training.noise import Noise
-from ebbench.training.quantize import BlockRounding, RoundedBothWays
+from ebbench.training.precision.noise import Noise
+from ebbench.training.precision.quantize import BlockRounding, RoundedBothWays
 
 SHAPES = [(7,), (1,), (5, 3), (4, 3, 2, 2), (2, 300, 30, 30), (3, 1, 1, 1)]
 

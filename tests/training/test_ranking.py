@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from ebbench.training.masks import draw_mask, layer_sizes_of, split
 from ebbench.training.models import build_model
-from ebbench.training.pruning import plan_of
-from ebbench.training.ranking import GROUPED, Ranking
+from ebbench.training.pruning.masks import draw_mask, layer_sizes_of, split
+from ebbench.training.pruning.physical import plan_of
+from ebbench.training.pruning.ranking import GROUPED, Ranking
 
 
 def gamma_for(model, seed=0):

@@ -14,8 +14,8 @@ from ebbench.errors import DiskError
 from ebbench.room import Room
 from ebbench.rundir import RunDir
 from ebbench.testing import FakeContext
-from ebbench.training.mask_file import save_masks
 from ebbench.training.models import build_model
+from ebbench.training.pruning.mask_file import save_masks
 from ebbench.training.stored import stored_bytes
 
 QUICK = {"train_images": 32, "test_images": 16, "batch_size": 16, "epochs": 2, "dataset": "synthetic"}

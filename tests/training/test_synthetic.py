@@ -1,6 +1,6 @@
 import numpy as np
 
-from ebbench.training import synthetic
+from ebbench.training.data import synthetic
 
 
 def test_the_images_are_cifar_shaped_and_the_classes_even():

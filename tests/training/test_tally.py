@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ebbench.training.flops import forward_cost
+from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.tally import run_flops
 from ebbench.training.models import build_model
-from ebbench.training.tally import run_flops
 
 DENSE = forward_cost(build_model("vgg16-small", 10))
 SMALL = forward_cost(build_model("vgg16-small", 10, [4] * 13))

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from ebbench.training import compat
 from ebbench.training.models import build_model
-from ebbench.training.noise import Noise
-from ebbench.training.wage import LARGEST, STEP, RoundedActivation, WagePrecision, scale_of
+from ebbench.training.precision.noise import Noise
+from ebbench.training.precision.wage import LARGEST, STEP, RoundedActivation, WagePrecision, scale_of
 
 STEPS = 4
 

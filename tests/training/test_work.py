@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ebbench.energy.estimate import unit_energies
-from ebbench.training.block_precision import BlockPrecision
-from ebbench.training.forward_cost import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
+from ebbench.training.counting.work import work_of
 from ebbench.training.models import build_model
-from ebbench.training.precision import FullPrecision
-from ebbench.training.wage import WagePrecision
-from ebbench.training.work import work_of
+from ebbench.training.precision.block import BlockPrecision
+from ebbench.training.precision.full import FullPrecision
+from ebbench.training.precision.wage import WagePrecision
 
 #: VGG16's convolutions by hand: (input channels, output channels, pixels), and the pixels that pooling reads
 CONVOLUTIONS = [

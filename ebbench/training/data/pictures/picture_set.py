@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebbench.training.pictures.readers import Readers
+from ebbench.training.data.pictures.readers import Readers
 
 #: batches that are read while one is used; memory is bounded by this
 AHEAD = 2

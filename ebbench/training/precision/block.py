@@ -12,9 +12,9 @@ from typing import Any, Iterator, List
 import torch
 from torch import Tensor, nn
 
-from ebbench.training.noise import Noise
-from ebbench.training.precision import FullPrecision, Storage
-from ebbench.training.quantize import WORD_BITS, BlockRounding, RoundedBothWays
+from ebbench.training.precision.full import FullPrecision, Storage
+from ebbench.training.precision.noise import Noise
+from ebbench.training.precision.quantize import WORD_BITS, BlockRounding, RoundedBothWays
 
 
 class BlockPrecision(FullPrecision):

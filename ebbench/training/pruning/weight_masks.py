@@ -14,8 +14,8 @@ from torch import nn
 
 from ebbench.errors import ConfigError
 from ebbench.protocols import RunContext
-from ebbench.training.held import Held
-from ebbench.training.masks import draw_mask, split
+from ebbench.training.pruning.held import Held
+from ebbench.training.pruning.masks import draw_mask, split
 
 #: what the recipe calls them
 LAYERS: Dict[str, Tuple[Type[nn.Module], ...]] = {"conv": (nn.Conv2d,), "conv+linear": (nn.Conv2d, nn.Linear)}

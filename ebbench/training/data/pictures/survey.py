@@ -18,8 +18,8 @@ import PIL
 
 from ebbench.errors import DiskError, UserError
 from ebbench.rundir import read_json, write_json
-from ebbench.training.pictures.folder import File
-from ebbench.training.pictures.readers import Readers
+from ebbench.training.data.pictures.folder import File
+from ebbench.training.data.pictures.readers import Readers
 
 #: files to a request
 CHUNK = 32

@@ -13,8 +13,7 @@ from torch import nn
 
 from ebbench.config.method_settings import AUTO
 from ebbench.errors import ConfigError, nearest
-from ebbench.training import synthetic
-from ebbench.training.forward_cost import (
+from ebbench.training.counting.forward_cost import (
     EXACT,
     PAPER,
     ForwardCost,
@@ -22,12 +21,13 @@ from ebbench.training.forward_cost import (
     draw_cost,
     forward_cost,
 )
+from ebbench.training.counting.trials import CostAt, Trials
+from ebbench.training.data import synthetic
+from ebbench.training.data.npz import read_npz
+from ebbench.training.data.pictures.folder import list_folder
 from ebbench.training.models import Network, empty_model
-from ebbench.training.npz import read_npz
-from ebbench.training.pictures.folder import list_folder
-from ebbench.training.ranking import PER_LAYER
-from ebbench.training.trial_flops import CostAt, Trials
-from ebbench.training.widths import UNIFORM, Pruning
+from ebbench.training.pruning.ranking import PER_LAYER
+from ebbench.training.pruning.widths import UNIFORM, Pruning
 
 __all__ = ["EXACT", "PAPER", "ForwardCost", "document", "draw_cost", "forward_cost", "training_flops"]
 

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping
 
 import numpy as np
 
-from ebbench.training.pictures.views import Unreadable, evaluation_view, look_at, training_view
+from ebbench.training.data.pictures.views import Unreadable, evaluation_view, look_at, training_view
 
 
 def main(spec: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Optional, Tuple
 import torch
 from torch import Tensor
 
-from ebbench.training.noise import Noise
+from ebbench.training.precision.noise import Noise
 
 WORD_BITS = 8
 LARGEST = 2 ** (WORD_BITS - 1) - 1

@@ -6,9 +6,9 @@ from typing import Dict, List
 
 import numpy as np
 
-from ebbench.training.masks import draw_mask, layer_sizes_of, round_up
 from ebbench.training.models import Network
 from ebbench.training.models.plan import stream_places
+from ebbench.training.pruning.masks import draw_mask, layer_sizes_of, round_up
 
 PER_LAYER, GROUPED = "per-layer", "grouped"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from ebbench.errors import ConfigError, InputError, nearest
-from ebbench.training.mask_file import load_masks
 from ebbench.training.models import KEEP, SELECT, Network
 from ebbench.training.models.channels import Channels
-from ebbench.training.pruning import plan_of
-from ebbench.training.ranking import GROUPED, PER_LAYER, Ranking
+from ebbench.training.pruning.mask_file import load_masks
+from ebbench.training.pruning.physical import plan_of
+from ebbench.training.pruning.ranking import GROUPED, PER_LAYER, Ranking
 
 UNIFORM = "uniform"
 DEFAULT_PRUNE_RATIO = 0.5

@@ -10,8 +10,8 @@ import torch
 
 from ebbench.config import FEWEST_HELD_OUT
 from ebbench.errors import ConfigError
-from ebbench.training.batches import epoch_plan
-from ebbench.training.data import Images, ImageSet
+from ebbench.training.data.batches import epoch_plan
+from ebbench.training.data.datasets import Images, ImageSet
 
 #: of the training images, where nobody says how many: the 5,000 of 50,000 that work on CIFAR commonly holds out
 SHARE = 10

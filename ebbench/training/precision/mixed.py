@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ebbench.errors import ConfigError
 from ebbench.training import compat
-from ebbench.training.precision import FullPrecision
+from ebbench.training.precision.full import FullPrecision
 
 #: what `amp_dtype` may be: "auto" is float16 on a GPU and bfloat16 on a CPU
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ebbench.errors import InputError
-from ebbench.training.held import Held
-from ebbench.training.masks import layer_sizes_of, split
 from ebbench.training.models import KEEP, Network, SlicingPlan, build_model, empty_model, slicing_plan
+from ebbench.training.pruning.held import Held
+from ebbench.training.pruning.masks import layer_sizes_of, split
 
 
 def prune(model: Network, mask: np.ndarray, residual: str = KEEP) -> Network:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebbench.training.data import Images
-from ebbench.training.pictures.picture_set import PictureSet
-from ebbench.training.pictures.views import draw_key
+from ebbench.training.data.datasets import Images
+from ebbench.training.data.pictures.picture_set import PictureSet
+from ebbench.training.data.pictures.views import draw_key
 
 #: black border in pixels that a random crop may take in (section 4.1's standard augmentation)
 PAD = 4

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ebbench.training.noise import Noise
-from ebbench.training.precision import FullPrecision, Storage
-from ebbench.training.quantize import power_of
+from ebbench.training.precision.full import FullPrecision, Storage
+from ebbench.training.precision.noise import Noise
+from ebbench.training.precision.quantize import power_of
 
 STEP = 2.0**-7
 LARGEST = 1 - STEP

@@ -13,10 +13,10 @@ import torch
 from PIL import features
 
 from ebbench.errors import InputError
-from ebbench.training.pictures.folder import PARTS, File, Part, evenly, list_folder, refuse_too_many
-from ebbench.training.pictures.picture_set import PictureSet
-from ebbench.training.pictures.readers import Readers
-from ebbench.training.pictures.survey import Survey, survey
+from ebbench.training.data.pictures.folder import PARTS, File, Part, evenly, list_folder, refuse_too_many
+from ebbench.training.data.pictures.picture_set import PictureSet
+from ebbench.training.data.pictures.readers import Readers
+from ebbench.training.data.pictures.survey import Survey, survey
 
 #: of the ImageNet training images, as fractions of 255
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -21,7 +21,7 @@ import numpy as np
 from ebbench.errors import DeviceError, DiskError
 from ebbench.process import start_process
 
-_READER = "ebbench.training.pictures.reader_main"
+_READER = "ebbench.training.data.pictures.reader_main"
 #: requests that a reader has before it while answers are waited for
 QUEUED = 4
 

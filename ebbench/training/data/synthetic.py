@@ -6,7 +6,7 @@ from typing import Tuple
 
 import numpy as np
 
-from ebbench.training.npz import Arrays
+from ebbench.training.data.npz import Arrays
 
 CLASSES = 10
 TRAIN_IMAGES, TEST_IMAGES = 2000, 500

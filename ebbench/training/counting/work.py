@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from ebbench.training.forward_cost import ForwardCost, LayerCost
-from ebbench.training.precision import FullPrecision, Storage
+from ebbench.training.counting.forward_cost import ForwardCost, LayerCost
+from ebbench.training.precision.full import FullPrecision, Storage
 
 #: per parameter and step: L1, decay, momentum and update, a multiplication and an addition each
 _UPDATE_OPERATIONS = 8

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from ebbench.errors import ConfigError, InputError, nearest
-from ebbench.training import synthetic
 from ebbench.training.compat import import_torchvision_datasets
-from ebbench.training.npz import Arrays, read_npz
-from ebbench.training.pictures.folder import refuse_too_many
-from ebbench.training.pictures.picture_set import PictureSet
-from ebbench.training.pictures.read import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, read_pictures
+from ebbench.training.data import synthetic
+from ebbench.training.data.npz import Arrays, read_npz
+from ebbench.training.data.pictures.folder import refuse_too_many
+from ebbench.training.data.pictures.picture_set import PictureSet
+from ebbench.training.data.pictures.read import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, read_pictures
 
 #: of CIFAR-10's training images, as fractions of 255; the public code uses them for CIFAR-100 too
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ebbench.errors import ConfigError, RunFailed, nearest
-from ebbench.training.mask_file import MaskFile, load_masks, save_masks
+from ebbench.training.pruning.mask_file import MaskFile, load_masks, save_masks
 
 __all__ = [
     "EarlyBirdQueue",

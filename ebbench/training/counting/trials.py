@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from ebbench.config import Recipe
 from ebbench.config.method_settings import AUTO_METHODS
 from ebbench.errors import ConfigError
-from ebbench.training.hold_out import held_out_count
+from ebbench.training.data.hold_out import held_out_count
 
 #: the ratio that is assumed to be found where nobody says
 CHOSEN = 0.5

@@ -1,0 +1,1 @@
+"""What is pruned, and what is left: masks of channels and of weights, and the small network that a mask makes."""
