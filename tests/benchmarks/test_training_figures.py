@@ -42,11 +42,13 @@ def one_thread():
 def least_cpu_s(repeats, in_a_row=1, **calls):
     """The least CPU seconds of each call; they take turns, so that a passing disturbance does not decide.
 
-    Short calls are timed `in_a_row`, so that neither finds its caches full of the other's.
+    Short calls are timed `in_a_row`, after one that is not timed, so that none finds its caches full of the other's.
     """
     least = dict.fromkeys(calls, float("inf"))
     for _ in range(repeats):
         for name, call in calls.items():
+            if in_a_row > 1:
+                call()
             start_s = time.process_time()
             for _ in range(in_a_row):
                 call()
@@ -103,7 +105,7 @@ def test_one_mask_and_its_distance(name, reference_s, capsys):
             f"\nmask and distance, {name}: {least['ours'] * 1e6:.1f} us; the public code's way {least['peer'] * 1e6:.0f} us, "
             f"{ratio:.1f}x (against {reference_s * 1e6:.0f} us: {reference_s / least['ours']:.1f}x, limit 20x)"
         )
-    assert ratio > 5
+    assert ratio > 8
 
 
 def test_the_matrix_of_160_masks(capsys):

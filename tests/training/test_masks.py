@@ -61,6 +61,65 @@ def test_the_count_is_exact_and_no_layer_is_empty(case):
     assert all(part.any() for part in np.split(mask, np.cumsum(sizes)[:-1]))
 
 
+def seen_and_unseen(seen, unseen):
+    """Scales of which each 2nd, 3rd ... 20th, the only ones that a sample in strides sees, are of another kind."""
+    return lambda rng, n: np.where(np.arange(n) % rng.integers(2, 21) == 0, seen(rng, n), unseen(rng, n))
+
+
+SCALES_OF_MANY = {
+    "uniform": lambda rng, n: rng.random(n),
+    "rising": lambda rng, n: np.sort(rng.random(n)),
+    "falling": lambda rng, n: np.sort(rng.random(n))[::-1],
+    "one value": lambda rng, n: np.full(n, 0.5),
+    "two values": lambda rng, n: rng.integers(0, 2, n) * rng.random(),
+    "many ties": lambda rng, n: rng.integers(0, 40, n),
+    "decades": lambda rng, n: 10 ** rng.uniform(-45, 40, n),  # in float32 from subnormal numbers and 0 to infinity
+    "subnormal": lambda rng, n: rng.random(n) * 1e-40,
+    "infinite": lambda rng, n: np.where(rng.random(n) < rng.random(), np.inf, rng.random(n)),
+    "the smallest are seen": seen_and_unseen(lambda rng, n: rng.random(n) / 9, lambda rng, n: 1 + rng.random(n)),
+    "the largest are seen": seen_and_unseen(lambda rng, n: 1 + rng.random(n), lambda rng, n: rng.random(n) / 9),
+    "the middle is seen": seen_and_unseen(lambda rng, n: 4 + rng.random(n), lambda rng, n: 9 * rng.integers(0, 2, n)),
+    "the middle is not seen": seen_and_unseen(
+        lambda rng, n: 9 * rng.integers(0, 2, n), lambda rng, n: 4 + rng.random(n)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCALES_OF_MANY)
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.lists(st.integers(200, 900), min_size=6, max_size=10),
+    st.sampled_from([0, 0.001, 0.05, 0.3, 0.5, 0.7, 0.95, 0.995]),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_a_mask_of_many_channels_is_what_pruning_one_by_one_gives(kind, seed, sizes, ratio, dtype):
+    with np.errstate(over="ignore"):  # beyond float32 is infinity
+        gamma = SCALES_OF_MANY[kind](np.random.default_rng(seed), sum(sizes)).astype(dtype)
+    before = gamma.copy()
+    np.testing.assert_array_equal(draw_mask(gamma, ratio, sizes), drawn_one_by_one(gamma, ratio, sizes))
+    np.testing.assert_array_equal(gamma, before)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "two values", "the middle is seen", "the middle is not seen"])
+def test_of_many_channels_every_number_can_be_pruned(kind):
+    gamma = SCALES_OF_MANY[kind](np.random.default_rng(1), 2500)
+    wanted = np.ones(2500, dtype=bool)
+    for pruned, next_to_go in enumerate(np.argsort(gamma, kind="stable")):
+        assert np.array_equal(draw_mask(gamma, (pruned + 0.5) / 2500, [2500]), wanted)
+        wanted[next_to_go] = False
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([1, 2, 9, 4224]), st.sampled_from([0.1, 0.5, 0.9]))
+def test_one_nan_among_many_channels_is_found(seed, stride, ratio):
+    rng = np.random.default_rng(seed)
+    gamma = rng.random(4224, dtype=np.float32)
+    gamma[rng.integers(4224) % stride :: stride] = np.nan
+    with pytest.raises(RunFailed, match="NaN"):
+        draw_mask(gamma, ratio, [64, 64, *[512] * 8])
+
+
 @pytest.mark.parametrize(("ratio", "pruned"), [(0.1, 422), (0.3, 1267), (0.5, 2112), (0.7, 2956)])
 def test_vgg16_loses_int_np_channels(ratio, pruned):
     gamma = np.random.default_rng(1).random(4224, dtype=np.float32)
