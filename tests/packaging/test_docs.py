@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
@@ -25,6 +26,32 @@ def test_every_link_leads_somewhere(pages):
         if not (page.parent / link).exists()
     ]
     assert dead == []
+
+
+def defined_in(path):
+    """The functions, classes and methods (as ``Class.method``) of a Python file."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+            found |= {f"{node.name}.{each.name}" for each in ast.walk(node) if isinstance(each, ast.FunctionDef)}
+    return found
+
+
+def test_every_line_that_is_said_to_compute_a_number_is_there(checkout):
+    rows = [
+        line for line in (checkout / "docs" / "where.md").read_text(encoding="utf-8").splitlines() if ".py`" in line
+    ]
+    lacking = []
+    for row in rows:
+        names = None
+        for said in re.findall(r"`([^`]+)`", row):
+            if said.endswith(".py"):
+                names = defined_in(checkout / said) if (checkout / said).exists() else {f"no file {said}"}
+                lacking += [said] if not (checkout / said).exists() else []
+            elif names is not None and said not in names:
+                lacking.append(said)
+    assert len(rows) > 25 and lacking == []
 
 
 def test_no_page_speaks_of_the_machine_it_was_written_on(pages):
