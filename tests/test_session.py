@@ -179,6 +179,9 @@ def test_a_loss_that_is_nan_fails_the_run_and_keeps_what_was_measured(tmp_path, 
     assert found["status"] == "failed"
     assert "loss" in found["reason"]
     assert found["energy"]["total_j"] > 0
+    assert found["verdict"] == "FAIL"
+    (ended,) = [check for check in found["checks"] if check["name"] == "run ended"]
+    assert ended["verdict"] == "FAIL" and found["reason"] in ended["advice"]
 
 
 def _wait_for(happened, process, patience_s=60.0):

@@ -22,7 +22,7 @@ from ebbench.errors import ConfigError, UserError
 from ebbench.protocols import Stage
 from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
 from ebbench.rundir import EXPORT, LOCK, RunDir, read_json, sha256_of, write_json
-from ebbench.sealing.checks import check_run
+from ebbench.sealing.checks import check_run, run_ended
 from ebbench.sealing.overhead import mask_distance_overhead
 from ebbench.sharing.taken import check_of, notes_of
 from ebbench.units import NS_PER_S
@@ -50,18 +50,22 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
     refused = (whole.extrapolation or {}).get("refused")
     energy = _estimated(whole, manifest, outcome, units)
     overhead = _overhead(whole, events, outcome)
-    checks = check_run(
-        measured,
-        whole=whole,
-        ticket=outcome.get("ticket"),
-        overhead=overhead,
-        facts=_facts(state, bench, events),
-    )
+    status, reason = stop.get("status", "aborted"), stop.get("reason")
+    checks = [
+        run_ended(status, reason),
+        *check_run(
+            measured,
+            whole=whole,
+            ticket=outcome.get("ticket"),
+            overhead=overhead,
+            facts=_facts(state, bench, events),
+        ),
+    ]
     checks += [check_of(taken)] if taken else []
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         run_id=manifest["run_id"],
-        status="failed" if refused else stop.get("status", "aborted"),
+        status="failed" if refused else status,
         kind=energy.kind,
         recipe=manifest.get("recipe") or {},
         board=manifest.get("board") or {},
@@ -77,7 +81,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
         files=_hashes(rundir.path),
         environment=manifest.get("environment") or {},
         notes=notes,
-        reason=refused or stop.get("reason"),
+        reason=refused or reason,
         board_state=state,
     )
 

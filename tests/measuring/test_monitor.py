@@ -131,6 +131,9 @@ def test_however_the_block_is_left_there_is_a_record_that_says_so_in_one_line(tm
         time.sleep(0.02)
         raise leave
     assert (found.record.status, found.record.reason) == (status, reason)
+    ended = next(check for check in found.record.checks if check.name == "run ended")
+    assert (ended.verdict, ended.value) == (("PASS", 1.0) if status == "success" else ("FAIL", 0.0))
+    assert (reason or "") in ended.advice and (found.record.verdict == "FAIL") >= (status != "success")
     assert found.record.energy.total_j > 0
     assert RunDir(tmp_path / "run").is_sealed
 

@@ -53,6 +53,15 @@ def test_a_measurement_without_its_record_is_sealed(rundir):
     assert record.energy.total_j == sealed.energy.total_j
 
 
+def test_what_was_killed_does_not_pass_however_well_it_was_measured_until_then(rundir):
+    lines = rundir.phases.read_text().splitlines(keepends=True)
+    assert '"stop"' in lines[-1]
+    rundir.phases.write_text("".join(lines[:-1]))
+    record, _ = integrate_again(rundir)
+    assert (record.status, record.verdict, record.checks[0].name) == ("aborted", "FAIL", "run ended")
+    assert "never said how" in record.checks[0].advice and "--resume" in record.checks[0].advice
+
+
 def test_a_run_that_can_be_resumed_is_not_sealed_by_looking_at_it(rundir):
     """Sealed by a look, it could never be resumed: its last epochs would be lost."""
     record, path = integrate_again(unsealed(rundir, recipe={"method": "dense"}))

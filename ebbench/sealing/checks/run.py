@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional
 
-from ebbench.records import Check, EnergyAccount
+from ebbench.records import FAIL, PASS, Check, EnergyAccount
 from ebbench.sealing.checks.energy import energy_checks
 from ebbench.sealing.checks.machine import machine_checks
 from ebbench.sealing.checks.meters import meter_checks
@@ -29,3 +29,15 @@ def check_run(
         *machine_checks(facts or {}),
         *training_checks((whole or energy).extrapolation, ticket, overhead),
     ]
+
+
+def run_ended(status: str, reason: Optional[str]) -> Check:
+    """Whether the run came to its end: one that failed half way is no PASS, however well its half was measured."""
+    name, ended = "run ended", status == "success"
+    if ended:
+        return Check(name, PASS, 1.0, 1.0, "")
+    why = (
+        reason
+        or "it never said how (killed, or the power was cut); `ebbench run --resume` goes on with one that was conducted"
+    )
+    return Check(name, FAIL, 0.0, 1.0, f"{why}; counted is what ran until then")
