@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -44,8 +45,12 @@ def measure(
 ) -> int:
     """Measure the energy of any program. Its exit code is passed on.
 
+    COMMAND has stdout for itself: the energies stand on stderr, and in the run
+    folder.
+
     \b
     ebbench measure -- python train.py
+    ebbench measure -- ./simulate input.txt | sort
     ebbench measure --meter sim -- sh -c 'ebbench mark begin load; make; ebbench mark end load'
     """
     from ebbench.cli.display import print_measurement
@@ -63,7 +68,8 @@ def measure(
         if as_json:
             click.echo(json.dumps(monitor.record.to_json(), allow_nan=False))
         else:
-            print_measurement(monitor.record, monitor.rundir.path)
+            with contextlib.suppress(OSError), contextlib.redirect_stdout(sys.stderr):
+                print_measurement(monitor.record, monitor.rundir.path)
     return code
 
 

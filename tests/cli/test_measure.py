@@ -64,13 +64,30 @@ def test_what_an_interval_leaves_out_is_said_beside_it(tmp_path):
     assert "leaves out" not in out + err
 
 
-@pytest.mark.parametrize("more", [(), ("--json",)])
-def test_the_exit_code_is_the_commands_although_nobody_reads_what_we_print(tmp_path, more):
+@pytest.mark.parametrize("more, closed, heard", [((), "stderr", "stdout"), (("--json",), "stdout", "stderr")])
+def test_the_exit_code_is_the_commands_although_nobody_reads_what_we_print(tmp_path, more, closed, heard):
     process = start(tmp_path, *more, "--", "sh", "-c", "sleep 0.1; exit 7")
-    process.stdout.close()
-    assert "Traceback" not in process.stderr.read()
+    getattr(process, closed).close()
+    assert getattr(process, heard).read() == ""
     assert process.wait(timeout=60) == 7
-    process.stderr.close()
+    getattr(process, heard).close()
+
+
+def test_what_the_command_prints_is_alone_on_stdout(tmp_path):
+    code, out, err = measure(tmp_path, "--", "sh", "-c", "echo said; echo complained >&2")
+    assert (code, out) == (0, "said\n")
+    complained, *table = err.splitlines()
+    assert complained == "complained" and table[0].split() == [
+        "phase",
+        "energy",
+        "(k",
+        "=",
+        "2)",
+        "duration",
+        "count",
+        "status",
+    ]
+    assert any(line.startswith("total ") and "simulated" in line for line in table)
 
 
 def test_json_is_all_that_stands_on_stdout(tmp_path):
@@ -130,7 +147,8 @@ def test_a_mark_that_does_not_fit_is_one_line(tmp_path):
     script = f"{MARK} end never; {MARK} begin ''; {MARK} begin 'two\nlines'; {MARK} begin a//b"
     code, _, err = measure(tmp_path, "--", "sh", "-c", script)
     assert code == 2
-    assert len(err.splitlines()) == 4 and all(line.startswith("ebbench: phase ") for line in err.splitlines()), err
+    said = err[: err.index("phase  ")].splitlines()  # until the table
+    assert len(said) == 4 and all(line.startswith("ebbench: phase ") for line in said), err
 
 
 def test_a_mark_after_the_end_changes_nothing(tmp_path):
