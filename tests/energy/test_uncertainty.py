@@ -88,6 +88,17 @@ def test_a_phase_hardly_looked_at_is_unresolved_and_its_interval_holds_what_the_
     assert stated.components_j["unresolved"][1] == 0
 
 
+@pytest.mark.parametrize("burst_w", [0.0, 9.9])
+def test_a_phase_that_no_reading_saw_is_not_known_for_certain_however_flat_the_trace(burst_w):
+    """The readings are those of a steady 5 W either way: what happened between two of them is in the interval."""
+    exact = Rail("X", "module", gain_ratio=0.0, offset_w=0.0, resolution_w=0.0)
+    found = integrals(np.full(1001, 5.0), [(2.001, 2.004), (2, 3)], exact)
+    stated = budget(found, time_base=0.0)
+    assert list(stated.unresolved) == [True, False]
+    assert abs(found.energy_j[0] - burst_w * 0.003) <= stated.half_width_j[0]
+    assert stated.half_width_j[1] == 0
+
+
 def test_an_average_over_longer_than_the_phase_widens_it_further():
     power_w = np.full(1001, 5.0)
     power_w[500:600] = 20.0
