@@ -51,6 +51,26 @@ def test_more_images_than_there_are_is_refused(which, line):
         load_dataset("synthetic", **which)
 
 
+def test_classes_without_a_training_image_are_said(tmp_path):
+    """The labels come from the set itself: which of them the first four do not hold."""
+    assert load_dataset("synthetic").notes == ()
+    cut = load_dataset("synthetic", train_images=4)
+    unseen = sorted(set(range(10)) - set(cut.train.labels.tolist()))
+    (note,) = cut.notes
+    assert note.startswith(f"{len(unseen)} of 10 classes have no training image (numbers {str(unseen[:5])[1:-1]} and ")
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    np.savez(
+        tmp_path / "a.npz",
+        x_train=images,
+        y_train=[0, 1, 0, 1],
+        x_test=images,
+        y_test=[0, 1, 2, 3],
+        class_names=list("abcd"),
+    )
+    (note,) = load_dataset(f"npz:{tmp_path / 'a.npz'}").notes
+    assert note.startswith("2 of 4 classes have no training image (numbers 2, 3, counted from 0)")
+
+
 def test_an_unknown_dataset_names_the_nearest():
     with pytest.raises(ConfigError, match="unknown dataset 'cifar11'; did you mean 'cifar10'"):
         load_dataset("cifar11")

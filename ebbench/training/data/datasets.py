@@ -27,6 +27,8 @@ from ebbench.training.data.pictures.read import IMAGENET_CLASSES, IMAGENET_MEAN,
 #: of CIFAR-10's training images, as fractions of 255; the public code uses them for CIFAR-100 too
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
+#: classes without an image that are named one by one
+NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,15 @@ def _load(
         )  # fmt: skip
         return Dataset(
             name, found.train, found.val, len(found.classes), (3, image_size, image_size), IMAGENET_MEAN, IMAGENET_STD,
-            found.fingerprint, found.decoder, found.notes,
+            found.fingerprint, found.decoder, (*found.notes, *_unseen(found.train.labels, len(found.classes))),
         )  # fmt: skip
     arrays, num_classes = DATASETS[kind](rest, Path(data_dir))
     train = _first(name, "train", arrays.x_train, arrays.y_train, train_images)
     test = _first(name, "test", arrays.x_test, arrays.y_test, test_images)
     mean, std = (CIFAR_MEAN, CIFAR_STD) if kind.startswith("cifar") else _moments(train.images.numpy())
     shape = (train.images.shape[1], train.images.shape[2], train.images.shape[3])
-    return Dataset(name, train, test, num_classes, shape, mean, std, _fingerprint(train, test))
+    unseen = tuple(_unseen(train.labels, num_classes))
+    return Dataset(name, train, test, num_classes, shape, mean, std, _fingerprint(train, test), notes=unseen)
 
 
 _loaders: List[Callable[..., Dataset]] = [_load]
@@ -135,6 +138,20 @@ def _first(name: str, part: str, images_NHWC: np.ndarray, labels: np.ndarray, co
         refuse_too_many(f"the {part} part of {name!r}", len(labels), f"{part}_images", count)
     images_NCHW = np.ascontiguousarray(images_NHWC[:count].transpose(0, 3, 1, 2))
     return ImageSet(torch.from_numpy(images_NCHW), torch.from_numpy(labels[:count].astype(np.int64)))
+
+
+def _unseen(labels: Tensor, num_classes: int) -> Iterator[str]:
+    """What is to be said where classes have no training image. No error: what a step costs does not hang on the labels."""
+    counts = torch.bincount(labels.clamp(0), minlength=num_classes)  # labels below 0 are refused by whoever trains
+    unseen = torch.nonzero(counts == 0).flatten().tolist()
+    if unseen:
+        named = ", ".join(map(str, unseen[:NAMED])) + (
+            f" and {len(unseen) - NAMED} more" if len(unseen) > NAMED else ""
+        )
+        yield (
+            f"{len(unseen)} of {num_classes} classes have no training image (numbers {named}, counted from 0): the network cannot "
+            "learn them, and the accuracy counts their test images as wrong"
+        )
 
 
 def _moments(images_NCHW: np.ndarray) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
