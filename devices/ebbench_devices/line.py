@@ -22,6 +22,7 @@ from ebbench_devices.lines.serial_port import SerialPort
 from ebbench_devices.lines.tcp_port import TcpPort, parse_host_port
 from ebbench_devices.meter.external import address_of, named, unnamed
 from ebbench_devices.meter.gatherer import Gathered
+from ebbench_devices.meter.no_number import said_in
 from ebbench_devices.meter.options import DOUBTS, Options
 from ebbench_devices.meter.untrusted import quoted
 
@@ -125,6 +126,9 @@ class LineMeter(Gathered):
         return self._pattern.read(line.decode(self._encoding, "replace"))
 
     def _mismatch(self, line: bytes) -> str:
+        said = said_in(line.decode(self._encoding, "replace"))
+        if said is not None:
+            return said
         wanted = ", ".join(dict.fromkeys(repr(q.pattern) for q in self._pattern.quantities))
         hint = "; in a URI a + is written %2B" if " )" in wanted or "] " in wanted else ""
         return f"no number in {quoted(line)} by the pattern {wanted}{hint}"

@@ -235,6 +235,22 @@ def test_lines_that_the_pattern_does_not_fit_are_shown_when_nothing_else_comes(p
     assert "\x1b" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        (b"P=9.9E37 W\r\n", "over range: the instrument says 9.9E37; a larger range is needed"),
+        (b"P=-INF W\r\n", "over range: the instrument says -INF; a larger range is needed"),
+        (b"P=+9.91E+37 W\r\n", r"the instrument has no reading \(\+9.91E\+37\); check its wiring"),
+        (b"P=NaN W\r\n", r"the instrument has no reading \(NaN\); check its wiring"),
+        (b"info: 9.9 W, nano, 19.9E37\r\n", "no number in 'info: 9.9 W, nano, 19.9E37"),
+    ],
+)
+def test_what_an_instrument_says_in_place_of_a_number_is_understood(port, feed, opened, line, words):
+    feed(port.send, lambda at_s: line)
+    with pytest.raises(MeterError, match="serial: no reading for 0.3 s: " + words):
+        opened(SerialMeter, str(port.path), timeout_s=0.3)
+
+
 def test_a_pattern_whose_plus_became_a_space_is_pointed_out(port, feed, opened):
     feed(port.send, period_s=0.05)
     with pytest.raises(MeterError, match=r"a \+ is written %2B"):

@@ -109,6 +109,12 @@ def test_what_is_no_number_or_cannot_be_is_not_read(text):
     assert read(f"P={text} W", {"name": "IN", "pattern": "P=(.*) W", "unit": "W"}) is None
 
 
+@pytest.mark.parametrize("text", ["9.9E37", "1.25E+01", "1.25e-3"])
+def test_a_number_is_not_read_without_its_exponent(text):
+    assert read(f"P={text} W", {"name": "IN", "pattern": "P=([0-9.]+)", "unit": "W"}) is None
+    assert read("P=1.25 E 1", {"name": "IN", "pattern": "P=([0-9.]+)", "unit": "W"}) == {"IN_w": 1.25}
+
+
 @pytest.mark.parametrize(
     "text, by_point, by_comma", [("12,5", None, 12.5), ("1,234", None, 1.234), ("1.234", 1.234, None)]
 )

@@ -6,12 +6,10 @@ import re
 from typing import Optional
 
 from ebbench.errors import MeterError
+from ebbench_devices.meter.no_number import NO_READING, OVER_RANGE, stands_for
 from ebbench_devices.meter.untrusted import LIMITS, quoted, shown
 
-#: SCPI-1999, 7.2.1.4 and 7.2.1.5: infinity is 9.9E37, not a number 9.91E37; instruments also write INF and NAN
-NOT_A_NUMBER = 9.905e37, 9.915e37
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([munkM]?)([A-Za-z]*)", re.ASCII)
-_NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity|ovrflw|-+)", re.IGNORECASE)
 _PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "k": 1e3, "M": 1e6}
 _NO_ERROR = re.compile(r"[+-]?0+(\D|$)")
 
@@ -26,19 +24,18 @@ def number(text: str, unit: str) -> Optional[float]:
     Raises OverRange where it says infinite, MeterError where it is another unit's number or no number.
     """
     text = text.strip()
-    if _NO_NUMBER.fullmatch(text):
-        if "nan" in text.lower() or text.strip("-") == "":
-            return None
-        raise OverRange(f"scpi: over range: the instrument answers {shown(text)} for {unit}; a larger range is needed")
     match = _NUMBER.fullmatch(text)
+    said = stands_for(match.group(1) if match else text)
+    if said == NO_READING:
+        return None
+    if said == OVER_RANGE:
+        raise OverRange(f"scpi: over range: the instrument answers {shown(text)} for {unit}; a larger range is needed")
     if match is None:
         raise MeterError(f"scpi: {quoted(text)} is no number; check query=, and that the address is the instrument's")
     digits, prefix, found = match.groups()
     if found not in ("", unit) or (prefix and not found):
         raise MeterError(f"scpi: {quoted(text)} is not in {unit}; check what the query asks for")
     value = float(digits) * _PREFIXES[prefix]
-    if NOT_A_NUMBER[0] < abs(value) < NOT_A_NUMBER[1]:
-        return None
     if abs(value) > LIMITS[(unit or "j").lower()]:
         raise OverRange(f"scpi: over range: the instrument answers {shown(text)}; a larger range is needed")
     return value

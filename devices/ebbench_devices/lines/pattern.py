@@ -21,6 +21,7 @@ UNITS: Dict[str, Tuple[str, float]] = {
 STATED = (*DOUBTS, "range_w")
 KEYS = ("name", "pattern", "unit", "scale", "step", "scope", "inside_of", *STATED)
 _RAIL = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
+_EXPONENT = re.compile(r"[eE][+-]?[0-9]")
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,10 @@ def _number(where: str, table: Mapping[str, Any], key: str, default: Optional[fl
 
 def _value(quantity: Quantity, match: Optional[re.Match[str]], decimal: str) -> Optional[float]:
     """A finite number within what can be, in SI units or steps; everything else is not read."""
-    text = (match.group(quantity.group or 1) if match else None) or ""
+    group = quantity.group or 1
+    text = (match.group(group) if match else None) or ""
+    if match and _EXPONENT.match(match.string, match.end(group)):  # 1.25E+01 by ([0-9.]+): 1.25 is not what was said
+        return None
     if decimal != ".":
         text = text.replace(".", "_").replace(decimal, ".")
     if "_" in text:  # Python's own way to group digits; as a separator of thousands it would be guessing
