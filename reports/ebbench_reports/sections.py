@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from html import escape
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
@@ -15,6 +16,8 @@ from ebbench_reports.markup import ranges
 
 #: runs whose recipe, environment and budget are spelled out; the records hold them for all
 MAX_DETAILS = 50
+#: a component of a budget below this part of the largest, or (of what rounding leaves) of the energy, is said to be below it
+LEAST_OF_LARGEST, LEAST_OF_TOTAL = 1e-3, 1e-9
 
 
 def facts(collection: Collection) -> str:
@@ -103,8 +106,13 @@ def _phases(run: Run) -> str:
 
 def _budget(run: Run) -> List[Tuple[str, str]]:
     account = run.record.energy
+    largest_j = max((c for c in account.components_j.values() if c is not None), default=0.0)
+    least_j = max(LEAST_OF_LARGEST * largest_j, LEAST_OF_TOTAL * abs(account.total_j or 0.0))
     rows = []
     for name, component_j in account.components_j.items():
+        if component_j and component_j < least_j:
+            rows.append((name, f"< {format_si(10.0 ** math.ceil(math.log10(least_j)), 'J')}"))
+            continue
         share = f" · {100 * component_j / account.total_j:.2g} %" if component_j is not None and account.total_j else ""
         rows.append((name, f"{format_si(component_j, 'J', 3)}{share}"))
     return rows

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
 import re
@@ -105,6 +106,22 @@ def test_numbers_lead_back_to_run_ids(report):
     for run in collection.runs:
         assert f"{run.number}. `{run.record.run_id}`" in text
         assert f'id="run-{run.number}"' in files["index.html"].read_text()
+
+
+@pytest.mark.parametrize(
+    "components_j, shown",
+    [
+        ({"gain": 0.5, "edges": 3.2e-4, "offset": 0.0}, ["500 mJ · 0.4 %", "< 1 mJ", "0 J · 0 %"]),
+        ({"gain": 0.0, "edges": 9.36e-17}, ["0 J · 0 %", "< 1 µJ"]),  # what is left of rounding
+        ({"gain": None, "edges": 6e-4}, ["–", "600 µJ · 0.00048 %"]),
+    ],
+)
+def test_a_component_that_does_not_matter_is_a_bound_and_no_string_of_noughts(tmp_path, components_j, shown):
+    write_run(tmp_path / "run", record(energy=account(125.0, components_j=components_j)))
+    HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["html"]})
+    page = html.unescape((tmp_path / "out" / "index.html").read_text())
+    for name, text in zip(components_j, shown):
+        assert f"<td>{name}</td><td>{text}</td>" in page
 
 
 def test_a_report_of_simulated_runs_says_so_in_every_file(tmp_path):
