@@ -121,21 +121,23 @@ def to_html(table: Table) -> str:
     """A ``<figure>`` with the table, for a page with the style sheet ``page.css``; runs link to ``#run-N``."""
     marks = footnotes(table)
     head = "".join(f'<th scope="col"{_align(c)}>{_html_title(c.title)}</th>' for c in table.columns)
-    parts = [f'<figure class="table" id="{_h(table.name)}">']
+    parts = [f'<figure class="table" id="{as_html(table.name)}">']
     if table.banner:
-        parts.append(f'<p class="banner">{_h(table.banner)}</p>')
-    parts.append(f"<figcaption><strong>{_h(table.title)}.</strong> {_h(table.caption)}</figcaption>")
+        parts.append(f'<p class="banner">{as_html(table.banner)}</p>')
+    parts.append(f"<figcaption><strong>{as_html(table.title)}.</strong> {as_html(table.caption)}</figcaption>")
     parts.append(f'<div class="scroll"><table><thead><tr>{head}</tr></thead>')
     for section in table.sections:
         parts.append("<tbody>")
         if section.title:
             span = len(table.columns)
-            parts.append(f'<tr class="section"><th scope="rowgroup" colspan="{span}">{_h(section.title)}</th></tr>')
+            parts.append(
+                f'<tr class="section"><th scope="rowgroup" colspan="{span}">{as_html(section.title)}</th></tr>'
+            )
         for row in section.rows:
             parts.append("<tr>" + "".join(_html_cell(c, row[c.key], marks) for c in table.columns) + "</tr>")
         parts.append("</tbody>")
     parts.append("</table></div>")
-    notes = [f"<li><sup>{letter}</sup> {_h(note)}</li>" for note, letter in marks.items()]
+    notes = [f"<li><sup>{letter}</sup> {as_html(note)}</li>" for note, letter in marks.items()]
     notes += [f"<li>{_html_note(note)}</li>" for note in table.notes]
     parts.append(f'<ul class="notes">{"".join(notes)}</ul>' if notes else "")
     return "\n".join(part for part in parts if part) + "\n</figure>\n"
@@ -234,7 +236,8 @@ def _caption_tex(table: Table) -> str:
 # HTML
 
 
-def _h(text: str) -> str:
+def as_html(text: str) -> str:
+    """`text` as it stands in a page: escaped, and a blank for every control character."""
     return html.escape(_one_line(text), quote=True)
 
 
@@ -245,17 +248,17 @@ def _align(column: Column) -> str:
 def _html_title(title: str) -> str:
     """A heading with its unit on a line of its own: ``Energy (kJ)``."""
     name, _, unit = title.partition(" (")
-    return f'{_h(name)} <span class="unit">{_h(unit[:-1])}</span>' if unit else _h(name)
+    return f'{as_html(name)} <span class="unit">{as_html(unit[:-1])}</span>' if unit else as_html(name)
 
 
 def _badge(word: str, text: str) -> str:
-    return f'<span class="badge {re.sub("[^a-z]", "-", word.lower())}">{_h(text)}</span>'
+    return f'<span class="badge {re.sub("[^a-z]", "-", word.lower())}">{as_html(text)}</span>'
 
 
 def _html_note(note: str) -> str:
     """A finding begins with its verdict, which is shown as in the table."""
     word, _, rest = note.partition(" ")
-    return f"{_badge(word, word)} {_h(rest)}" if word in ("FAIL", "WARN") else _h(note)
+    return f"{_badge(word, word)} {as_html(rest)}" if word in ("FAIL", "WARN") else as_html(note)
 
 
 def _html_cell(column: Column, cell: Cell, marks: Mapping[str, str]) -> str:
@@ -264,8 +267,8 @@ def _html_cell(column: Column, cell: Cell, marks: Mapping[str, str]) -> str:
     elif cell.badge:
         text = _badge(cell.badge, cell.text)
     elif column.code:
-        text = f"<code>{_h(cell.text)}</code>"
+        text = f"<code>{as_html(cell.text)}</code>"
     else:
-        text = _h(cell.text)
+        text = as_html(cell.text)
     notes = ",".join(marks[note] for note in cell.notes)
     return f"<td{_align(column)}>{text}{f'<sup>{notes}</sup>' if notes else ''}</td>"

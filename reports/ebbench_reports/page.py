@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
@@ -13,7 +12,7 @@ from ebbench.errors import ConfigError, DiskError, UserError, nearest
 from ebbench.records import FAIL
 from ebbench_reports.collect import Collection, Run, collect, frame
 from ebbench_reports.compare import bench_key, pool
-from ebbench_reports.markup import Table, to_html, to_latex, to_markdown
+from ebbench_reports.markup import Table, as_html, to_html, to_latex, to_markdown
 from ebbench_reports.paper_tables import has_form, has_runs, paper_table, paper_table_csv
 from ebbench_reports.ratio_table import NAME as RATIOS
 from ebbench_reports.ratio_table import ratio_csv, ratio_table
@@ -246,18 +245,18 @@ def html_page(collection: Collection, tables: Sequence[Table], plots: Sequence[P
     shout = banner(collection.runs)
     head, _, rest = shout.partition(": ")
     warning = (
-        f'<div class="simulated" role="alert"><strong>{escape(head)}</strong>{escape(rest)}</div>' if shout else ""
+        f'<div class="simulated" role="alert"><strong>{as_html(head)}</strong>{as_html(rest)}</div>' if shout else ""
     )
     title = _title(collection)
     parts = [(anchor, name, body) for anchor, name, body in _parts(collection, tables, plots) if body]
-    navigation = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in parts)
-    sections = "\n".join(f'<section id="{a}">\n<h2>{escape(name)}</h2>\n{body}\n</section>' for a, name, body in parts)
+    navigation = "".join(f'<a href="#{anchor}">{as_html(name)}</a>' for anchor, name, _ in parts)
+    sections = "\n".join(f'<section id="{a}">\n<h2>{as_html(name)}</h2>\n{body}\n</section>' for a, name, body in parts)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape((f"{head} · " if shout else "") + title)}</title>
+<title>{as_html((f"{head} · " if shout else "") + title)}</title>
 <link rel="icon" href="data:,">
 <style>
 {Path(__file__).with_name("page.css").read_text(encoding="utf-8")}</style>
@@ -265,7 +264,7 @@ def html_page(collection: Collection, tables: Sequence[Table], plots: Sequence[P
 <body>
 <main>
 <header>
-<h1>{escape(title)}</h1>
+<h1>{as_html(title)}</h1>
 <p class="lead">The energy of training, phase by phase. Every number leads back to a run.</p>
 {warning}
 {facts(collection)}
@@ -296,8 +295,8 @@ def _parts(collection: Collection, tables: Sequence[Table], plots: Sequence[Plot
 
 
 def _plot(plot: Plot) -> str:
-    svg = plot.svg.replace("<svg", f'<svg role="img" aria-label="{escape(plot.title)}"', 1)
-    return f'<figure class="plot" id="{plot.name}">\n{svg}\n<figcaption>{escape(plot.caption)}</figcaption></figure>'
+    svg = plot.svg.replace("<svg", f'<svg role="img" aria-label="{as_html(plot.title)}"', 1)
+    return f'<figure class="plot" id="{plot.name}">\n{svg}\n<figcaption>{as_html(plot.caption)}</figcaption></figure>'
 
 
 def _with_anchors(html: str, runs: Sequence[Run]) -> str:

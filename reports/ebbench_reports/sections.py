@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from html import escape
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from ebbench.quantity import MISSING_TEXT, Quantity, at_least, with_unit
@@ -12,7 +11,7 @@ from ebbench.records import MEASURED, SIMULATED, worst
 from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title
 from ebbench_reports.compare import bench_key
-from ebbench_reports.markup import ranges
+from ebbench_reports.markup import as_html, ranges
 
 #: runs whose recipe, environment and budget are spelled out; the records hold them for all
 MAX_DETAILS = 50
@@ -42,7 +41,7 @@ def facts(collection: Collection) -> str:
     ]
     return (
         '<dl class="facts">'
-        + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in items)
+        + "".join(f"<div><dt>{as_html(k)}</dt><dd>{as_html(v)}</dd></div>" for k, v in items)
         + "</dl>"
     )
 
@@ -59,7 +58,7 @@ def unread_list(collection: Collection) -> str:
     """Folders that give no run, with the reason."""
     if not collection.unread:
         return ""
-    items = "".join(f"<li><code>{escape(str(u.folder))}</code>: {escape(u.reason)}</li>" for u in collection.unread)
+    items = "".join(f"<li><code>{as_html(str(u.folder))}</code>: {as_html(u.reason)}</li>" for u in collection.unread)
     return f'<figure><figcaption><strong>Folders without a run.</strong></figcaption><ul class="notes">{items}</ul></figure>'
 
 
@@ -89,8 +88,8 @@ def _details_of(run: Run) -> str:
         ("Notes", _grid((str(i), note) for i, note in enumerate(record.notes, 1))),
         ("Raw files (SHA-256)", _grid(sorted(record.files.items()))),
     ]
-    body = "".join(f"<h3>{escape(title)}</h3>{content}" for title, content in parts if content)
-    return f"<details><summary>Run {run.number} · <code>{escape(record.run_id)}</code></summary>{body}</details>"
+    body = "".join(f"<h3>{as_html(title)}</h3>{content}" for title, content in parts if content)
+    return f"<details><summary>Run {run.number} · <code>{as_html(record.run_id)}</code></summary>{body}</details>"
 
 
 def _phases(run: Run) -> str:
@@ -172,8 +171,8 @@ def _cross_checks(run: Run) -> Iterator[Tuple[str, ...]]:
 
 
 def _grid(rows: Iterable[Sequence[Any]], head: Sequence[str] = ()) -> str:
-    cells = "".join("<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    cells = "".join("<tr>" + "".join(f"<td>{as_html(str(v))}</td>" for v in row) + "</tr>" for row in rows)
+    titles = "".join(f"<th>{as_html(title)}</th>" for title in head)
     titles = f"<thead><tr>{titles}</tr></thead>" if head else ""
     return f'<div class="scroll"><table>{titles}<tbody>{cells}</tbody></table></div>' if cells else ""
 

@@ -16,7 +16,8 @@ from ebbench.errors import ConfigError, DiskError
 from ebbench_reports.collect import collect
 from ebbench_reports.page import FORMATS, HtmlReport, inline_svg
 
-EVIL = "<img src=x onerror=alert(1)>$\\frac{\"'&%_#|`\n"
+EVIL = "<img src=x onerror=alert(1)>$\\frac{\"'&%_#|`\n\x1b[31m\x07\x9b"
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,7 @@ def test_a_malicious_run_is_only_text(tmp_path):
     write_run(tmp_path / "c", record(EVIL + "3", recipe={"method": EVIL, "seed": 9}, energy=energy))
     for path in HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["md", "tex", "html", "svg", "csv"]}):
         text = path.read_text()
+        assert path.suffix == ".csv" or not CONTROL.search(text), path.name  # a CSV is data
         if path.suffix == ".html":
             outline = Outline(text)
             assert "img" not in outline.tags and "onerror=alert" in outline.text
