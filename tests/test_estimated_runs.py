@@ -122,6 +122,15 @@ def test_a_run_that_fails_has_no_energy_rather_than_that_of_the_simulation(tmp_p
     assert "did not come to its end" in record.energy.reason
 
 
+def test_an_estimate_needs_no_meter_and_does_not_fail_for_one(tmp_path: Path) -> None:
+    bench = Bench(meters=("off",), idle_s=0.0, amplify_s=0.0, device="cpu")
+    record = conduct(Recipe(method="eb-ll", **SMALL), bench, tmp_path / "runs")
+    assert record.kind == "estimated" and record.energy.total_j > 0
+    assert record.energy.while_simulating["kind"] == "not measured"
+    verdicts = {check.name: check.verdict for check in record.checks}
+    assert verdicts["coverage"] == "NOT CHECKED" and "FAIL" not in verdicts.values()
+
+
 def test_an_unknown_table_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown unit energies 'horowits'"):
         conduct(Recipe(method="eb-ll", **SMALL), Bench(meters=("sim",), unit_energies="horowits"), tmp_path / "runs")

@@ -20,7 +20,7 @@ from ebbench.energy.phases import read_events
 from ebbench.energy.traces.trace import compact
 from ebbench.errors import ConfigError, UserError
 from ebbench.protocols import Stage
-from ebbench.records import SCHEMA_VERSION, EnergyAccount, RunRecord, worst
+from ebbench.records import ESTIMATED, SCHEMA_VERSION, EnergyAccount, RunRecord, worst
 from ebbench.rundir import EXPORT, LOCK, RunDir, read_json, sha256_of, write_json
 from ebbench.sealing.checks import check_run, run_ended
 from ebbench.sealing.overhead import mask_distance_overhead
@@ -59,6 +59,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
             ticket=outcome.get("ticket"),
             overhead=overhead,
             facts=_facts(state, bench, events),
+            is_estimated=energy.kind == ESTIMATED,
         ),
     ]
     checks += [check_of(taken)] if taken else []

@@ -18,13 +18,15 @@ def check_run(
     ticket: Optional[Mapping[str, Any]] = None,
     overhead: Optional[Mapping[str, Any]] = None,
     facts: Optional[Mapping[str, Any]] = None,
+    is_estimated: bool = False,
 ) -> List[Check]:
     """All checks of one run. `energy` is what was measured; `whole`, where epochs were measured for many, the whole schedule's.
 
-    `facts`: what the bench logged of the board (`ebbench.board.state.facts`), where it did.
+    `facts`: what the bench logged of the board (`ebbench.board.state.facts`), where it did. `is_estimated`: the run's energy is
+    counted, not measured, and needs no meter.
     """
     return [
-        *energy_checks(energy, whole),
+        *energy_checks(energy, whole, needs_meter=not is_estimated),
         *meter_checks(energy),
         *machine_checks(facts or {}),
         *training_checks((whole or energy).extrapolation, ticket, overhead),
