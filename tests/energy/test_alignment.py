@@ -118,6 +118,24 @@ def test_a_line_through_one_offset_may_drift_and_one_through_two_is_nearly_bound
     assert list(two.to_monotonic_ns([100 * S, 600 * S])) == [100 * S - 800_000_000, 600 * S - 850_000_000]
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    true_drift=st.floats(-5e-4, 5e-4),
+    errors=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+    bounds_s=st.tuples(st.floats(0.001, 0.05), st.floats(0.001, 0.05)),
+    span_s=st.integers(2, 100),
+)
+def test_a_line_never_drifts_as_no_clock_does_and_its_bound_holds(true_drift, errors, bounds_s, span_s):
+    """A short run with a slow meter: two offsets whose errors alone would make thousands of ppm."""
+    at_ns = np.array([0, span_s * S])
+    truth_s = 0.3 + true_drift * at_ns / S
+    marks = [(int(t), o + e * b, b) for t, o, e, b in zip(at_ns, truth_s, errors, bounds_s)]
+    found = line_between(marks, 0.0, 5e-4, *at_ns)
+    assert abs(found.drift) <= 5e-4 * (1 + 1e-9)
+    shown_s = (at_ns - found.to_monotonic_ns(at_ns)) / S
+    assert np.abs(shown_s - truth_s).max() <= found.bound_s + 1e-8
+
+
 def test_a_map_keeps_the_nanoseconds_of_times_since_1970():
     clock = ClockMap(BASE_NS, BASE_NS - 5 * S, 0.0, 0.0, BASE_NS, BASE_NS)
     assert list(clock.to_monotonic_ns([BASE_NS, BASE_NS + 1])) == [5 * S, 5 * S + 1]

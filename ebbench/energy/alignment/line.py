@@ -185,6 +185,7 @@ def line_between(
     """The line through known offsets, the first and the last of `marks`: (other clock's time (ns), offset (s), its bound (s)).
 
     Through one offset alone the clock may drift by `max_drift` either way; between and beyond two its rate may change by `wander`.
+    Of two that lie further apart than any clock drifts, the line goes through the middles of what such a clock can have shown.
     """
     (at_ns, offset_s, bound_s), (end_ns, end_s, end_bound_s) = marks[0], marks[-1]
     away_s = max(at_ns - first_ns, last_ns - end_ns, 0) / NS_PER_S
@@ -192,7 +193,18 @@ def line_between(
         drift, bound_s = 0.0, bound_s + max_drift * away_s
     else:
         apart_s = (end_ns - at_ns) / NS_PER_S
+        most_s = max_drift * apart_s
+        if abs(end_s - offset_s) > most_s:
+            offset_s, end_s = (
+                _middle_of_both(offset_s, bound_s, end_s, end_bound_s + most_s),
+                _middle_of_both(end_s, end_bound_s, offset_s, bound_s + most_s),
+            )
         drift = (end_s - offset_s) / apart_s
         beyond_s = away_s * (bound_s + end_bound_s) / apart_s
         bound_s = max(bound_s, end_bound_s) + beyond_s + wander * max(apart_s / 2, away_s)
     return ClockMap(at_ns, round(offset_s * NS_PER_S), drift, bound_s, first_ns, last_ns)
+
+
+def _middle_of_both(one_s: float, bound_s: float, other_s: float, other_bound_s: float) -> float:
+    """The middle of what lies within the bounds of both."""
+    return (max(one_s - bound_s, other_s - other_bound_s) + min(one_s + bound_s, other_s + other_bound_s)) / 2
