@@ -7,8 +7,10 @@ from typing import Any, Dict, List, Optional
 
 import click
 
+from ebbench.cli.typed import Typed
 
-@click.command()
+
+@click.command(cls=Typed)
 @click.argument("meter")
 @click.option(
     "--against", help="A reference meter (name or URI) that measures the same power and states its uncertainty."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 import click
 
 from ebbench.cli.commands import Commands
+from ebbench.cli.typed import Typed
 from ebbench.errors import EXIT_OK, EXIT_SHORT
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def meters(context: click.Context, as_json: bool) -> None:
     click.echo(f"auto takes: {takes.get(found['auto'], found['auto'])}")
 
 
-@meters.command()
+@meters.command(cls=Typed)
 @click.argument("name", required=False)
 @click.option("--seconds", type=float, default=5.0, show_default=True)
 @click.option("--rate", "rate_hz", type=float, help="Readings per second.")

@@ -10,10 +10,12 @@ from typing import Optional, Tuple
 
 import click
 
+from ebbench.cli.typed import Typed
+
 _STDERR = 2
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(cls=Typed, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--meter", "meters", multiple=True, help="Meter name or URI; repeat for several (default: auto).")
 @click.option("--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of the bench, for its meters.")
 @click.option("--board", help="Board name, or auto (default).")

@@ -8,6 +8,8 @@ from typing import Any, Dict, Optional, Tuple
 
 import click
 
+from ebbench.cli.typed import Typed
+
 _PATH = click.Path(path_type=Path)
 
 
@@ -86,7 +88,7 @@ def check(runs: Tuple[Path, ...], as_json: bool) -> int:
     return 1 if any(r.verdict == FAIL or r.status != "success" for r in records) else 0
 
 
-@click.command()
+@click.command(cls=Typed)
 @click.argument("run", required=False, type=_PATH)
 @click.option("--trace", type=_PATH, help="CSV, Parquet or Arrow file of readings, instead of a run folder.")
 @click.option("--phases", type=_PATH, help="CSV with phase,start_s,end_s.")

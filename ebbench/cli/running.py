@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import click
 
-from ebbench.cli.ratio import RATIO
+from ebbench.cli.number_or import RATIO, NumberOr
+from ebbench.cli.typed import Typed
 
 
-@click.command()
+def _look(typed: Dict[str, Any]) -> None:
+    """Raise UserError with the names that are not known; what settings mean together cannot be said where one is missing."""
+    from ebbench.experiments.conduct import refuse_unknown_names
+
+    bench = _bench_options(typed, typed["bench_file"])
+    refuse_unknown_names(typed["experiment"], _recipe_options(typed), bench, typed["scale"])
+
+
+@click.command(cls=Typed, look=_look)
 @click.argument("experiment", default="quickstart")
 @click.option("--scale", help="A scaled version that the experiment has, such as small: the same runs, in minutes.")
 @click.option(
@@ -88,9 +97,17 @@ from ebbench.cli.ratio import RATIO
 @click.option("--rate", "rate_hz", type=float, help="Readings per second.")
 @click.option("--idle", "idle_s", type=float, help="Seconds of rest before and after.")
 @click.option("--warmup", "warmup_s", type=float, help="Seconds of the same work before the measurement.")
-@click.option("--amplify", help="Seconds to spend on repeated mask-distance checks after the training, or off.")
 @click.option(
-    "--signature", help="Seconds of a pattern of work at either end that aligns a meter's own clock, off, or auto."
+    "--amplify",
+    type=NumberOr("off"),
+    metavar="S|off",
+    help="Seconds to spend on repeated mask-distance checks after the training, or off.",
+)
+@click.option(
+    "--signature",
+    type=NumberOr("off", "auto"),
+    metavar="S|off|auto",
+    help="Seconds of a pattern of work at either end that aligns a meter's own clock, off, or auto.",
 )
 @click.option(
     "--cooldown", "cooldown_c", type=float, help="Wait until the board is at most this warm (degrees Celsius)."
@@ -206,21 +223,14 @@ def _bench_options(options: Dict[str, Any], bench_file: Optional[Path]) -> Dict[
     if options["board_meters"]:
         chosen["board_meters"] = list(options["board_meters"])
     if options["amplify"] is not None:
-        chosen["amplify_s"] = _seconds(options["amplify"], "--amplify")
+        chosen["amplify_s"] = _seconds(options["amplify"])
     if options["signature"] is not None:
-        chosen["signature_s"] = (
-            None if options["signature"] == "auto" else _seconds(options["signature"], "--signature")
-        )
+        chosen["signature_s"] = None if options["signature"] == "auto" else _seconds(options["signature"])
     return chosen
 
 
-def _seconds(text: str, option: str) -> float:
-    if text == "off":
-        return 0.0
-    try:
-        return float(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a number of seconds nor 'off'", param_hint=option) from None
+def _seconds(typed: Union[str, float]) -> float:
+    return 0.0 if typed == "off" else float(typed)
 
 
 @click.command()

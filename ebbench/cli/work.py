@@ -7,10 +7,11 @@ from typing import Any, Optional, Tuple
 
 import click
 
-from ebbench.cli.ratio import RATIO
+from ebbench.cli.number_or import RATIO
+from ebbench.cli.typed import Typed
 
 
-@click.command()
+@click.command(cls=Typed)
 @click.option("--model", default="vgg16", show_default=True)
 @click.option("--dataset", default="cifar10", show_default=True)
 @click.option("--method", default="dense", show_default=True)

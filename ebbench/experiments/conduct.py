@@ -27,10 +27,7 @@ def find_experiment(
 
     Raises ConfigError with all its faults; those of the names that it names are among them.
     """
-    known = plugins.experiments()
-    path = Path(name) if name.endswith(".toml") else known.get(name)
-    if path is None:
-        raise ConfigError(f"unknown experiment {name!r}; {nearest(name, known)}, or give a TOML file")
+    path = _path_of(name)
     try:
         return load_experiment(path, recipe, bench, scale)
     except ConfigError as error:
@@ -39,6 +36,21 @@ def find_experiment(
         with faults.gathered():
             check_names(load_names(path, recipe, bench, scale))
         raise ConfigError(*dict.fromkeys(faults.found)) from error
+
+
+def refuse_unknown_names(
+    name: str, recipe: Mapping[str, List[Any]], bench: Mapping[str, Any], scale: Optional[str] = None
+) -> None:
+    """Raise ConfigError with every name that is not known, whatever is wrong with the rest of the experiment."""
+    check_names(load_names(_path_of(name), recipe, bench, scale))
+
+
+def _path_of(name: str) -> Path:
+    known = plugins.experiments()
+    path = Path(name) if name.endswith(".toml") else known.get(name)
+    if path is None:
+        raise ConfigError(f"unknown experiment {name!r}; {nearest(name, known)}, or give a TOML file")
+    return path
 
 
 def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Display) -> Tuple[List[RunRecord], int]:

@@ -113,6 +113,48 @@ def test_a_fault_is_one_line_that_names_it(ebbench, arguments, words):
 
 
 @pytest.mark.parametrize(
+    "arguments, faults",
+    [
+        (
+            [
+                "run",
+                "--rate",
+                "abc",
+                "--seed",
+                "1",
+                "--seed",
+                "b",
+                "--amplify",
+                "on",
+                "--method",
+                "foo",
+                "--meter",
+                "bar",
+            ],
+            [
+                "'abc' is not a valid float",
+                "'b' is not a valid integer",
+                "neither a number nor 'off'",
+                "method 'foo'",
+                "meter 'bar'",
+            ],
+        ),
+        (["run", "--measure-epochs", "x", "--ticket-epoch", "20"], ["'x' is not a valid integer"]),
+        (["run", "nowhere.toml", "--epochs", "x"], ["'x' is not a valid integer", "nowhere.toml is not there"]),
+        (["measure", "--rate", "abc", "--max-gap", "x"], ["'abc' is", "'x' is", "Missing argument"]),
+        (["meters", "sample", "sim", "--seconds", "a", "--rate", "b"], ["'a' is", "'b' is"]),
+        (["flops", "--epochs", "a", "--convention", "b"], ["'a' is", "'b' is"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_values_of_another_type_hide_nothing_and_are_said_at_once(ebbench, arguments, faults):
+    """What settings mean together is not said where one of them could not be read: it would be said of what nobody typed."""
+    code, _, err = ebbench(*arguments)
+    assert code == 2 and len(err.splitlines()) == 1
+    assert all(fault in err for fault in faults) and err.count("; ") == err.count("; known") + len(faults) - 1, err
+
+
+@pytest.mark.parametrize(
     "fault, words",
     [
         ({"y_test": None}, ["y_test"]),
