@@ -51,7 +51,8 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
     if as_json:
         click.echo(json.dumps({"files": [str(path) for path in written], "failing": renderer.failing}))
     else:
-        click.echo(f"{len(written)} files in {out}; open {out / 'index.html'}")
+        page = next((f"; open {path}" for path in written if path.name == "index.html"), "")
+        click.echo(f"{len(written)} files in {out}{page}")
     return 1 if strict and renderer.failing else 0
 
 

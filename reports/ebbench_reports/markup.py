@@ -89,17 +89,17 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A ``table`` environment for a paper that has ``\\usepackage{booktabs}``; ASCII only."""
+    """A ``table`` environment for a paper that has ``\\usepackage{booktabs,graphicx}``; ASCII only, no wider than a line."""
     marks = footnotes(table)
     layout = "".join("r" if c.number else "l" for c in table.columns)
     lines = [
-        "% needs \\usepackage{booktabs}",
+        "% needs \\usepackage{booktabs,graphicx}",
         "\\begin{table}",
         "  \\centering",
         f"  \\caption{{{_caption_tex(table)}}}",
         f"  \\label{{tab:{re.sub('[^a-z0-9-]', '-', table.name.lower())}}}",
         "  \\footnotesize\\setlength{\\tabcolsep}{4pt}",
-        f"  \\begin{{tabular}}{{{layout}}}",
+        f"  {_NO_WIDER_THAN_A_LINE}{{\\begin{{tabular}}{{{layout}}}",
         "    \\toprule",
         "    " + " & ".join(_tex(c.title) for c in table.columns) + " \\\\",
     ]
@@ -109,7 +109,7 @@ def to_latex(table: Table) -> str:
             lines.append(f"    \\multicolumn{{{len(table.columns)}}}{{l}}{{\\emph{{{_tex(section.title)}}}}} \\\\")
         for row in section.rows:
             lines.append("    " + " & ".join(_tex_cell(row[c.key], marks) for c in table.columns) + " \\\\")
-    lines += ["    \\bottomrule", "  \\end{tabular}"]
+    lines += ["    \\bottomrule", "  \\end{tabular}}"]
     notes = [f"\\textsuperscript{{{letter}}}{_tex(note)}" for note, letter in marks.items()]
     notes += [_tex(note) for note in table.notes]
     lines += [f"  \\par\\smallskip\\raggedright {note}" for note in notes]
@@ -200,6 +200,8 @@ def _md_cell(cell: Cell, marks: Mapping[str, str]) -> str:
 
 # LaTeX
 
+#: before a box: smaller where it is wider than a line, else as it is
+_NO_WIDER_THAN_A_LINE = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}"
 _TWO_HYPHENS = "\ue000"  # of the private use area; LaTeX would draw two hyphens as a dash
 _TEX = {
     _TWO_HYPHENS: "-{}-",
