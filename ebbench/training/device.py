@@ -11,6 +11,7 @@ from typing import Callable, Optional
 import torch
 
 from ebbench.errors import UserError
+from ebbench.training import heap
 
 
 @dataclass(frozen=True)
@@ -60,5 +61,6 @@ def reset_peak_memory(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(torch.device(device))
     else:
+        heap.give_back()
         with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as handle:
             handle.write("5")  # resets VmHWM (proc(5)); not there on macOS

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from ebbench.config import Recipe
 from ebbench.errors import RunFailed, UserError
 from ebbench.protocols import RunContext
-from ebbench.training import compat, excerpt
+from ebbench.training import compat, excerpt, heap
 from ebbench.training.accuracy import Accuracy, evaluate, right_at_first
 from ebbench.training.averaging import estimate_norms, take_average
 from ebbench.training.data.batches import Step, augmented_batches, steps_per_epoch
@@ -65,6 +65,8 @@ class Trainer:
     ) -> None:
         torch.set_num_threads(recipe.threads)
         compat.set_arithmetic(recipe.deterministic, recipe.tf32)
+        if context.device == "cpu":  # a GPU's memory has an allocator of its own, and a Jetson shares it with the CPU
+            heap.keep_freed()
         self.recipe = recipe
         self.context = context
         self._precision_of = precision_of

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ebbench.training import compat
+from ebbench.training import compat, heap
 from ebbench.training.loop import add_l1
 from ebbench.training.models import build_model
 from ebbench.training.precision.block import BlockPrecision
@@ -70,6 +70,9 @@ def pruned(model, order):
 def main() -> None:
     order = json.loads(sys.argv[1])
     torch.set_num_threads(1)
+    is_peer = order.get("peer", False)
+    if not is_peer:
+        heap.keep_freed()  # as a training does; the public code leaves the heap as it is
     if order.get("deterministic", False):
         compat.set_arithmetic(deterministic=True)
     layout = getattr(torch, order["layout"])
@@ -77,7 +80,6 @@ def main() -> None:
     if "prune_ratio" in order:
         model, held = pruned(model, order)
     gammas = [norm.weight for norm in model.prunable_norms()]
-    is_peer = order.get("peer", False)
     if is_peer:
         add_gather_layers(model)
     model = model.to(memory_format=layout)
