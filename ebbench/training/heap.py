@@ -16,7 +16,8 @@ _NEVER = -1
 def keep_freed() -> bool:
     """Keep what is freed for what is allocated next, from now on. False where the C library has no such choice (musl, macOS).
 
-    No number changes. The resident memory stays at its peak, which free blocks between used ones raised by up to 15 % in trials of six networks.
+    No number changes. The resident memory stays at its peak, which what lies free between used blocks raised by up to 15 % in
+    trials of six networks.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and mallopt(_M_MMAP_MAX, 0) == 1 and mallopt(_M_TRIM_THRESHOLD, _NEVER) == 1
