@@ -98,7 +98,7 @@ def to_latex(table: Table) -> str:
         "  \\centering",
         f"  \\caption{{{_caption_tex(table)}}}",
         f"  \\label{{tab:{re.sub('[^a-z0-9-]', '-', table.name.lower())}}}",
-        "  \\footnotesize\\setlength{\\tabcolsep}{4pt}",
+        "  \\par\\medskip\\footnotesize\\setlength{\\tabcolsep}{4pt}",
         f"  {_NO_WIDER_THAN_A_LINE}{{\\begin{{tabular}}{{{layout}}}",
         "    \\toprule",
         "    " + " & ".join(_tex(c.title) for c in table.columns) + " \\\\",
