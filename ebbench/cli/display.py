@@ -112,8 +112,7 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
     """One line per run: energy with its interval, kind, accuracy, verdict; every finding below."""
     rows = [
         [
-            record.run_id, energy_text(record), record.kind_text, _percent(record.accuracy), record.verdict,
-            record.status if record.reason is None else f"{record.status}: {record.reason}",
+            record.run_id, _energy(record), record.kind_text, _percent(record.accuracy), record.verdict, record.status,
         ]
         for record in records
     ]  # fmt: skip
@@ -123,6 +122,7 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
             _stdout().print(f"{record.run_id}: {record.ticket['auto']['how']}", markup=False)
     for record in records:
         _print_findings(record)
+        _print_reasons(record)
     _print_unknown(records)
     if any(record.kind == SIMULATED for record in records):
         _stdout().print("Energies are SIMULATED: no real meter was read.", style="bold yellow")
@@ -250,6 +250,12 @@ def energy_text(record: RunRecord) -> str:
     """The run's total with its interval; a missing energy says why."""
     if record.energy.total_j is None:
         return f"missing ({record.energy.reason or 'no readings'})"
+    return _energy(record)
+
+
+def _energy(record: RunRecord) -> str:
+    if record.energy.total_j is None:
+        return "missing"
     partial = "" if record.energy.status == "ok" else f" ({record.energy.status})"
     return _with_interval(record.energy.total_j, record.energy.uncertainty_j) + partial
 
@@ -282,6 +288,15 @@ def _print_findings(record: RunRecord) -> None:
             _stdout().print(
                 f"{each.verdict} {record.run_id}: {each.name} = {_number(each.value)}: {each.advice}", markup=False
             )
+
+
+def _print_reasons(record: RunRecord) -> None:
+    """Why there is no energy, and why the run failed, where no finding has said so."""
+    found = [each.advice for each in record.checks if each.verdict == FAIL]
+    missing = record.energy.reason or "no readings" if record.energy.total_j is None else None
+    for what, why in (("energy missing", missing), (record.status, record.reason)):
+        if why is not None and not any(why in advice for advice in found):
+            _stdout().print(f"{record.run_id}: {what}: {why}", markup=False)
 
 
 def _percent(accuracy: Optional[Mapping[str, Any]]) -> str:
