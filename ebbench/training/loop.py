@@ -404,7 +404,7 @@ class Trainer:
             self.context.mark("memory_format", chosen=chosen, by="the run whose training is taken")
             return chosen
         if self.recipe.deterministic:
-            chosen = layout_by_rule(capability_of(self.context.device), torch.__version__, max(model.widths))
+            chosen = layout_by_rule(capability_of(self.context.device), torch.__version__)
             self.context.mark("memory_format", chosen=chosen, by="rule")
             return chosen
         with self.context.phase("warmup"):

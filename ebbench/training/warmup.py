@@ -23,7 +23,7 @@ def warm_up(recipe: Recipe, device: str, seconds: float, look: Callable[[float],
     torch.set_num_threads(recipe.threads)
     set_arithmetic(recipe.deterministic, recipe.tf32)
     model = build_model(recipe.model, num_classes=10, seed=recipe.seed)
-    layout = MEMORY_FORMATS[layout_by_rule(capability_of(device), torch.__version__, max(model.widths))]
+    layout = MEMORY_FORMATS[layout_by_rule(capability_of(device), torch.__version__)]
     model = model.to(device).to(memory_format=layout)
     noise = torch.Generator().manual_seed(recipe.seed)
     x_BCHW = (

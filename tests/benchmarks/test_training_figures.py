@@ -56,6 +56,10 @@ def least_cpu_s(repeats, in_a_row=1, **calls):
     return least
 
 
+#: as a repeatable training keeps its images
+LAYOUT = {"contiguous": "contiguous_format", "channels_last": "channels_last"}[layout_by_rule(None, torch.__version__)]
+
+
 def with_random_scales(name, seed):
     model = build_model(name, 10, seed=seed)
     generator = torch.Generator().manual_seed(seed)
@@ -168,16 +172,11 @@ class Stepper:
 def test_a_pruned_step_saves_time_as_it_saves_arithmetic(capsys):
     networks = ticket_widths()
     macs = {name: forward_cost(build_model("vgg16", 10, widths)).macs for name, widths in networks.items()}
-    layouts = ("contiguous_format", "channels_last")
-    steppers = {
-        (name, layout): Stepper(widths=widths, layout=layout, batch=32)
-        for name, widths in networks.items()
-        for layout in layouts
-    }
-    least = dict.fromkeys(networks, float("inf"))  # of both layouts, as a training would choose
+    steppers = {name: Stepper(widths=widths, layout=LAYOUT, batch=32) for name, widths in networks.items()}
+    least = dict.fromkeys(networks, float("inf"))
     try:
         for _ in range(7):
-            for (name, _), stepper in steppers.items():
+            for name, stepper in steppers.items():
                 least[name] = min(least[name], stepper.step_s())
     finally:
         for stepper in steppers.values():
@@ -190,11 +189,6 @@ def test_a_pruned_step_saves_time_as_it_saves_arithmetic(capsys):
                 f"f = {f:.3f}, (1-t)/(1-f) = {(1 - t) / (1 - f):.2f} (limit 0.8)"
             )
         assert (1 - t) / (1 - f) > 0.6
-
-
-LAYOUT = {"contiguous": "contiguous_format", "channels_last": "channels_last"}[
-    layout_by_rule(None, torch.__version__, max(MODELS["preresnet101"].widths))
-]
 
 
 def test_a_dense_step_of_preresnet101_against_the_gather_layers(capsys):
@@ -247,7 +241,7 @@ def test_a_pruned_step_of_preresnet101(ratio, capsys):
 def test_a_step_in_block_floating_point(capsys, batch):
     """Of a repeatable training, as runs are; the other arithmetics stand beside it."""
     names = ("float32", "block", "wage", "mixed")
-    order = {"layout": "contiguous_format", "batch": batch, "deterministic": True}
+    order = {"layout": LAYOUT, "batch": batch, "deterministic": True}
     steppers = {name: Stepper(precision=name, **order) for name in names}
     least = dict.fromkeys(names, float("inf"))
     try:

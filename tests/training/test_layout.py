@@ -10,17 +10,16 @@ from ebbench.training.models import build_model
 
 
 @pytest.mark.parametrize(
-    ("capability", "version", "widest", "expected"),
+    ("capability", "version", "expected"),
     [
-        (None, "2.13.0+cpu", 64, CHANNELS_LAST),
-        (None, "2.13.0+cpu", 512, CONTIGUOUS),
-        (None, "1.11.0+cu102", 64, CONTIGUOUS),
-        ((6, 2), "1.11.0a0+gitbc2c6ed", 512, CONTIGUOUS),
-        ((8, 7), "2.1.0a0+41361538.nv23.06", 512, CHANNELS_LAST),
+        (None, "2.13.0+cpu", CHANNELS_LAST),
+        (None, "1.11.0+cu102", CONTIGUOUS),
+        ((6, 2), "1.11.0a0+gitbc2c6ed", CONTIGUOUS),
+        ((8, 7), "2.1.0a0+41361538.nv23.06", CHANNELS_LAST),
     ],
 )
-def test_the_rule_knows_where_channels_last_is_slower(capability, version: str, widest: int, expected: str):
-    assert layout_by_rule(capability, version, widest) == expected
+def test_the_rule_knows_where_channels_last_is_slower(capability, version: str, expected: str):
+    assert layout_by_rule(capability, version) == expected
 
 
 def test_timing_leaves_the_network_as_it_was():
@@ -35,11 +34,11 @@ def test_timing_leaves_the_network_as_it_was():
 @pytest.mark.benchmark
 def test_the_rule_is_not_far_from_the_stopwatch(capsys: pytest.CaptureFixture):
     torch.set_num_threads(1)
-    for name in ("vgg16-small", "vgg16"):
+    for name in ("vgg16-small", "vgg16", "preresnet101"):
         model = build_model(name, 10)
         seconds = step_times(model, torch.randn(32, 3, 32, 32), torch.arange(32) % 10)
-        ruled = layout_by_rule(None, torch.__version__, max(model.widths))
+        ruled = layout_by_rule(None, torch.__version__)
         ratio = seconds[ruled] / min(seconds.values())
         with capsys.disabled():
-            print(f"\n{name}: a step takes {seconds} s; by rule {ruled}, {ratio:.2f}x the faster one (limit 1.5)")
-        assert ratio < 1.5
+            print(f"\n{name}: a step takes {seconds} s; by rule {ruled}, {ratio:.2f}x the faster one (limit 1.2)")
+        assert ratio < 1.2
