@@ -69,7 +69,7 @@ def test_every_decision_has_its_parts(checkout):
             assert part in text, page.name
 
 
-def test_the_page_for_a_referee_names_every_check_and_every_phase(checkout):
+def test_the_page_for_a_referee_names_every_phase(checkout):
     text = (checkout / "docs" / "measuring.md").read_text(encoding="utf-8")
     from ebbench.records import PHASE_NAMES
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
 from ebbench.records import FAIL, NOT_CHECKED, NOT_MEASURED, PASS, WARN, EnergyAccount, PhaseEnergy
 from ebbench.sealing.checks import check_run
+from ebbench.sharing.taken import CHECK
+
+PAGE = Path(__file__).parents[2] / "docs" / "measuring.md"
 
 
 def phase(energy_j, duration_s, readings, count=1):
@@ -299,3 +304,26 @@ def test_an_overhead_whose_two_estimates_disagree_is_a_warning_that_says_what_to
     assert verdicts(healthy, overhead=agreeing)["mask-distance overhead both ways"] == PASS
     alone = {**overhead, "amplified": {**found, "apart": None}}
     assert "mask-distance overhead both ways" not in verdicts(healthy, overhead=alone)
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="these tests were copied away from the sources")
+def test_the_page_for_a_referee_has_a_row_for_every_check_and_for_no_other(healthy):
+    other = {
+        "meter": "wall", "scope": "wall", "reference_scope": "module", "expected": "at least 1", "ratio": 1.2, "wrong_by": 0.0,
+        "uncertainty": 0.01, "uncertainty_known": True, "ratio_sd": 0.0, "readings_sd": 0.0, "windows": {"min": 1.2, "max": 1.2},
+        "compared_s": 100.0, "lost": None,
+    }  # fmt: skip
+    whole = dataclasses.replace(
+        with_trace(healthy, counter_ratio=1.0, counter_ratio_uncertainty=0.0),
+        cross_checks=[other],
+        extrapolation={"by_phase": {}, "refused": None},
+    )
+    found = check_run(
+        whole,
+        ticket=found_ratio(),
+        overhead={"amplified": {"apart": 0.0, "energy_per_draw_j": 1.0, "regression_energy_j": 1.0}},
+        facts={"foreign_processes": 0, "mig": False, "start_limit_c": 40.0},
+    )
+    section = PAGE.read_text(encoding="utf-8").partition("\n## 10. ")[2].partition("\n## 11. ")[0]
+    rows = re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE)[1:]  # the first is the heading
+    assert {name for row in rows for name in row.split(", ")} == {check.name for check in found} | {CHECK}
