@@ -202,20 +202,25 @@ _Rail = Union[_IioRail, _HwmonRail]
 
 
 def _facts_of(channel: Channel, volts_mv: Optional[int]) -> Rail:
-    """The rail's meaning; how the chip averages is taken from hwmon's files, and not known (instant) on iio."""
+    """The rail's meaning; how the chip averages is taken from hwmon's files, and not known on iio."""
     scope = channel.facts.get("scope", "module" if channel.name in MODULE_INPUTS else "rail")
     chip = settings(channel.folder, channel.layout)
     period_s = chip["update_interval"] * 1e-3 if chip.get("update_interval") else None
-    averages = (chip.get("samples") or 1) > 1 and period_s is not None
+    averaging_s = _averaging_s(chip.get("samples"), period_s)
     return Rail(
         channel.name,
         str(scope),
         channel.facts.get("inside_of"),
-        kind=AVERAGE if averages else INSTANT,
+        kind=AVERAGE if averaging_s else INSTANT,
         update_period_s=period_s,
-        averaging_s=period_s if averages and period_s else 0.0,
+        averaging_s=averaging_s,
         **uncertainty(channel.shunt_ohm, volts_mv * 1e-3 if volts_mv else None),
     )
+
+
+def _averaging_s(samples: Optional[int], period_s: Optional[float]) -> Optional[float]:
+    """Over how long the chip averages, by the conversions in a mean and the time from one mean to the next; None: unknown."""
+    return 0.0 if samples == 1 else period_s if samples else None
 
 
 def _try_int(file: FileReader) -> Optional[int]:

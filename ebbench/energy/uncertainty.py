@@ -81,7 +81,7 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
         "resolution": _resolution_j(integrals),
         "sampling": _sampling_j(integrals),
         "edges": edges_j,
-        "lag": lag_j,
+        "lag": None if rail.averaging_s is None and not integrals.series.is_counter else lag_j,
         "gaps": _gaps_j(integrals),
         "unresolved": unresolved_j,
         "time_base": time_base / _ROOT3 * energy_j,

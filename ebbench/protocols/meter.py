@@ -30,7 +30,8 @@ class Rail:
 
     The uncertainties are standard (k = 1) and of two kinds: a `gain_ratio` common to all readings of the rail (it
     does not average down, and cancels in the ratio of two runs on one bench) and an `offset_w` that is constant too.
-    `resolution_w` is one step of the reading. Unknown is None, never 0.
+    `resolution_w` is one step of the reading. Unknown is None, never 0: `averaging_s` = 0 says that the sensor does not
+    average, None that nobody knows over how long it does.
 
     A calibration adds `delay_u_s`, the standard uncertainty of `delay_s`, and the corrections with which a power is
     reading x `gain_correction` + `offset_correction_w`. A meter itself leaves them as they are.
@@ -45,7 +46,7 @@ class Rail:
     range_w: Optional[float] = None
     kind: str = INSTANT
     update_period_s: Optional[float] = None
-    averaging_s: float = 0.0
+    averaging_s: Optional[float] = 0.0
     delay_s: float = 0.0
     delay_u_s: float = 0.0
     gain_correction: float = 1.0

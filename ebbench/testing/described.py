@@ -56,7 +56,7 @@ def _rail_faults(rail: Rail) -> Iterator[str]:
         yield f"rail {rail.name}: its scope {rail.scope!r} is none of {', '.join(SCOPES)}"
     if rail.kind not in (INSTANT, AVERAGE, HOLD):
         yield f"rail {rail.name}: its kind {rail.kind!r} is none of {INSTANT}, {AVERAGE}, {HOLD}"
-    if rail.kind == AVERAGE and not rail.averaging_s > 0:
+    if rail.kind == AVERAGE and not (rail.averaging_s or 0.0) > 0:
         yield f"rail {rail.name}: it averages, and averaging_s = {rail.averaging_s} does not say over how long"
     for name in ("gain_ratio", "offset_w", "resolution_w", "range_w", "update_period_s", "averaging_s", "delay_s"):
         value = getattr(rail, name)

@@ -240,11 +240,18 @@ def test_the_shunt_is_read_from_the_driver(fake_board, kind):
 
 def test_hwmon_says_how_long_it_averages(fake_board):
     fake = fake_board("orin-nano")
-    assert opened()[1].rails[0].kind == INSTANT
+    assert (opened()[1].rails[0].kind, opened()[1].rails[0].averaging_s) == (INSTANT, 0.0)
     write(fake.folder("1-0040") / "samples", "64\n")
     write(fake.folder("1-0040") / "update_interval", "422\n")
     rail = opened()[1].rails[0]
     assert (rail.kind, rail.averaging_s, rail.update_period_s) == (AVERAGE, pytest.approx(0.422), pytest.approx(0.422))
+    (fake.folder("1-0040") / "samples").unlink()
+    assert opened()[1].rails[0].averaging_s is None
+
+
+def test_over_how_long_the_chip_averages_is_unknown_on_iio_and_not_zero(fake_board):
+    fake_board("tx2")
+    assert {rail.averaging_s for rail in opened()[1].rails} == {None}
 
 
 def test_a_file_that_was_put_in_the_old_ones_place_is_followed(fake_board):

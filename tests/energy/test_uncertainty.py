@@ -15,9 +15,9 @@ from waveforms import chunk_of
 from ebbench.energy.integration.integrals import Integrals
 from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.traces.pace import survey
-from ebbench.energy.traces.series import Series
+from ebbench.energy.traces.series import Series, series_of
 from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_sum
-from ebbench.protocols import AVERAGE, HOLD, Rail
+from ebbench.protocols import AVERAGE, HOLD, Column, MeterInfo, Rail
 
 S = 1_000_000_000
 
@@ -76,6 +76,17 @@ def test_what_the_meter_does_not_say_is_unknown_and_not_zero():
     assert [found.components_j[n] for n in ("gain", "offset", "resolution")] == [None] * 3
     assert of_sum([(found, np.array([0]))])["gain"] is None
     assert found.half_width_j[0] > 0  # the time base
+
+
+def test_what_an_average_over_a_time_that_nobody_knows_smears_is_unknown_and_not_zero():
+    power_w = np.full(1001, 5.0)
+    power_w[500:600] = 20.0
+    unknown = budget(integrals(power_w, [(5, 6)], Rail("X", "module", averaging_s=None)))
+    assert unknown.components_j["lag"] is None and of_sum([(unknown, np.array([0]))])["lag"] is None
+    assert unknown.half_width_j == budget(integrals(power_w, [(5, 6)])).half_width_j  # of what is known
+    whole = series_of(MeterInfo("m", "module", False, (Rail("A", "rail"), Rail("B", "rail", averaging_s=None)),
+                                (Column("A_w"), Column("B_w")), ("A", "B"), 1.0), ["A", "B"])  # fmt: skip
+    assert whole.rail.averaging_s is None and whole.shift_ns == 0
 
 
 def test_a_phase_hardly_looked_at_is_unresolved_and_its_interval_holds_what_the_trace_has_seen():

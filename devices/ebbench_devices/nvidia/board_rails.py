@@ -34,9 +34,12 @@ def total_of(meter: str, rails: Iterable[str], board: Mapping[str, Any]) -> Tupl
 
 
 def rail_of(name: str, board: Mapping[str, Any], total: Tuple[str, ...], bus_v: Optional[float] = None) -> Rail:
-    """A rail with its scope, what contains it, and the uncertainty of the INA3221 behind it at `bus_v`, as far as known."""
+    """A rail with its scope, what contains it, and the uncertainty of the INA3221 behind it at `bus_v`, as far as known.
+
+    How long the chip averages no program tells.
+    """
     facts: Mapping[str, Any] = next((r for r in board.get("rails", []) if r["name"] == name), {})
     scope = facts.get("scope", "module" if name in total and len(total) == 1 else "rail")
     is_ina3221 = facts.get("sensor", "ina3221") == "ina3221" and name != "VIN"
     doubts = uncertainty(facts.get("shunt_ohm"), bus_v) if is_ina3221 else {}
-    return Rail(name, str(scope), facts.get("inside_of"), **doubts)
+    return Rail(name, str(scope), facts.get("inside_of"), averaging_s=None, **doubts)

@@ -109,7 +109,7 @@ def chip_for(
 def _looks_every_s(info: MeterInfo, rate_hz: Optional[float]) -> float:
     """The time over which a meter shows one power: between readings, averaged over, or held."""
     read_hz = min(rate_hz or info.default_rate_hz, info.max_rate_hz or math.inf)
-    return max([1 / read_hz, *(max(r.averaging_s, r.update_period_s or 0.0) for r in info.rails)])
+    return max([1 / read_hz, *(max(r.averaging_s or 0.0, r.update_period_s or 0.0) for r in info.rails)])
 
 
 def clock_of(info: MeterInfo, total: Series, path: Path, events: Sequence[Event]) -> TraceClock:

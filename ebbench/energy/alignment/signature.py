@@ -235,5 +235,5 @@ def looks_of(total: Series, time_ns: Ints, value: Floats) -> Looks:
     if total.is_counter:
         power_w = np.diff(value) / np.maximum(np.diff(time_ns), 1) * NS_PER_S
         return Looks(time_ns[:-1], time_ns[1:], power_w)
-    half_ns = round(total.rail.averaging_s / 2 * NS_PER_S)
+    half_ns = round((total.rail.averaging_s or 0.0) / 2 * NS_PER_S)
     return Looks(time_ns - total.shift_ns - half_ns, time_ns - total.shift_ns + half_ns, value)

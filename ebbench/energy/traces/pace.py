@@ -122,14 +122,14 @@ def _backwards(where: str, row: int, step_ns: int) -> InputError:
 
 
 def memory_s(series: Series, pace: Pace) -> Tuple[float, float]:
-    """The averaging time and the update period (s) of a sensor; 0 where it has none that shows. Counters have no memory."""
+    """The averaging time and the update period (s) of a sensor; 0 where none is known. Counters have no memory."""
     if series.is_counter:
         return 0.0, 0.0
     rail = series.rail
-    stated_s = rail.update_period_s or 0.0
+    averaging_s, stated_s = rail.averaging_s or 0.0, rail.update_period_s or 0.0
     if rail.kind == HOLD:
-        return rail.averaging_s, stated_s or (pace.change_s if pace.is_staircase else 0.0)
-    return (rail.averaging_s if rail.kind == AVERAGE else 0.0), stated_s if pace.is_staircase else 0.0
+        return averaging_s, stated_s or (pace.change_s if pace.is_staircase else 0.0)
+    return (averaging_s if rail.kind == AVERAGE else 0.0), stated_s if pace.is_staircase else 0.0
 
 
 def smear_s(series: Series, pace: Pace) -> float:

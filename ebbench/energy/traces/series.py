@@ -33,7 +33,7 @@ class Series:
     @property
     def shift_ns(self) -> int:
         """How much later (ns) than the power it stands for a reading is stamped: `delay_s`, else half the averaging time."""
-        delay_s = self.rail.delay_s or (self.rail.averaging_s / 2)
+        delay_s = self.rail.delay_s or (self.rail.averaging_s or 0.0) / 2
         return 0 if self.is_counter else round(delay_s * NS_PER_S)
 
     def values(self, chunk: Chunk, rows: slice = slice(None)) -> Floats:
@@ -95,7 +95,7 @@ def _sum_of(rails: List[Rail], name: str) -> Rail:
     """The facts of the sum of several rails: gains at worst fully correlated, offsets and steps independent."""
     if len(rails) == 1:
         return rails[0]
-    gains = [r.gain_ratio for r in rails]
+    gains, averaging_s = [r.gain_ratio for r in rails], [r.averaging_s for r in rails]
     periods = [r.update_period_s for r in rails if r.update_period_s]
     kinds = {r.kind for r in rails}
     ranges = [r.range_w for r in rails]
@@ -108,7 +108,7 @@ def _sum_of(rails: List[Rail], name: str) -> Rail:
         range_w=None if None in ranges else sum(r for r in ranges if r is not None),
         kind=HOLD if HOLD in kinds else AVERAGE if AVERAGE in kinds else INSTANT,
         update_period_s=max(periods) if periods else None,
-        averaging_s=max(r.averaging_s for r in rails),
+        averaging_s=None if None in averaging_s else max(s for s in averaging_s if s is not None),
         delay_s=sum(r.delay_s for r in rails) / len(rails),
         delay_u_s=max(r.delay_u_s for r in rails),
     )
