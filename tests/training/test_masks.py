@@ -248,17 +248,6 @@ def test_the_untrained_reference_mask_delays_the_ticket():
     assert found == [False] * 5 + [True]
 
 
-@pytest.mark.parametrize("pairs", ["paper", "reference"])
-@pytest.mark.parametrize("cut", range(7))
-def test_a_restored_queue_goes_on_as_if_nothing_had_happened(pairs, cut):
-    masks = masks_at_distances([30, 2, 11, 3, 1, 2, 1])
-    whole, first, second = (EarlyBirdQueue(0.1, 3, pairs) for _ in range(3))
-    wanted = pushed(whole, masks)
-    before = pushed(first, masks[:cut])
-    second.restore(first.state())
-    assert before + pushed(second, masks[cut:]) == wanted
-
-
 def test_the_queue_keeps_its_own_copy_of_a_mask():
     queue, mask = EarlyBirdQueue(0.1, 5), np.zeros(10, dtype=bool)
     queue.push(mask)

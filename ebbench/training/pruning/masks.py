@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from fractions import Fraction
 from itertools import accumulate
-from typing import Any, Deque, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Deque, Dict, List, Sequence
 
 import numpy as np
 import torch
@@ -198,20 +198,3 @@ class EarlyBirdQueue:
     def _is_close(self, distance: int, channels: int) -> bool:
         limit = self._epsilon * channels
         return distance < limit if self.pairs == PAPER else distance <= limit
-
-    def state(self) -> Dict[str, np.ndarray]:
-        """Everything the queue knows, as arrays for a checkpoint."""
-        masks = np.array(list(self._masks), dtype=bool)
-        return {"masks": masks, "hammings": np.array(list(self._hammings), dtype=np.int64)}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go back to what `state` gave."""
-        self._masks.clear()
-        self._masks.extend(np.array(row, dtype=bool) for row in state["masks"])
-        self._hammings.clear()
-        self._hammings.extend(int(h) for h in state["hammings"])
-
-    @property
-    def newest(self) -> Optional[np.ndarray]:
-        """The mask that was pushed last."""
-        return self._masks[-1] if self._masks else None
