@@ -15,10 +15,16 @@ from ebbench.cli.typed import Typed
 @click.option(
     "--against", help="A reference meter (name or URI) that measures the same power and states its uncertainty."
 )
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="Longer for a slow or noisy meter.")
-@click.option("--rate", "rate_hz", type=float, help="Readings per second.")
-@click.option("--board", default="auto", help="Board name, or auto.")
-@click.option("--device", default="auto", help="What the load runs on: cpu, cuda, cuda:N or auto.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="How long the load is switched on and off; longer for a slow or noisy meter.",
+)
+@click.option("--rate", "rate_hz", type=float, help="Readings per second.  [default: the meter's own]")
+@click.option("--board", default="auto", show_default=True, help="Board name, or auto.")
+@click.option("--device", default="auto", show_default=True, help="What the load runs on: cpu, cuda, cuda:N or auto.")
 @click.option("--dry-run", is_flag=True, help="Show what is found and keep nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def calibrate(meter: str, device: str, dry_run: bool, as_json: bool, **options: Any) -> None:

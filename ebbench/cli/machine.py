@@ -47,9 +47,9 @@ def meters(context: click.Context, as_json: bool) -> None:
 
 @meters.command(cls=Typed)
 @click.argument("name", required=False)
-@click.option("--seconds", type=float, default=5.0, show_default=True)
-@click.option("--rate", "rate_hz", type=float, help="Readings per second.")
-@click.option("--board", help="Board name, or auto (default).")
+@click.option("--seconds", type=float, default=5.0, show_default=True, help="How long it is read.")
+@click.option("--rate", "rate_hz", type=float, help="Readings per second.  [default: the meter's own]")
+@click.option("--board", help="Board name, or auto.  [default: auto]")
 @click.option(
     "--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of a bench; NAME is one of its."
 )

@@ -16,15 +16,20 @@ _STDERR = 2
 
 
 @click.command(cls=Typed, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--meter", "meters", multiple=True, help="Meter name or URI; repeat for several (default: auto).")
+@click.option("--meter", "meters", multiple=True, help="Meter name or URI; repeat for several.  [default: auto]")
 @click.option("--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of the bench, for its meters.")
-@click.option("--board", help="Board name, or auto (default).")
-@click.option("--rate", "rate_hz", type=float, help="Readings per second.")
-@click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option("--board", help="Board name, or auto.  [default: auto]")
+@click.option("--rate", "rate_hz", type=float, help="Readings per second.  [default: the meter's own]")
+@click.option(
+    "--max-gap",
+    "max_gap_s",
+    type=float,
+    help="Longest interval between readings that is interpolated (s).  [default: the longer of 1 and ten median intervals]",
+)
 @click.option("--power-mode", help="Power mode of the board meanwhile, by number or name; put back afterwards.")
 @click.option("--lock-clocks", is_flag=True, help="Clocks at their greatest meanwhile; put back afterwards.")
 @click.option("--no-calibration", is_flag=True, help="Take the meters as they describe themselves.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder (default: a new one under runs/).")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under runs/]")
 @click.option(
     "--json",
     "as_json",

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 import click
+from click.core import ParameterSource
 
 from ebbench.cli.typed import Typed
 
 _PATH = click.Path(path_type=Path)
+#: options of `integrate` that say what a table of readings holds
+_OF_A_TRACE = ("time_column", "time_unit", "columns", "gain_ratio", "resolution_w")
 
 
 @click.command()
@@ -20,9 +23,9 @@ _PATH = click.Path(path_type=Path)
     "tables",
     type=click.IntRange(1, 4),
     multiple=True,
-    help="Number of the paper's table; repeat for several (default: those with runs).",
+    help="Number of the paper's table; repeat for several.  [default: those with runs]",
 )
-@click.option("--figure", "figures", multiple=True, help="Name of a figure; repeat for several (default: all).")
+@click.option("--figure", "figures", multiple=True, help="Name of a figure; repeat for several.  [default: all]")
 @click.option(
     "--format", "formats", default="md,csv,tex,html,png,svg", show_default=True, help="Of md,csv,tex,html,png,svg,pdf."
 )
@@ -93,18 +96,44 @@ def check(runs: Tuple[Path, ...], as_json: bool) -> int:
 @click.argument("run", required=False, type=_PATH)
 @click.option("--trace", type=_PATH, help="CSV, Parquet or Arrow file of readings, instead of a run folder.")
 @click.option("--phases", type=_PATH, help="CSV with phase,start_s,end_s.")
-@click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option(
+    "--max-gap",
+    "max_gap_s",
+    type=float,
+    help="Longest interval between readings that is interpolated (s).  [default: the run's, else the longer of 1 and ten median "
+    "intervals]",
+)
 @click.option(
     "--unit-energies",
     help="Estimate a simulated arithmetic's energy from this table: a name, or a file that ends in .toml.",
 )
-@click.option("--time-column", default="time_s", show_default=True)
-@click.option("--time-unit", type=click.Choice(["s", "ms", "us", "ns"]), default="s", show_default=True)
+@click.option("--time-column", default="time_s", show_default=True, help="With --trace: the column of the times.")
 @click.option(
-    "--column", "columns", multiple=True, help="NAME=RAIL:UNIT, such as power_mw=VDD_IN:mW; repeat for several."
+    "--time-unit",
+    type=click.Choice(["s", "ms", "us", "ns"]),
+    default="s",
+    show_default=True,
+    help="With --trace: the unit of the times.",
 )
-@click.option("--gain", "gain_ratio", type=float, help="Standard uncertainty of the meter's gain (0.01 is 1 %).")
-@click.option("--resolution", "resolution_w", type=float, help="One step of the meter's reading (W).")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    help="With --trace: NAME=RAIL:UNIT, such as power_mw=VDD_IN:mW; repeat for several. Units: W mW uW kW, J mJ uJ kJ, Wh mWh kWh, "
+    "V mV, A mA.  [default: columns named RAIL_w, RAIL_j, RAIL_v, RAIL_a]",
+)
+@click.option(
+    "--gain",
+    "gain_ratio",
+    type=float,
+    help="With --trace: standard uncertainty of the meter's gain (0.01 is 1 %).  [default: not known]",
+)
+@click.option(
+    "--resolution",
+    "resolution_w",
+    type=float,
+    help="With --trace: one step of the meter's reading (W).  [default: not known]",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def integrate(
     run: Optional[Path],
@@ -125,6 +154,7 @@ def integrate(
     if (run is None) == (trace is None) or (trace is None) != (phases is None):
         raise click.UsageError("give either a run folder, or --trace FILE with --phases FILE")
     if run is not None:
+        _refuse_options_of_a_trace()
         _integrate_run(run, max_gap_s, unit_energies, as_json)
         return
     if unit_energies is not None:
@@ -138,6 +168,14 @@ def integrate(
         click.echo(json.dumps(document, allow_nan=False))
     else:
         print_integral(document)
+
+
+def _refuse_options_of_a_trace() -> None:
+    """A run's manifest says what its traces hold; what is typed beside it would do nothing."""
+    context = click.get_current_context()
+    for each in context.command.params:
+        if each.name in _OF_A_TRACE and context.get_parameter_source(each.name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{each.opts[0]} is for --trace: what the traces of a run hold stands in the run")
 
 
 def _integrate_run(run: Path, max_gap_s: Optional[float], units: Optional[str], as_json: bool) -> None:
@@ -169,8 +207,10 @@ def _columns(texts: Tuple[str, ...]) -> Dict[str, Tuple[str, str]]:
 
 @click.command()
 @click.argument("run", type=_PATH)
-@click.option("--format", "kind", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
-@click.option("--out", type=_PATH, help="Folder to write to (default: RUN/export).")
+@click.option(
+    "--format", "kind", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="Of the files."
+)
+@click.option("--out", type=_PATH, help="Folder to write to.  [default: RUN/export]")
 @click.option("--json", "as_json", is_flag=True, help="The files written, as one JSON document on stdout.")
 def export(run: Path, kind: str, out: Optional[Path], as_json: bool) -> None:
     """Write a run's traces and phases as CSV or Parquet. `ebbench integrate --trace --phases` reads them.

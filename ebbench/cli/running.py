@@ -34,24 +34,34 @@ def _look(typed: Dict[str, Any]) -> None:
     multiple=True,
     help="synthetic, npz:FILE, cifar10, cifar100, imagenet, imagefolder:DIR; repeat for a matrix.",
 )
-@click.option("--data-dir", help="Folder of the data sets that have one.")
+@click.option("--data-dir", help="Folder of the data sets that have one.  [default: data]")
 @click.option(
     "--prune-ratio",
     type=RATIO,
     metavar="P|auto",
     multiple=True,
     help="Fraction of the channels to prune, or auto: the largest of --auto-ratio whose ticket holds up in a short retraining. "
-    "Repeat for a matrix.",
+    "Repeat for a matrix.  [default: 0.5]",
 )
 @click.option("--auto-ratio", type=float, multiple=True, help="With auto, a candidate; repeat.  [default: 0.1 to 0.9]")
 @click.option("--auto-epochs", type=int, help="With auto, epochs of each short retraining.  [default: 3]")
-@click.option("--auto-max-loss", type=float, help="With auto, accuracy that it may lose.  [default: 0.02]")
+@click.option(
+    "--auto-max-loss", type=float, help="With auto, accuracy that it may lose (0.02 is two points).  [default: 0.02]"
+)
 @click.option("--auto-images", type=int, help="With auto, training images held out to see that.  [default: a tenth]")
-@click.option("--width-multiple", type=int, help="Round what every layer keeps up to a multiple of this, such as 8.")
-@click.option("--epochs", type=int, help="Epochs of the whole training.")
-@click.option("--batch-size", type=int)
-@click.option("--learning-rate", type=float)
-@click.option("--seed", type=int, multiple=True, help="Repeat for replicates.")
+@click.option(
+    "--width-multiple", type=int, help="Round what every layer keeps up to a multiple of this, such as 8.  [default: 1]"
+)
+@click.option("--epochs", type=int, help="Epochs of the whole training.  [default: 160]")
+@click.option("--batch-size", type=int, help="Images of one step.  [default: 256]")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="The rate that training begins with; it is divided by ten at the milestones of the experiment.  [default: 0.1]",
+)
+@click.option(
+    "--seed", type=int, multiple=True, help="What every random draw follows from; repeat for replicates.  [default: 1]"
+)
 @click.option(
     "--draw",
     multiple=True,
@@ -64,21 +74,24 @@ def _look(typed: Dict[str, Any]) -> None:
     help="Train and measure this many epochs of each phase (3 or more), and extrapolate to --epochs.",
 )
 @click.option("--ticket-epoch", type=int, help="With --measure-epochs: the epoch to assume for the ticket of a search.")
-@click.option("--train-images", type=int, help="Use the first N training images only.")
-@click.option("--test-images", type=int, help="Use the first N test images only.")
+@click.option("--train-images", type=int, help="Use the first N training images only.  [default: all]")
+@click.option("--test-images", type=int, help="Use the first N test images only.  [default: all]")
 @click.option(
     "--image-size", type=int, help="Side of an image of a folder, in pixels.  [default: what the model takes]"
 )
-@click.option("--workers", type=int, help="Processes that read the images of a folder.")
-@click.option("--threads", type=int, help="CPU threads of torch.")
-@click.option("--checkpoint", "checkpoint_s", type=float, help="Seconds between checkpoints (600 at most).")
+@click.option("--workers", type=int, help="Processes that read the images of a folder.  [default: 4]")
+@click.option("--threads", type=int, help="CPU threads of torch.  [default: 1]")
+@click.option(
+    "--checkpoint", "checkpoint_s", type=float, help="Seconds between checkpoints (600 at most).  [default: 120]"
+)
 @click.option(
     "--meter",
     "meters",
     multiple=True,
-    help="Meter name or URI; repeat for several. The first counts, or the one with ?reference=1.",
+    help="Meter name or URI; repeat for several. The first counts, or the one with ?reference=1. off: none.  "
+    "[default: auto]",
 )
-@click.option("--board", help="Board name, or auto.")
+@click.option("--board", help="Board name (`ebbench boards` lists them), or auto.  [default: auto]")
 @click.option(
     "--on", metavar="USER@BOARD", help="Run on another machine over ssh; --meter is then what is attached here."
 )
@@ -93,31 +106,40 @@ def _look(typed: Dict[str, Any]) -> None:
 @click.option(
     "--bench", "bench_file", type=click.Path(path_type=Path), help="TOML file of the bench: its meters and settings."
 )
-@click.option("--device", help="cpu, cuda, cuda:N or auto.")
-@click.option("--rate", "rate_hz", type=float, help="Readings per second.")
-@click.option("--idle", "idle_s", type=float, help="Seconds of rest before and after.")
-@click.option("--warmup", "warmup_s", type=float, help="Seconds of the same work before the measurement.")
+@click.option("--device", help="What trains: cpu, cuda, cuda:N or auto.  [default: auto]")
+@click.option("--rate", "rate_hz", type=float, help="Readings per second.  [default: the meter's own]")
+@click.option("--idle", "idle_s", type=float, help="Seconds of rest before and after.  [default: 10]")
+@click.option("--warmup", "warmup_s", type=float, help="Seconds of the same work before the measurement.  [default: 0]")
 @click.option(
     "--amplify",
     type=NumberOr("off"),
     metavar="S|off",
-    help="Seconds to spend on repeated mask-distance checks after the training, or off.",
+    help="Seconds to spend on repeated mask-distance checks after the training, or off.  [default: 30]",
 )
 @click.option(
     "--signature",
     type=NumberOr("off", "auto"),
     metavar="S|off|auto",
-    help="Seconds of a pattern of work at either end that aligns a meter's own clock, off, or auto.",
+    help="Seconds of a pattern of work at either end that aligns a meter's own clock, off, or auto.  [default: auto]",
 )
 @click.option(
-    "--cooldown", "cooldown_c", type=float, help="Wait until the board is at most this warm (degrees Celsius)."
+    "--cooldown",
+    "cooldown_c",
+    type=float,
+    help="Wait until the board is at most this warm (degrees Celsius).  [default: no wait]",
 )
 @click.option("--no-calibration", is_flag=True, help="Take the meters as they describe themselves.")
 @click.option(
     "--unit-energies",
-    help="From what a simulated arithmetic's energy is estimated: horowitz-45nm, paper-calibrated, or a file that ends in .toml.",
+    help="From what a simulated arithmetic's energy is estimated: horowitz-45nm, paper-calibrated, or a file that ends in .toml.  "
+    "[default: horowitz-45nm]",
 )
-@click.option("--max-gap", "max_gap_s", type=float, help="Longest interval between readings that is interpolated (s).")
+@click.option(
+    "--max-gap",
+    "max_gap_s",
+    type=float,
+    help="Longest interval between readings that is interpolated (s).  [default: the longer of 1 and ten median intervals]",
+)
 @click.option("--power-mode", help="Power mode of the board during the run, by number or name; put back afterwards.")
 @click.option("--lock-clocks", is_flag=True, help="Clocks at their greatest during the run; put back afterwards.")
 @click.option(
@@ -140,7 +162,10 @@ def run(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Train, measure and seal the runs of an experiment. EXPERIMENT is a built-in name or a TOML file.
+    """Train, measure and seal the runs of an experiment. EXPERIMENT is a built-in name (`ebbench experiments` lists them;
+    quickstart where none is given) or a TOML file.
+
+    What is not typed is the experiment's, and where that says nothing the default.
 
     \b
     ebbench run

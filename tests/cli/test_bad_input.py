@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+import click
 import numpy as np
 import pytest
 
-from ebbench.cli import main
+from ebbench.cli import cli, main
 
 
 @pytest.fixture
@@ -92,6 +93,8 @@ def npz(path, **replaced):
         (["integrate", "nowhere"], ["nowhere"]),
         (["integrate"], ["--trace"]),
         (["integrate", "--trace", "a.csv"], ["--phases"]),
+        (["integrate", "nowhere", "--gain", "0.01"], ["--gain", "--trace"]),
+        (["integrate", "nowhere", "--time-unit", "ms"], ["--time-unit", "--trace"]),
         (["integrate", "--trace", "a.csv", "--phases", "b.csv"], ["b.csv"]),
         (["export", "nowhere"], ["nowhere"]),
         (["mark", "begin", "load"], ["ebbench measure"]),
@@ -186,6 +189,22 @@ def test_every_command_has_help_with_an_example(ebbench):
         code, text, _ = ebbench(command, "--help")
         assert code == 0
         assert re.search(rf"^ +ebbench {command}", text, flags=re.M), command
+
+
+def every_command(group, name):
+    for part, command in group.commands.items():
+        yield f"{name} {part}", command
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{name} {part}")
+
+
+def test_every_option_of_every_command_says_what_it_means():
+    found = {
+        f"{name} {each.opts[0]}": each for name, command in every_command(cli, "ebbench") for each in command.params
+    }
+    options = {name: each for name, each in found.items() if isinstance(each, click.Option)}
+    assert len(options) > 90
+    assert [name for name, each in options.items() if not each.help] == []
 
 
 @pytest.mark.parametrize(
