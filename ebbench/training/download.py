@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ebbench.errors import EXIT_USER
+from ebbench.errors import EXIT_USER, EbbenchError
 from ebbench.training.compat import import_torchvision_datasets
 
 KNOWN = ("cifar10", "cifar100")
@@ -15,7 +15,16 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] not in KNOWN:
         print(f"usage: python -m ebbench.training.download {'|'.join(KNOWN)} FOLDER", file=sys.stderr)
         return EXIT_USER
-    getattr(import_torchvision_datasets(), arguments[0].upper())(arguments[1], download=True)
+    name, folder = arguments
+    try:
+        getattr(import_torchvision_datasets(), name.upper())(folder, download=True)
+    except (
+        EbbenchError,
+        OSError,
+        RuntimeError,
+    ) as error:  # no torchvision; no network, no room; an archive with another hash
+        print(f"ebbench: cannot fetch {name} into {folder}: {error}", file=sys.stderr)
+        return EXIT_USER
     return 0
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ebbench.errors import ConfigError, InputError
+from ebbench.training import download
 from ebbench.training.data import datasets as data
 from ebbench.training.data.datasets import load_dataset
 
@@ -134,3 +135,10 @@ def test_a_cifar_folder_with_damaged_files_says_so(tmp_path):
     (folder / "data_batch_1").write_bytes(pickle.dumps({}))
     with pytest.raises(InputError, match="cifar10 is not whole in"):
         load_dataset("cifar10", str(tmp_path))
+
+
+def test_a_download_that_fails_is_one_line_and_no_traceback(tmp_path, capsys):
+    (tmp_path / "data").write_text("a file where the folder is to be")
+    assert download.main(["cifar10", str(tmp_path / "data")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ebbench: cannot fetch cifar10 into") and "exists" in line
