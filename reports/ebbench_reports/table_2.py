@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from ebbench.quantity import MISSING_TEXT, Quantity, aligned, format_quantity, prefix_for
 from ebbench.records import MISSING, PARTIAL
@@ -25,6 +25,10 @@ _HOW = (
     "Intervals: k = 2 for what the meter contributes; from two replicates on they also hold the 95 % interval of the mean "
     "(Student's t). Saving = 1 - energy / energy of dense training on the same bench; errors common to both cancel in it."
 )
+
+
+#: components that are the same fraction of every energy, and so leave a ratio as it is
+_PROPORTIONAL = ("gain", "time_base")
 
 
 def table_2(collection: Collection) -> Table:
@@ -65,7 +69,7 @@ def _rows(groups: Sequence[Group]) -> Tuple[Tuple[Column, ...], List[Dict[str, C
     for i, (group, reason, name) in enumerate(zip(groups, reasons, _method_names(groups))):
         row = {key: Cell(column[i]) for key, column in texts.items()}
         row["energy"] = Cell(texts["energy"][i], _energy_notes(group))
-        row["saving"] = Cell(texts["saving"][i], (reason,) if isinstance(reason, str) and not _is_dense(group) else ())
+        row["saving"] = Cell(texts["saving"][i], _saving_notes(group, reason))
         row["method"] = Cell(name)
         row["kind"] = Cell(group.bench.kind, badge=group.bench.kind.split(",")[0])
         row["verdict"] = Cell(group.verdict, badge=group.verdict)
@@ -224,15 +228,30 @@ def _energy_notes(group: Group) -> Tuple[str, ...]:
         notes.append(_estimate_note(group, accounts[0].estimate))
     elif group.energy_j is not None and group.energy_j.half_width is None:
         notes.append("No interval: an uncertainty is not stated in the record")
-    unknown = sorted({name for a in accounts for name, part in a.components_j.items() if part is None})
-    if unknown and group.energy_j is not None:
-        notes.append(f"The interval leaves out what is not known of the meter: {', '.join(unknown)}")
+    if _unknown(group) and group.energy_j is not None:
+        notes.append(f"The interval leaves out what is not known of the meter: {', '.join(sorted(_unknown(group)))}")
     redone_j = sum(a.redone_j or 0.0 for a in accounts)
     if redone_j > 0:
         notes.append(f"{format_si(redone_j, 'J')} of work done twice after an interruption left out")
     if any(a.redone_j is None for a in accounts) and group.energy_j is not None:
         notes.append("Work done twice is not known and is included")
     return tuple(notes)
+
+
+def _saving_notes(group: Group, compared_to: Union[Saving, str]) -> Tuple[str, ...]:
+    """Why there is no saving, or what its interval leaves out: an unknown gain is the same in both energies, an offset is not."""
+    if _is_dense(group):
+        return ()
+    if isinstance(compared_to, str):
+        return (compared_to,)
+    unknown = (_unknown(group) | _unknown(compared_to.reference)) - set(_PROPORTIONAL)
+    left_out = f"The intervals of the comparison leave out what is not known of the meter: {', '.join(sorted(unknown))}"
+    return (left_out,) if unknown else ()
+
+
+def _unknown(group: Group) -> Set[str]:
+    """The components of the energies' intervals that are not known."""
+    return {name for run in group.runs for name, part in run.record.energy.components_j.items() if part is None}
 
 
 def _estimate_note(group: Group, estimate: Mapping[str, Any]) -> str:

@@ -76,6 +76,20 @@ def test_an_interval_that_leaves_out_an_unknown_gain_says_so(tmp_path):
     assert notes == ("The interval leaves out what is not known of the meter: gain",)
 
 
+def test_a_saving_that_leaves_out_an_unknown_offset_says_so_and_one_that_an_unknown_gain_leaves_alone_does_not(
+    tmp_path,
+):
+    for name, unknown in (("gain", ()), ("offset", ("offset",))):
+        energy = account(100.0, components_j={name: None, "edges": 1.0}, uncertainty_j=2.0)
+        write_run(tmp_path / name / "dense", record(energy=energy))
+        write_run(tmp_path / name / "eb", early_bird())
+        dense, ours = table_2(collect([tmp_path / name])).sections[0].rows
+        said = tuple(
+            f"The intervals of the comparison leave out what is not known of the meter: {each}" for each in unknown
+        )
+        assert (dense["saving"].notes, ours["saving"].notes) == ((), said)
+
+
 def test_missing_accuracy_is_a_dash(tmp_path):
     write_run(tmp_path / "a", record(accuracy=None, flops=None))
     row = rows(table_2(collect([tmp_path])))[0]
