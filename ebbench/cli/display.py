@@ -206,6 +206,8 @@ def print_integral(document: Mapping[str, Any]) -> None:
                 ]
             )
     print_table(["phase", "rail", "energy (k = 2)", "duration", "status", "reason"], rows)
+    if document.get("kind") == SIMULATED:
+        _stdout().print("The trace is of a simulated meter: these energies are SIMULATED.", style="bold yellow")
 
 
 def print_flops(document: Mapping[str, Any]) -> None:

@@ -215,6 +215,8 @@ def _columns(texts: Tuple[str, ...]) -> Dict[str, Tuple[str, str]]:
 def export(run: Path, kind: str, out: Optional[Path], as_json: bool) -> None:
     """Write a run's traces and phases as CSV or Parquet. `ebbench integrate --trace --phases` reads them.
 
+    Readings are as they were read: the record also takes the meter's averaging, its delay and its calibration into account.
+
     \b
     ebbench export runs/eb-ff-vgg16-... --format parquet
     """

@@ -8,6 +8,8 @@ from typing import Mapping, Sequence, Tuple
 from ebbench.errors import InputError, nearest
 from ebbench.units import TO_SI
 
+#: in the metadata of a Parquet file that we wrote: the kind of what is in it
+KIND = b"ebbench_kind"
 #: cells that hold no reading
 NOT_TAKEN = ["", "NaN", "nan", "NAN", "NA", "N/A", "null", "None"]
 _SUFFIX = {"w": "w", "j": "j", "h": "j", "v": "v", "a": "a"}  # by a unit's last letter: mW, kJ, Wh, mV, A

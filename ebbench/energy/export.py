@@ -12,16 +12,19 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ebbench.energy.alignment.clocks import clock_of_trace
+from ebbench.energy.columns import KIND
 from ebbench.energy.phases import intervals, read_events
 from ebbench.energy.traces.trace import Chunk, TraceReader
 from ebbench.errors import DiskError, UserError
+from ebbench.records import MEASURED, SIMULATED
 from ebbench.rundir import RunDir
 
 
 def export_run(rundir: RunDir, out: Path, kind: str) -> List[Path]:
     """Write ``<trace>.<kind>`` for every trace and ``phases.csv``; times in seconds since the run's first event.
 
-    Readings of a meter with a clock of its own get the times at which the record takes them, on the phases' clock.
+    Readings of a meter with a clock of its own get the times at which the record takes them, on the phases' clock. What else the
+    record knows of a meter (its averaging, its delay, a calibration's correction) is not applied: values are as they were read.
     Traces of different boots do not share a clock; each is written relative to the run's first event of its own boot.
     Returns the files written. Raises UserError where there is nothing to export.
     """
@@ -44,7 +47,8 @@ def _export_trace(path: Path, target: Path, zero_ns: Any, events: List[Any]) -> 
     clock = clock_of_trace(path, events)
     start_ns = zero_ns.get(clock.boot_id or reader.metadata["boot_id"], 0)
     names = [column.name for column in reader.info.columns]
-    schema = pa.schema([("time_s", pa.float64()), ("seq", pa.int64())] + [(name, pa.float64()) for name in names])
+    fields = [("time_s", pa.float64()), ("seq", pa.int64())] + [(name, pa.float64()) for name in names]
+    schema = pa.schema(fields, {KIND: (SIMULATED if reader.info.simulated else MEASURED).encode()})
     writer: Any = pa.csv.CSVWriter if target.suffix == ".csv" else pa.parquet.ParquetWriter
     with writer(str(target), schema) as sink:
         for chunk in clock.applied(reader):

@@ -18,17 +18,17 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ebbench.clock import ClockReading
-from ebbench.energy.columns import NOT_TAKEN, has_pairs, meaning, place
+from ebbench.energy.columns import KIND, NOT_TAKEN, has_pairs, meaning, place
 from ebbench.energy.integration.integrals import Integrals
 from ebbench.energy.integration.integrate import integrate
-from ebbench.energy.traces.batches import Chunk, Floats, Ints
+from ebbench.energy.traces.batches import Chunk, Floats, Ints, header_of
 from ebbench.energy.traces.pace import check_order, survey
 from ebbench.energy.traces.series import series_of
 from ebbench.energy.traces.trace import TraceReader
 from ebbench.energy.uncertainty import budget
 from ebbench.errors import InputError, nearest
 from ebbench.protocols import Column, MeterInfo, Rail
-from ebbench.records import MISSING, OK, PARTIAL
+from ebbench.records import MEASURED, MISSING, OK, PARTIAL, SIMULATED
 from ebbench.units import NS_PER_S, TO_SI
 
 ROWS = 65_536
@@ -47,7 +47,8 @@ def integrate_tables(
     gain_ratio: Optional[float] = None,
     resolution_w: Optional[float] = None,
 ) -> Dict[str, Any]:
-    """The energy of each rail in each phase: ``{"phases": [{"phase", "start_s", ..., "rails": {rail: {...}}}]}``, in their order.
+    """The energy of each rail in each phase: ``{"phases": [{"phase", "start_s", ..., "rails": {rail: {...}}}]}``, in their order;
+    and the ``kind`` of the trace, where the file says one.
 
     `columns` {name: (rail, unit)} replaces the default ``<rail>_w``; `gain_ratio` is the standard uncertainty of the meter's
     gain and `resolution_w` one step of its readings. Raises InputError that names file, row and column.
@@ -62,6 +63,7 @@ def integrate_tables(
     if table.rows == 0:
         raise InputError(f"{trace} has no readings")
     found = integrate(table, series, paces, starts_ns, ends_ns, max_gap_s)
+    kind = _kind_of(Path(trace))
     results = {one.name: _results(integrals) for one, integrals in zip(series, found)}
     return {
         "phases": [
@@ -73,7 +75,8 @@ def integrate_tables(
                 "rails": {rail: result[i] for rail, result in results.items()},
             }
             for i, name in enumerate(names)
-        ]
+        ],
+        **({} if kind is None else {"kind": kind}),
     }
 
 
@@ -254,6 +257,16 @@ def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
         else:
             yield from reader
+
+
+def _kind_of(path: Path) -> Optional[str]:
+    """Whether a trace or an export of ours was measured or simulated; None where the file does not say."""
+    if path.suffix == ".parquet":
+        said = (pa.parquet.read_schema(path).metadata or {}).get(KIND)
+        return None if said is None else str(said.decode())
+    if not _own_scales(path):
+        return None
+    return SIMULATED if header_of(_arrow_schema(path))["meter"]["simulated"] else MEASURED
 
 
 def _own_scales(path: Path) -> Dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 
 import ebbench
 from ebbench.energy.export import export_run
+from ebbench.energy.tables import integrate_tables
 from ebbench.errors import ConfigError, UserError
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing.record import integrate_again, load_record
@@ -105,3 +106,14 @@ def test_what_was_exported_is_no_raw_file_of_the_run(rundir):
     export_run(rundir, rundir.path / "export", "csv")
     assert (rundir.path / "export" / "phases.csv").exists()
     assert set(integrate_again(rundir)[0].files) == before
+
+
+def test_what_was_simulated_stays_so_as_a_trace_and_as_parquet_and_a_csv_says_nothing(rundir, tmp_path):
+    (trace,) = rundir.traces()
+    for kind in ("csv", "parquet"):
+        export_run(rundir, tmp_path, kind)
+    said = [
+        integrate_tables(path, tmp_path / "phases.csv").get("kind")
+        for path in (trace, tmp_path / f"{trace.stem}.parquet", tmp_path / f"{trace.stem}.csv")
+    ]
+    assert said == ["simulated", "simulated", None]
