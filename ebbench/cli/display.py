@@ -20,7 +20,7 @@ from rich.text import Text
 from ebbench.cli.hangup import Outliving
 from ebbench.errors import printable
 from ebbench.quantity import Quantity, at_least, with_unit
-from ebbench.records import FAIL, NOT_MEASURED, PASS, SIMULATED, WARN, RunRecord
+from ebbench.records import FAIL, NOT_MEASURED, OTHER_PHASES, PASS, SIMULATED, WARN, RunRecord
 from ebbench.units import format_duration, format_si
 
 _UNBROKEN = 10_000  # columns of what is no terminal
@@ -153,6 +153,12 @@ def print_measurement(record: RunRecord, path: Path) -> None:
         f"scope {reference.get('scope')}); verdict {record.verdict}; {path}",
         markup=False,
     )
+    names = [path.rpartition("/")[2] for path in record.energy.by_phase]
+    others = [name for name in OTHER_PHASES if name in names]
+    if others:
+        _stdout().print(
+            f"left out of the total: {', '.join(others)} ({format_si(record.energy.other_j, 'J')})", markup=False
+        )
     _print_unknown([record])
     _print_estimates([record])
     _print_findings(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,15 @@ def test_what_an_interval_leaves_out_is_said_beside_it(tmp_path):
     assert "The interval leaves out what is not known of the meter: gain, offset, resolution" in out + err
     _, out, err = measure(tmp_path, "--out", "known", "--", "sleep", "0.3")
     assert "leaves out" not in out + err
+
+
+def test_what_the_total_leaves_out_is_said_below_it(tmp_path):
+    _, _, err = measure(tmp_path, "--", "sh", "-c", f"{MARK} begin idle; sleep 0.2; {MARK} end idle")
+    said = re.search(r"^left out of the total: idle \(([0-9.]+) (m?)J\)$", err, re.MULTILINE)
+    left_out_j = float(said.group(1)) * (1e-3 if said.group(2) else 1)
+    assert left_out_j == pytest.approx(record(tmp_path)["energy"]["by_phase"]["command/idle"]["energy_j"], rel=1e-3)
+    _, _, err = measure(tmp_path, "--out", "whole", "--", "sleep", "0.1")
+    assert "left out" not in err
 
 
 @pytest.mark.parametrize("more, closed, heard", [((), "stderr", "stdout"), (("--json",), "stdout", "stderr")])
