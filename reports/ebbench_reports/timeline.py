@@ -5,16 +5,20 @@ Times are seconds since the run's first event. A trace of any length is read onc
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ebbench.energy.account.run_meter import infos_of
 from ebbench.energy.alignment.clocks import clock_of_trace
 from ebbench.energy.phases import Event, intervals, read_events
+from ebbench.energy.traces.series import power_of
 from ebbench.energy.traces.trace import Chunk, TraceReader
 from ebbench.errors import UserError
+from ebbench.protocols import MeterInfo
 from ebbench.rundir import RunDir
 from ebbench_reports.collect import Run
 
@@ -128,39 +132,45 @@ def _envelope(run: Run, events: Sequence[Event], clockwork: Clockwork, end_s: fl
     if not reference.get("meter"):
         return None
     bins = _Bins(end_s)
+    described = [meter for meter in run.record.meters if meter.get("name") == reference["meter"]]
+    known = infos_of({"meters": described})[0] if described else None
     for path in RunDir(run.folder).traces(str(reference["meter"])):
-        _fill(bins, path, str(reference.get("rail") or ""), events, clockwork)
+        _fill(bins, path, reference, known, events, clockwork)
     return bins.envelope()
 
 
-def _fill(bins: _Bins, path: Path, rail: str, events: Sequence[Event], clockwork: Clockwork) -> None:
+def _fill(
+    bins: _Bins,
+    path: Path,
+    reference: Mapping[str, Any],
+    known: Optional[MeterInfo],
+    events: Sequence[Event],
+    clockwork: Clockwork,
+) -> None:
+    """Add one trace; `known`: the meter as the record takes it, its calibration applied."""
     try:
         reader, clock = TraceReader(path), clock_of_trace(path, events)
     except UserError:
         return  # the record's checks already say that this trace cannot be read
-    rails = rail.split("+") if rail else list(reader.info.total)
+    rails = str(reference["rail"]).split("+") if reference.get("rail") else list(reader.info.total)
     rate_hz = reader.metadata.get("rate_hz") or reader.info.default_rate_hz
+    info = reader.info if known is None else dataclasses.replace(reader.info, rails=known.rails)
     for chunk in clock.applied(reader):
-        power_w = rail_power(chunk, rails)
-        time_s = clockwork.seconds(clock.boot_id or reader.metadata["boot_id"], chunk.time_ns)
+        time_ns, power_w = power_at(info, rails, chunk)
+        time_s = clockwork.seconds(clock.boot_id or reader.metadata["boot_id"], time_ns)
         if power_w is not None and time_s is not None:
             bins.add(time_s, power_w, max(1.0, 10 / rate_hz))
 
 
-def rail_power(chunk: Chunk, rails: Sequence[str]) -> Optional[np.ndarray]:
-    """Power (W) of the sum of `rails` at each reading, from watts, volts x amperes or a counter's differences."""
-    total: Optional[np.ndarray] = None
-    for rail in rails:
-        watts, volts = chunk.values.get(f"{rail}_w"), chunk.values.get(f"{rail}_v")
-        amperes, joules = chunk.values.get(f"{rail}_a"), chunk.values.get(f"{rail}_j")
-        if watts is None and volts is not None and amperes is not None:
-            watts = volts * amperes
-        if watts is None and joules is not None and len(joules) > 1:
-            watts = np.gradient(joules, chunk.time_ns / 1e9)
-        if watts is None:
-            return None
-        total = watts if total is None else total + watts
-    return total
+def power_at(info: MeterInfo, rails: Sequence[str], chunk: Chunk) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """When (ns) the sum of `rails` had which power (W), delay and correction as in the account; else a counter's differences."""
+    power = power_of(info, rails)
+    if power is not None:
+        return power.times_ns(chunk) - power.shift_ns, power.values(chunk)
+    joules = [chunk.values.get(f"{rail}_j") for rail in rails]
+    if len(chunk.time_ns) < 2 or any(each is None for each in joules):
+        return chunk.time_ns, None
+    return chunk.time_ns, np.gradient(np.sum(joules, axis=0), chunk.time_ns / 1e9)
 
 
 class _Bins:

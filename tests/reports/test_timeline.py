@@ -9,10 +9,11 @@ from sample_runs import BOOT, SPANS, early_bird, record, write_run
 
 from ebbench.clock import ClockReading
 from ebbench.energy.traces.trace import Chunk
+from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench_reports import timeline
 from ebbench_reports.collect import collect
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
-from ebbench_reports.timeline import Band, Clockwork, Point, Timeline, rail_power, read_timeline
+from ebbench_reports.timeline import Band, Clockwork, Point, Timeline, power_at, read_timeline
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +67,39 @@ def chunk(**values):
     return Chunk(stamps, stamps * 0, np.arange(n), arrays, ClockReading(0, 0, 0), (), {})
 
 
-def test_power_comes_from_watts_or_volts_times_amperes_or_a_counter():
-    assert rail_power(chunk(IN_w=[5, 6]), ["IN"]).tolist() == [5, 6]
-    assert rail_power(chunk(IN_v=[5, 5], IN_a=[1, 2]), ["IN"]).tolist() == [5, 10]
-    assert rail_power(chunk(GPU_j=[0, 7, 14]), ["GPU"]).tolist() == [7, 7, 7]
-    assert rail_power(chunk(A_w=[1, 2], B_w=[10, 20]), ["A", "B"]).tolist() == [11, 22]
-    assert rail_power(chunk(A_w=[1, 2]), ["A", "B"]) is None
+def power_of_chunk(rails, found, **facts):
+    info = MeterInfo(
+        "m",
+        "module",
+        False,
+        tuple(Rail(rail, "module", **facts) for rail in rails),
+        tuple(map(Column, found.values)),
+        (),
+        1.0,
+    )
+    return power_at(info, rails, found)
+
+
+@pytest.mark.parametrize(
+    "rails, values, power_w",
+    [
+        (["IN"], {"IN_w": [5, 6]}, [5, 6]),
+        (["IN"], {"IN_v": [5, 5], "IN_a": [1, 2]}, [5, 10]),
+        (["GPU"], {"GPU_j": [0, 7, 14]}, [7, 7, 7]),
+        (["A", "B"], {"A_w": [1, 2], "B_w": [10, 20]}, [11, 22]),
+        (["A", "B"], {"A_w": [1, 2]}, None),
+    ],
+)
+def test_power_comes_from_watts_or_volts_times_amperes_or_a_counter(rails, values, power_w):
+    found = chunk(**values)
+    time_ns, power = power_of_chunk(rails, found)
+    assert (power if power is None else power.tolist()) == power_w and time_ns.tolist() == found.time_ns.tolist()
+
+
+def test_power_is_drawn_as_the_account_takes_it_earlier_by_its_delay_and_corrected():
+    found = chunk(IN_w=[5, 6])
+    time_ns, power_w = power_of_chunk(["IN"], found, delay_s=0.25, gain_correction=1.1, offset_correction_w=-0.5)
+    assert power_w == pytest.approx([5.0, 6.1]) and (found.time_ns - time_ns).tolist() == [250_000_000] * 2
 
 
 def test_boots_are_joined_by_the_wall_clock_and_a_boot_by_its_own():
