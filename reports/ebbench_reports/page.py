@@ -202,7 +202,8 @@ def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str
 
 _CAPTIONS = {
     "power": "Line: mean; band: least and greatest reading of each bin of time. Breaks are gaps, in which nothing was read.",
-    "energy": "Gross energy of the reference rail over the training phases; the mark at the end is the interval of the total.",
+    "energy": "Gross energy of the reference rail over the training phases; the mark at the end is the interval of the total. "
+    "It holds what all bars of a bench have in common, as a gain: how two compare is known better (Saving, in the table).",
     "distances": "Share of channels in which the masks of two epochs differ; the ticket is drawn once it stays below ε.",
     "accuracy": "Test accuracy as it was evaluated while training.",
     "tradeoff": "One point per row of the table. Further left is cheaper, further up is better.",
