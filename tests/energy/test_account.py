@@ -23,7 +23,16 @@ S = 1_000_000_000
 RAILS = (Rail("VDD_IN", "module", None, 0.01, 0.0, 0.0, 100.0), Rail("GPU", "gpu", "VDD_IN"))
 METER = MeterInfo("sim", "module", True, RAILS, (Column("VDD_IN_w"), Column("GPU_w")), ("VDD_IN",), 100.0)
 #: power (W) by the last name of the deepest open phase
-POWER_W = {"idle": 2.0, "search": 8.0, "epoch": 9.0, "draw": 6.0, "evaluate": 5.0, "retrain": 10.0, "amplify": 4.0}
+POWER_W = {
+    "idle": 2.0,
+    "search": 8.0,
+    "epoch": 9.0,
+    "draw": 6.0,
+    "evaluate": 5.0,
+    "retrain": 10.0,
+    "amplify": 4.0,
+    "block": 4.0,
+}
 
 
 class Bench:
@@ -101,6 +110,18 @@ def test_the_total_is_the_training_without_evaluation_and_idle(run):
     assert (run.status, run.reason, run.kind) == ("ok", None, "simulated")
     assert run.reference == {"meter": "sim", "rail": "VDD_IN", "scope": "module"}
     assert run.redone_j == 0 and run.down_s == 0
+
+
+def test_an_idle_phase_inside_a_command_is_a_rest_and_one_between_amplified_blocks_is_not(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("retrain", 4.0, lambda: bench.phase("retrain/idle", 3.0))
+    bench.phase("amplify", 1.0, lambda: [bench.phase("amplify/block-0", 2.0), bench.phase("amplify/block-0/idle", 2.0)])
+    bench.log.stop("success")
+    bench.trace()
+    found = account(bench.rundir)
+    assert found.idle_power_w == pytest.approx(2.0, rel=5e-3)
+    assert found.net_j == pytest.approx(4 * (10 - 2), rel=5e-3)
 
 
 def test_the_budget_of_the_total_makes_its_half_width(run):

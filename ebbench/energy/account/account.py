@@ -15,7 +15,7 @@ import numpy as np
 from ebbench.energy.account.by_phase import energy_by_phase, instances, rails_of, self_energies_j, status_over
 from ebbench.energy.account.facts import cross_checks_of, facts_of, gaps_within
 from ebbench.energy.account.run_meter import NO_METER, UNMETERED, RunMeter, infos_of, slowest_s, traces_there
-from ebbench.energy.account.timeline import Timeline, down_s_of, last_signs
+from ebbench.energy.account.timeline import Timeline, down_s_of, is_rest, last_signs
 from ebbench.energy.integration.stretches import Stretch
 from ebbench.energy.measured import Measured, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
@@ -91,7 +91,7 @@ def _account(
     total_j, uncertainty_j, components_j = total.total(training)
     status, reason = status_over(total, training)
     duration_s, covered_s = float(total.duration_s[training].sum()), float(total.covered_s[training].sum())
-    idle = np.array([i for i, p in enumerate(timeline.phases) if p.path == "idle"], np.int64)
+    idle = np.array([i for i, p in enumerate(timeline.phases) if is_rest(p.path)], np.int64)
     idle_j, idle_s = total.total(idle)[0], float(total.covered_s[idle].sum())
     idle_power_w = idle_j / idle_s if idle_j is not None and idle_s > 0 else None
     net_j = total_j - idle_power_w * covered_s if total_j is not None and idle_power_w is not None else None

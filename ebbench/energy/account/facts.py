@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ebbench.energy.account.run_meter import RunMeter
-from ebbench.energy.account.timeline import Timeline
+from ebbench.energy.account.timeline import Timeline, is_rest
 from ebbench.energy.cross_check import counter_check, cross_check, own_ratio
 from ebbench.energy.measured import Measured, gaps_of
 from ebbench.energy.phases import Event
@@ -60,7 +60,7 @@ def gaps_within(meter: RunMeter) -> List[Dict[str, Any]]:
 
 def _idle_drift(timeline: Timeline, total: Measured) -> Dict[str, Optional[float]]:
     """The greatest power of an idle phase over the least, less 1, and the half width (k = 2) of what they do not have in common."""
-    idle = [i for i, p in enumerate(timeline.phases) if p.path == "idle" and total.statuses[i] == OK]
+    idle = [i for i, p in enumerate(timeline.phases) if is_rest(p.path) and total.statuses[i] == OK]
     power_w = {i: float(total.energy_j[i] / total.duration_s[i]) for i in idle if total.duration_s[i] > 0}
     if len(power_w) < 2 or not min(power_w.values()) > 0:
         return {"idle_drift": None, "idle_drift_uncertainty": None}

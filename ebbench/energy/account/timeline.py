@@ -62,6 +62,12 @@ def _stretches(phases: Sequence[Interval], again: Sequence[Span], segment: int) 
     return [training, other, redone]
 
 
+def is_rest(path: str) -> bool:
+    """Whether the board rests in a phase: ``idle``, also inside a measured command; not between amplified blocks."""
+    first, _, inside = path.partition("/")
+    return path == "idle" or (inside.rpartition("/")[2] == "idle" and first not in OTHER_PHASES)
+
+
 def last_signs(events: Sequence[Event], traces: Sequence[TraceFile]) -> Dict[int, int]:
     """The last reading (ns) of each segment that never said it stopped: its process lived at least about that long."""
     all_spans = spans(events)
