@@ -1,7 +1,7 @@
 """What the mask-distance checks of a search cost, as fractions of the whole training.
 
 A check lasts far less than a sampling period, so its energy is the power seen in amplified blocks of the same check times
-the time that the checks of the search really took by the clock (design: amplified blocks).
+the time that the checks of the search really took by the clock (docs/measuring.md, section 7).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from typing import Any, Dict, Mapping, Optional
 
 from ebbench.energy.amplify import AmplifiedDraw
-from ebbench.records import TRAINING_PHASES, EnergyAccount
+from ebbench.records import EnergyAccount
 
 DRAW_PATH = "search/epoch/draw"
 
@@ -23,15 +23,17 @@ def mask_distance_overhead(
     total_flops: float,
     peak_memory_bytes: Optional[int],
 ) -> Optional[Dict[str, Any]]:
-    """Fractions of energy (with the half width of its k = 2 interval), time, FLOPs and memory; None without draws."""
+    """Fractions of energy (with the half width of its k = 2 interval), time, FLOPs and memory; None without draws.
+
+    Energy and time are those of the training as `total_j` has it, without evaluations and what else is nested in it.
+    """
     draws = energy.by_phase.get(DRAW_PATH)
     if draws is None or draws.count == 0:
         return None
-    training_s = sum(phase.duration_s for path, phase in energy.by_phase.items() if path in TRAINING_PHASES)
     document: Dict[str, Any] = {
         "draws": draws.count,
         "duration_s": draws.duration_s,
-        "time_fraction": draws.duration_s / training_s if training_s else None,
+        "time_fraction": draws.duration_s / energy.duration_s if energy.duration_s else None,
         "flops_fraction": _checked_epochs(energy) * draw_cost["flops"] / total_flops if total_flops else None,
         "memory_fraction": draw_cost["bytes"] / peak_memory_bytes if peak_memory_bytes else None,
         "energy_j": None,
