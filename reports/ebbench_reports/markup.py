@@ -260,7 +260,12 @@ def _badge(word: str, text: str) -> str:
 def _html_note(note: str) -> str:
     """A finding begins with its verdict, which is shown as in the table."""
     word, _, rest = note.partition(" ")
-    return f"{_badge(word, word)} {as_html(rest)}" if word in ("FAIL", "WARN") else as_html(note)
+    return f"{_badge(word, word)} {_html_text(rest)}" if word in ("FAIL", "WARN") else _html_text(note)
+
+
+def _html_text(text: str) -> str:
+    """A sentence, in which no line breaks within an option such as ``--train-images``."""
+    return re.sub(r"--[a-z][a-z-]*", r'<span class="option">\g<0></span>', as_html(text))
 
 
 def _html_cell(column: Column, cell: Cell, marks: Mapping[str, str]) -> str:
@@ -271,6 +276,6 @@ def _html_cell(column: Column, cell: Cell, marks: Mapping[str, str]) -> str:
     elif column.code:
         text = f"<code>{as_html(cell.text)}</code>"
     else:
-        text = as_html(cell.text)
+        text = _html_text(cell.text)
     notes = ",".join(marks[note] for note in cell.notes)
     return f"<td{_align(column)}>{text}{f'<sup>{notes}</sup>' if notes else ''}</td>"

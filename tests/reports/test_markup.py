@@ -117,3 +117,17 @@ def test_runs_are_cited_as_ranges_and_linked_one_by_one():
 
 def test_two_hyphens_stay_two_in_latex():
     assert "ebbench run -{}-resume" in to_latex(table("ebbench run --resume"))
+
+
+def test_no_line_breaks_within_an_option_of_the_page():
+    table = Table(
+        "t",
+        "T",
+        "",
+        (Column("a", "A"),),
+        (Section("", ({"a": Cell("give --idle & rest")},)),),
+        notes=("WARN x. Give --train-images.",),
+    )
+    page = to_html(table)
+    assert '<span class="option">--idle</span> &amp; rest' in page
+    assert 'Give <span class="option">--train-images</span>.' in page
