@@ -50,13 +50,16 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
 
     renderer = plugins.load(plugins.REPORTS, kind)()
     options["formats"] = [f.strip() for f in options["formats"].split(",") if f.strip()]
-    written = renderer.render(runs, out, options)
+    written = [Path(path) for path in renderer.render(runs, out, options)]
+    failing = getattr(renderer, "failing", None)
     if as_json:
-        click.echo(json.dumps({"files": [str(path) for path in written], "failing": renderer.failing}))
+        click.echo(json.dumps({"files": [str(path) for path in written], "failing": failing}))
     else:
         page = next((f"; open {path}" for path in written if path.name == "index.html"), "")
-        click.echo(f"{len(written)} files in {out}{page}")
-    return 1 if strict and renderer.failing else 0
+        click.echo(f"{len(written)} file{'s' if len(written) != 1 else ''} in {out}{page}")
+    if strict and failing is None:
+        raise click.UsageError(f"--strict: the report {kind!r} does not say which runs failed; use `ebbench check`")
+    return 1 if strict and failing else 0
 
 
 @click.command()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import click
 import numpy as np
 import pytest
 
+from ebbench import plugins
 from ebbench.cli import cli, main
 
 
@@ -218,3 +220,24 @@ def test_an_option_without_its_value_points_to_the_help_of_its_command(ebbench, 
 def test_an_option_of_a_command_in_a_group_points_to_that_commands_help(ebbench):
     code, _, err = ebbench("meters", "sample", "--rate")
     assert code == 2 and "(see ebbench meters sample --help)" in err
+
+
+class Ledger:
+    """A report from outside that only writes."""
+
+    def render(self, runs, out, options):
+        return [out / "ledger.txt"]
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        ([], 0, "1 file in report\n"),
+        (["--json"], 0, json.dumps({"files": ["report/ledger.txt"], "failing": None}) + "\n"),
+        (["--strict"], 2, "--strict: the report 'ledger' does not say which runs failed; use `ebbench check`"),
+    ],
+)
+def test_a_report_from_outside_need_not_judge_and_strict_then_says_so(ebbench, monkeypatch, arguments, code, said):
+    monkeypatch.setattr(plugins, "load", lambda group, name: Ledger)
+    found, out, err = ebbench("report", "runs", "--kind", "ledger", *arguments)
+    assert found == code and said in (out if code == 0 else err), err
