@@ -46,6 +46,8 @@ def drawn_notes(ticket: Mapping[str, Any]) -> List[str]:
         notes.append(f"the ticket of epoch {epoch} is an assumption: its mask is the one after {trained} epochs")
     elif not ticket["found"]:
         notes.append(f"the mask had not settled by epoch {epoch}: the ticket was drawn there")
+    if ticket["draw"] == "best-accuracy" and not ticket["assumed"]:
+        notes.append(f"epoch {epoch} was chosen by the accuracy on the test images, which is then no independent judge")
     more = ticket["kept_channels"] - ticket.get("drawn_channels", ticket["kept_channels"])
     if more:
         notes.append(f"{more} masked channels came back, to round the widths up; mask distances are without them")

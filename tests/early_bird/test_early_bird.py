@@ -216,6 +216,7 @@ class TestSearch:
         seen = [value for name, value, where in context.metrics if name == "accuracy" and where["stage"] == "search"]
         assert len(seen) == EPOCHS
         assert outcome.ticket["epoch"] == 1 + int(np.argmax(seen))
+        assert any("was chosen by the accuracy on the test images" in note for note in outcome.notes)
 
     def test_best_accuracy_without_an_accuracy_is_refused(self, recipe: Recipe) -> None:
         with pytest.raises(ConfigError, match="evaluate_every"):
