@@ -1,7 +1,7 @@
 # make demo   a fresh machine to a finished report
 # make test   all tests
 # make check  format, lint, types, import rules
-# make bench  the figures of the README, printed
+# make bench  the figures of the documents, printed
 # make test-jtop JETSON_STATS=4.3   the jtop meter against the service of an older jetson-stats
 # make clean  remove the environment and the caches (runs and reports stay)
 #

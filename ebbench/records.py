@@ -47,7 +47,7 @@ class PhaseEnergy:
 
 @dataclass(frozen=True)
 class EnergyAccount:
-    """What a run cost. `total_j` is gross, of the reference rail, over the training phases; see design notes in docs/measuring.md.
+    """What a run cost. `total_j` is gross, of the reference rail, over the training phases; see docs/measuring.md.
 
     `components_j` is the budget of `uncertainty_j`: standard uncertainties (k = 1, J) by name; the total's half width is
     twice their root sum of squares.

@@ -17,7 +17,7 @@ _PRODUCT_NS, _LARGEST = 2_000_000, 4096
 
 
 def play(chips: Sequence[int], chip_s: float, device: str, look: Callable[[float], None]) -> Dict[str, Any]:
-    """Work in the chips that are 1 and rest in those that are 0; what was done when, as `energy.signature.Played` takes it.
+    """Work in the chips that are 1 and rest in those that are 0; when what was done, for `energy.alignment.signature.Played`.
 
     A stretch of work is stamped before its first product is begun and after its last is done. `look` gets the fraction
     done between the stretches. All cores work; the number of torch's threads is put back.
