@@ -206,7 +206,7 @@ _CAPTIONS = {
     "It holds what all bars of a bench have in common, as a gain: how two compare is known better (Saving, in the table).",
     "distances": "Share of channels in which the masks of two epochs differ; the ticket is drawn once it stays below ε.",
     "accuracy": "Test accuracy as it was evaluated while training.",
-    "tradeoff": "One point per row of the table. Further left is cheaper, further up is better.",
+    "tradeoff": "One point per row of the table, with its intervals. Further left is cheaper, further up is better.",
     "figure-1": "In the form of the paper's Figure 1. Bars: least and greatest of the replicates. Best epoch of each retraining.",
     "figure-2": "In the form of the paper's Figure 2: as Figure 1, of searches of low precision.",
     "figure-3": "In the form of the paper's Figure 3: all masks from the scales of one search. Red: the epoch of the ticket.",

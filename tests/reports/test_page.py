@@ -13,7 +13,9 @@ from sample_runs import account, early_bird, everything, record, write_run
 from test_markup import Outline, assert_latex_is_balanced
 
 from ebbench.errors import ConfigError, DiskError
+from ebbench_reports import figures
 from ebbench_reports.collect import collect
+from ebbench_reports.compare import pool
 from ebbench_reports.page import FORMATS, HtmlReport, inline_svg
 
 EVIL = "<img src=x onerror=alert(1)>$\\frac{\"'&%_#|`\n\x1b[31m\x07\x9b"
@@ -319,3 +321,13 @@ def test_matplotlib_is_loaded_only_when_something_is_drawn(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_interval_of_two_accuracies_stretches_no_axis_beyond_what_an_accuracy_can_be(tmp_path):
+    for seed, final in ((1, 0.6), (2, 0.98)):  # 79 ± 241 %
+        accuracy = {"final": final, "best": final, "top5_final": None}
+        write_run(tmp_path / f"dense-{seed}", record(f"dense-s{seed}", recipe={"seed": seed}, accuracy=accuracy))
+    write_run(tmp_path / "eb", early_bird())
+    (axes,) = figures.tradeoff(pool(collect([tmp_path]).runs)).axes
+    lowest, highest = axes.get_ylim()
+    assert lowest >= 0 and 98 < highest <= 102

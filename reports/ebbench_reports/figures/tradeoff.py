@@ -49,6 +49,10 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
         )  # fmt: skip
     axes.margins(0.12)
     axes.set_xlim(0, 1.08 * axes.get_xlim()[1])  # points that cost nearly the same lie at the far end
+    lowest, highest = axes.get_ylim()
+    axes.set_ylim(
+        max(lowest, 0), min(highest, 102)
+    )  # the interval of two replicates may reach beyond what an accuracy can be
     task = f"{groups[0].recipe.get('model')} on {groups[0].recipe.get('dataset')}"
     axes.set_title(f"{task}, {groups[0].bench.kind}", fontweight="normal")
     axes.set_xlabel(f"Training energy ({letter}J)")
