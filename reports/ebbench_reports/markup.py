@@ -186,7 +186,9 @@ def _md(text: str) -> str:
 
 def _md_grid(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]], marks: Mapping[str, str]) -> List[str]:
     grid = [[_md(c.title) for c in columns]] + [[_md_cell(row[c.key], marks) for c in columns] for row in rows]
-    widths = [max(len(line[i]) for line in grid) for i in range(len(columns))]
+    widths = [
+        max(3, *(len(line[i]) for line in grid)) for i in range(len(columns))
+    ]  # the rule below a heading needs a dash
     rule = ["-" * (w - 1) + ":" if c.number else "-" * w for c, w in zip(columns, widths)]
     pad: Callable[[str, int, Column], str] = lambda text, w, c: text.rjust(w) if c.number else text.ljust(w)  # noqa: E731
     lines = ["| " + " | ".join(pad(t, w, c) for t, w, c in zip(line, widths, columns)) + " |" for line in grid]

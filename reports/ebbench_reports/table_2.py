@@ -104,7 +104,11 @@ def _numbers(
         ("range", f"Replicates ({letter}J)", [_range_text(g, factor) for g in groups]),
         ("saving", "Saving (%)", in_line([_saving_percent(r) for r in ours], 1)),
         ("factor", "Dense / this (×)", in_line([_factor(r) for r in ours], 2)),
-        ("flops", f"FLOPs ({flops_letter})", in_line([q and Quantity(q.value / flops_factor) for q in flops])),
+        (
+            "flops",
+            f"FLOPs ({flops_letter})" if flops_letter else "FLOPs",
+            in_line([q and Quantity(q.value / flops_factor) for q in flops]),
+        ),
     ]
     if all(len(g.runs) == 1 for g in groups):
         found = [column for column in found if column[0] != "range"]

@@ -67,6 +67,11 @@ def test_markdown_has_as_many_cells_in_every_row():
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
 
 
+def test_the_rule_below_a_narrow_column_has_a_dash():
+    narrow = Table("t", "T", "", (Column("p", "p", number=True),), (Section("", ({"p": Cell("–")},)),))
+    assert "| --: |" in to_markdown(narrow)
+
+
 def test_markdown_leaves_no_markup_of_a_text_alive():
     text = re.sub(r"`[^`]*`$", "", to_markdown(table(NASTY)), flags=re.MULTILINE)  # a code span is shown as it is
     assert "<script>" not in text
