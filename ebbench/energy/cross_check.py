@@ -115,7 +115,8 @@ def _ratio(one: Measured, other: Measured, at: Ints) -> Tuple[Optional[float], O
     if one_j is None or not other_j:
         return None, None, False
     ratio = one_j / other_j
-    is_known = None not in (*one_c.values(), *other_c.values())
+    # what an average smears over the edges of the windows goes from one into the next, and out at the two ends alone
+    is_known = all(c is not None for name, c in (*one_c.items(), *other_c.items()) if name != "lag")
     return ratio, math.hypot(one_u or 0.0, ratio * (other_u or 0.0)) / other_j, is_known
 
 

@@ -71,6 +71,13 @@ def test_the_ratio_of_a_socket_to_the_module_is_found_with_its_interval(run):
     assert checks["meters agree"].verdict == NOT_CHECKED
 
 
+def test_a_meter_that_averages_over_nobody_knows_how_long_is_compared_as_strictly_as_any_other(run):
+    slow = meter()
+    slow = dataclasses.replace(slow, rails=(dataclasses.replace(slow.rails[0], averaging_s=None),))
+    _, found = run((slow, {"scale": [0.9]}))
+    assert found.cross_checks[0]["uncertainty_known"] and verdicts(found)[ORDER].verdict == FAIL
+
+
 @pytest.mark.parametrize(
     ("scope", "scale", "gain_ratio", "verdict"),
     [
