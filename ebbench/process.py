@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 from typing import Any, List, Mapping, Sequence
@@ -51,6 +52,16 @@ def start_process(
     with contextlib.suppress(BrokenPipeError):  # then it has died, which whoever waits for it finds
         process.stdin.write(line)
     return process
+
+
+def is_heard(stream: Any, timeout_s: float) -> bool:
+    """Whether there is something to read from `stream`, or its end, within so many seconds.
+
+    By poll: `select.select` takes no descriptor above 1023, and a training that loads data with many processes has as many open.
+    """
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 def search_path() -> List[str]:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import select
 import subprocess
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 from ebbench import errors
 from ebbench.board import restore
 from ebbench.errors import DeviceError, EbbenchError
-from ebbench.process import start_process
+from ebbench.process import is_heard, start_process
 from ebbench.protocols import BoardChange
 
 #: how long changing or putting back may take: nvpmodel and jetson_clocks take seconds each
@@ -124,7 +123,7 @@ class Guardian:
         assert self._process.stdout is not None
         deadline_s = time.monotonic() + PATIENCE_S
         while b"\n" not in self._heard and time.monotonic() < deadline_s:
-            if select.select([self._process.stdout], [], [], 1.0)[0]:
+            if is_heard(self._process.stdout, 1.0):
                 said = os.read(self._process.stdout.fileno(), 65_536)
                 if not said:
                     self._process.wait()

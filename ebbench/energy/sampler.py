@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ebbench import errors
 from ebbench.errors import DiskError, EbbenchError, MeterError
-from ebbench.process import start_process
+from ebbench.process import is_heard, start_process
 from ebbench.protocols import MeterInfo, MeterRequest
 
 #: how long opening a meter may take
@@ -165,7 +164,7 @@ class Sampler:
     def _wait_for_word(self, timeout_s: float) -> None:
         stdout = self._process.stdout
         assert stdout is not None
-        select.select([stdout], [], [], timeout_s)
+        is_heard(stdout, timeout_s)
 
     def _listen(self) -> None:
         """Take in what the sampler said since the last call."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import shlex
 import subprocess
 import tempfile
@@ -13,6 +12,7 @@ import time
 from typing import IO, Any, Dict
 
 from ebbench.errors import DeviceError, UserError
+from ebbench.process import is_heard
 from ebbench.remote.agent import GREETING
 
 #: how long the first answer and every other may take (s); pieces of a file come well within it
@@ -120,7 +120,7 @@ class Line:
         deadline_s = time.monotonic() + patience_s
         while b"\n" not in self._heard:
             left_s = deadline_s - time.monotonic()
-            if left_s <= 0 or not select.select([self._ssh.stdout], [], [], left_s)[0]:
+            if left_s <= 0 or not is_heard(self._ssh.stdout, left_s):
                 raise LineLost(f"{self.on} did not answer within {patience_s:g} s")
             piece = os.read(self._ssh.stdout.fileno(), 1 << 16)
             if not piece:

@@ -56,6 +56,16 @@ def test_a_script_without_a_main_guard_measures(tmp_path, stdin):
     assert script(tmp_path, SCRIPT, stdin=stdin) == (0, "True\n", "")
 
 
+def test_a_training_with_more_than_a_thousand_open_files_is_measured(tmp_path):
+    """As one whose data come from many processes has."""
+    many = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+held = [os.dup(0) for _ in range(1100)]
+"""
+    assert script(tmp_path, many + SCRIPT) == (0, "True\n", "")
+
+
 def test_a_folder_full_of_modules_with_famous_names_does_no_harm(tmp_path):
     for name in ("json", "numpy", "pyarrow", "select", "random"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('not the library')")
