@@ -138,7 +138,9 @@ class CsvLogMeter:
             "csv",
             self._scope,
             is_simulated_root(),
-            tuple(Rail(name, self._scope if name == total else "rail", **self._doubts) for name in rails),
+            tuple(
+                Rail(name, self._scope if name == total else "rail", averaging_s=None, **self._doubts) for name in rails
+            ),
             tuple(Column(name) for name in columns),
             (total,),
             1.0 / self._interval_s if self._interval_s else 1.0,

@@ -42,7 +42,8 @@ class PlainScpi:
         self._asked = self._find()
         self.columns = tuple(Column(f"{RAIL}_{suffix}") for suffix, _, _ in self._asked)
         self.identity["queries"] = [question for _, _, question in self._asked]
-        averaging_s = self._options.number("averaging_s", at_least=0.0) or 0.0
+        # of one whose updates are stated, what those smear is known, and its averaging is taken to be within them
+        averaging_s = self._options.number("averaging_s", None if self.update_s is None else 0.0, at_least=0.0)
         return Rail(
             RAIL,
             self._scope,
