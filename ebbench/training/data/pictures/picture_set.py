@@ -48,6 +48,9 @@ class PictureSet:
         memory = self.readers.share((AHEAD + 1) * batch_size * size)[: (AHEAD + 1) * batch_size * size]
         squares = torch.from_numpy(memory).view(AHEAD + 1, batch_size, self.side, self.side, 3)
         parts = deque(order[start : start + batch_size] for start in range(0, len(order), batch_size))
+        labels = self.labels.index_select(
+            0, torch.from_numpy(order).to(self.labels.device)
+        )  # no step waits for its own
         under_way: Deque[Tuple[int, np.ndarray]] = deque()
         try:
             for slot in range(min(AHEAD + 1, len(parts))):
@@ -60,7 +63,8 @@ class PictureSet:
                 under_way.popleft()
                 if parts:
                     under_way.append(self._ask(slot, parts.popleft(), batch_size, key))
-                yield x_BCHW, self.labels.index_select(0, torch.from_numpy(part).to(self.labels.device))
+                y_B, labels = labels[: len(part)], labels[len(part) :]
+                yield x_BCHW, y_B
         finally:
             if under_way:  # what they still write would land among the pictures of whoever comes next
                 self.readers.close()
