@@ -10,12 +10,11 @@ It does not show what a GPU's own kernels do (the order of their sums, memory, s
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_map_only
 
 from ebbench.training.precision import noise
 
@@ -66,7 +65,7 @@ class PretendedGpu(TorchDispatchMode):
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = dict(kwargs or {}), operation._schema.name
         found: List[torch.Tensor] = []
-        tree_map_only(torch.Tensor, found.append, (args, kwargs))
+        _each((*args, *kwargs.values()), found.append)
         on_gpu, elsewhere = [t for t in found if isinstance(t, OnGpu)], [t for t in found if not isinstance(t, OnGpu)]
         if name != "aten::copy_" and on_gpu and any(t.dim() for t in elsewhere):
             raise RuntimeError(f"Expected all tensors to be on the same device, but {name} got cuda:0 and cpu")
@@ -75,12 +74,12 @@ class PretendedGpu(TorchDispatchMode):
             self.waits.append(name)
         if to_gpu and kwargs.get("device") is not None:
             kwargs["device"] = "cpu"
-        result = operation(*tree_map_only(OnGpu, _inner, args), **tree_map_only(OnGpu, _inner, kwargs))
+        result = operation(*_each(args, _inner), **{key: _each(value, _inner) for key, value in kwargs.items()})
         if name == "aten::copy_":
             return args[0]
         if not to_gpu:
             return result
-        result = tree_map_only(torch.Tensor, _on_gpu, result)
+        result = _each(result, _on_gpu)
         return return_and_correct_aliasing(operation, args, kwargs, result) if on_gpu else result
 
     def pin(self, tensor: torch.Tensor, *_: Any) -> torch.Tensor:
@@ -110,8 +109,15 @@ class PretendedGpu(TorchDispatchMode):
         return on_gpu and name in ASKING
 
 
-def _inner(tensor: OnGpu) -> torch.Tensor:
-    return tensor.inner
+def _each(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
+    """`value` with every tensor changed, in it or in its lists (torch's own way to do so takes most of the time of a run)."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    return type(value)(_each(one, change) for one in value) if isinstance(value, (tuple, list)) else value
+
+
+def _inner(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.inner if isinstance(tensor, OnGpu) else tensor
 
 
 def _on_gpu(tensor: torch.Tensor) -> torch.Tensor:

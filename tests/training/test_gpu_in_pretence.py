@@ -131,7 +131,7 @@ def test_a_training_with_a_scaled_loss_goes_on_from_a_checkpoint_with_its_scale(
     with pretended_gpu():
         pipeline.run(whole)
         assert [json.loads(c[1])["precision"]["scale"] for c in whole.checkpoints[:2]] == [4.0, 8.0]
-        for checkpoint in whole.checkpoints[:-1]:
+        for checkpoint in whole.checkpoints[:-1:2]:
             again = GpuContext(checkpoint=checkpoint)
             pipeline.run(again)
             assert again.checkpoint[1] == whole.checkpoint[1]
