@@ -140,13 +140,13 @@ def test_an_unknown_table_is_refused_before_anything_is_written(tmp_path: Path) 
 def test_a_device_that_cannot_do_it_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compat, "has_bfloat16", lambda is_cuda: False)
+    monkeypatch.setattr(compat, "has_bfloat16", lambda device: False)
     with pytest.raises(ConfigError, match="does not do it"):
         conduct(Recipe(method="eb-amp", **SMALL), BENCH, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.skipif(not compat.has_bfloat16(False), reason="this CPU or torch has no bfloat16")
+@pytest.mark.skipif(not compat.has_bfloat16("cpu"), reason="this CPU or torch has no bfloat16")
 def test_mixed_precision_is_measured_and_has_nothing_to_estimate(tmp_path: Path) -> None:
     record = conduct(Recipe(method="eb-amp", **SMALL), BENCH, tmp_path / "runs")
     assert record.status == "success" and record.kind == "simulated"  # by the meter, not by the arithmetic

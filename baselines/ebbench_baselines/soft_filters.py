@@ -98,8 +98,8 @@ def zero_filters(model: Network, prune_ratio: float) -> np.ndarray:
     with torch.no_grad():
         norms = torch.cat([weight.flatten(1).norm(dim=1) for weight in weights]).float().cpu().numpy()
         kept = [draw_mask(part, prune_ratio, [len(part)]) for part in _parts(norms, [len(w) for w in weights])]
-        factors = [torch.from_numpy(k).to(w.device, w.dtype).view(-1, 1, 1, 1) for k, w in zip(kept, weights)]
-        torch._foreach_mul_(weights, factors)
+        for part, weight in zip(kept, weights):
+            weight.mul_(torch.from_numpy(part).to(weight.device, weight.dtype).view(-1, 1, 1, 1))
     drawn = iter(kept)
     layers = zip(makers, layer_sizes_of(model))
     return np.concatenate([np.ones(size, dtype=bool) if maker is None else next(drawn) for maker, size in layers])

@@ -15,6 +15,8 @@ from ebbench.errors import InputError
 
 #: needed by cuBLAS for repeatable sums; read once, when CUDA starts
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+#: of the first GPUs that compute in bfloat16 (CUDA C++ Programming Guide, arithmetic instructions)
+BFLOAT16_CAPABILITY = (8, 0)
 
 
 def set_arithmetic(deterministic: bool, tf32: bool = False) -> None:
@@ -26,6 +28,8 @@ def set_arithmetic(deterministic: bool, tf32: bool = False) -> None:
     if deterministic:
         os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
+    if hasattr(torch.utils, "deterministic"):  # torch 2.2 and later fill all new memory, which is read by nobody here
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -54,10 +58,13 @@ def grad_scaler() -> Any:
     return torch.cuda.amp.GradScaler()
 
 
-def has_bfloat16(is_cuda: bool) -> bool:
-    """Whether bfloat16 is an arithmetic of this GPU, or of this CPU with oneDNN; elsewhere it is emulated, slower than float32."""
-    if is_cuda:
-        return bool(torch.cuda.is_bf16_supported())
+def has_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is an arithmetic of this GPU, or of this CPU with oneDNN; elsewhere it is emulated, slower than float32.
+
+    `torch.cuda.is_bf16_supported` says yes to emulation too (torch 2.4), and asks about the first GPU alone.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_capability(torch.device(device)) >= BFLOAT16_CAPABILITY
     try:
         return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     except (AttributeError, RuntimeError):  # an old torch without the question

@@ -29,7 +29,7 @@ METHODS = {"eb-lf": EarlyBirdLowSearch, "eb-ll": EarlyBirdLow, "eb-wage": EarlyB
 SIMULATED = ("eb-lf", "eb-ll", "eb-wage")
 q = BlockRounding(None).rounded
 
-with_bfloat16 = pytest.mark.skipif(not compat.has_bfloat16(False), reason="this CPU or torch has no bfloat16")
+with_bfloat16 = pytest.mark.skipif(not compat.has_bfloat16("cpu"), reason="this CPU or torch has no bfloat16")
 every_method = pytest.mark.parametrize(
     "method", [pytest.param(m, marks=with_bfloat16 if m == "eb-amp" else ()) for m in METHODS]
 )

@@ -11,7 +11,7 @@ from ebbench.training import compat
 from ebbench.training.models import build_model
 from ebbench.training.precision.mixed import MixedPrecision, dtype_of
 
-needs_bfloat16 = pytest.mark.skipif(not compat.has_bfloat16(False), reason="this CPU or torch has no bfloat16")
+needs_bfloat16 = pytest.mark.skipif(not compat.has_bfloat16("cpu"), reason="this CPU or torch has no bfloat16")
 
 
 @needs_bfloat16
@@ -37,11 +37,19 @@ def test_float16_on_a_cpu_is_refused_with_what_to_take():
 
 
 def test_a_cpu_without_bfloat16_is_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr(compat, "has_bfloat16", lambda is_cuda: False)
+    monkeypatch.setattr(compat, "has_bfloat16", lambda device: False)
     with pytest.raises(ConfigError, match=r"this CPU or torch \S+ does not do it; take another method, such as eb-ff$"):
         MixedPrecision("cpu", "auto")
     with pytest.raises(ConfigError, match=r"this GPU .* take amp_dtype = 'float16'"):
         dtype_of("cuda:0", "bfloat16")
+
+
+@pytest.mark.parametrize(("capability", "is_taken"), [((7, 5), False), ((7, 2), False), ((8, 0), True), ((8, 7), True)])
+def test_bfloat16_is_taken_where_the_gpu_that_is_meant_computes_in_it(monkeypatch, capability, is_taken):
+    of_each = {0: (9, 0) if not is_taken else (7, 0), 1: capability}  # the first GPU is another one
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: of_each[torch.device(device).index])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *emulated: True)  # as torch says of a Xavier
+    assert compat.has_bfloat16("cuda:1") is is_taken
 
 
 @pytest.mark.parametrize(

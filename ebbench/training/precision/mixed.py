@@ -66,7 +66,7 @@ def dtype_of(device: str, dtype: str) -> str:
         dtype = "float16" if is_cuda else "bfloat16"
     if dtype == "float16" and not is_cuda:
         raise ConfigError("amp_dtype = 'float16' needs a GPU; on a CPU take 'bfloat16' or 'auto'")
-    if dtype == "bfloat16" and not compat.has_bfloat16(is_cuda):
+    if dtype == "bfloat16" and not compat.has_bfloat16(device):
         what, instead = ("GPU", "amp_dtype = 'float16'") if is_cuda else ("CPU", "another method, such as eb-ff")
         raise ConfigError(
             f"method 'eb-amp' in bfloat16: this {what} or torch {torch.__version__} does not do it; take {instead}"
