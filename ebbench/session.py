@@ -34,7 +34,7 @@ from ebbench.room import Room, recorded_needs
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing.record import load_record, seal
 from ebbench.sharing.lending import lending_of, refuse_other_meters
-from ebbench.training.device import Device, choose_device, peak_memory_bytes, reset_peak_memory
+from ebbench.training.device import Device, choose_device, gpu_faults, peak_memory_bytes, reset_peak_memory
 from ebbench.training.draws import kept_name
 from ebbench.training.signature import play
 from ebbench.training.warmup import warm_up
@@ -215,7 +215,8 @@ def _record(
         )
         _cool_down(bench.cooldown_c, context, display)
         chip_s = chip_for(recording.infos, bench.rate_hz, bench.signature_s, bench.signature_least_s)
-        _measure(context, recipe, bench, pipeline, chip_s)
+        with gpu_faults():
+            _measure(context, recipe, bench, pipeline, chip_s)
         status = "success"
     except ResultError as error:  # the run failed: it is sealed with its reason
         status, reason = "failed", str(error)

@@ -35,14 +35,15 @@ def calibrate(meter: str, device: str, dry_run: bool, as_json: bool, **options: 
     ebbench calibrate ina3221 --against 'scpi:TCPIP::10.0.0.5::INSTR?scope=module&gain_u=0.001&offset_u_w=0.01'
     """
     from ebbench.calibration.calibrate import calibrate as calibrate_meter
-    from ebbench.training.device import choose_device
+    from ebbench.training.device import choose_device, gpu_faults
     from ebbench.training.load import Load
 
     chosen = choose_device(device)
-    found = calibrate_meter(
-        meter, work=Load(chosen).run, device_uuid=chosen.uuid, synchronize=chosen.synchronize, keep=not dry_run,
-        say=lambda line: click.echo(line, err=True), **options,
-    )  # fmt: skip
+    with gpu_faults():
+        found = calibrate_meter(
+            meter, work=Load(chosen).run, device_uuid=chosen.uuid, synchronize=chosen.synchronize, keep=not dry_run,
+            say=lambda line: click.echo(line, err=True), **options,
+        )  # fmt: skip
     if as_json:
         path = str(found.path) if found.path else None
         click.echo(json.dumps({"calibration": found.document, "path": path}, allow_nan=False))

@@ -27,7 +27,8 @@ Event = Dict[str, Any]
 class PhaseLog:
     """Writes the edges of phases, marks and metrics of one start of a run (a segment), each with its time.
 
-    `synchronize` waits for the accelerator; it is called before every edge of a phase, before the lock is taken.
+    `synchronize` waits for the accelerator; it is called before every edge of a phase, before the lock is taken. Where something
+    has failed already, one that cannot be waited for any more does not hide what it was.
     """
 
     def __init__(
@@ -115,7 +116,11 @@ class PhaseLog:
     def _edge(self, event: Event) -> Event:
         """The one edge function: wait for the accelerator, lock, read the clock, write; the same order at both ends."""
         if self.synchronize is not None:
-            self.synchronize()
+            try:
+                self.synchronize()
+            except Exception:
+                if not (event.get("failed") or event.get("status") == "aborted"):
+                    raise
         return self._write(event)
 
     def _write(self, event: Event) -> Event:

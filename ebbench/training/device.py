@@ -6,12 +6,21 @@ import contextlib
 import os
 import re
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Iterator, Optional
 
 import torch
 
-from ebbench.errors import UserError
+from ebbench.errors import ConfigError, DeviceError, UserError
 from ebbench.training import heap
+
+#: in what torch says when a GPU's memory is full; the last is the allocator's where NVML cannot be asked how full it is,
+#: as on a Jetson or with MIG (PyTorch issues 112377, 185240)
+_FULL = ("CUDA out of memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED", "NVML_SUCCESS == ")
+#: when a GPU or its driver has failed: an error of CUDA itself or of its libraries, but for one that a wrong index brings about
+_FAILED = ("CUDA error", "CUDA driver", "CUDA unknown error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS")
+_WRONG_INDEX = "device-side assert"
+#: and when it was built for other GPUs
+_FOREIGN = "no kernel image"
 
 
 @dataclass(frozen=True)
@@ -32,18 +41,45 @@ def choose_device(name: str) -> Device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
         return Device("cpu", "CPU", None, lambda: None)
+    if re.fullmatch(r"cuda(:\d+)?", name) is None:
+        raise ConfigError(f"--device {name}: a GPU is called cuda, or cuda:N with its number, such as cuda:1")
     if not torch.cuda.is_available():
         raise UserError(
             f"--device {name}: this torch ({torch.__version__}) sees no GPU; install a torch built for it, or use --device cpu"
         )
-    index = torch.device(name).index or 0
-    if index >= torch.cuda.device_count():
-        raise UserError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, numbered from 0")
-    properties = torch.cuda.get_device_properties(index)
+    index, count = int(name.partition(":")[2] or 0), torch.cuda.device_count()
+    if index >= count:
+        raise UserError(f"--device {name}: torch sees {count} GPU{'s' if count > 1 else ''}, numbered from 0")
+    with gpu_faults():
+        properties = torch.cuda.get_device_properties(index)
     uuid = getattr(properties, "uuid", None)  # torch 2.4 and newer; NVML falls back on the index
     return Device(
         f"cuda:{index}", properties.name, f"GPU-{uuid}" if uuid else None, lambda: torch.cuda.synchronize(index)
     )
+
+
+@contextlib.contextmanager
+def gpu_faults() -> Iterator[None]:
+    """Around what uses a GPU: memory that is full, and a GPU that fails or is gone, become a DeviceError of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = " ".join(str(error).split("\n")[0].split())
+        if any(words in said for words in _FULL):
+            wanted = re.search("Tried to allocate [0-9.]+ .iB", said)
+            raise DeviceError(
+                f"the memory of the GPU is full ({wanted.group().lower() if wanted else said}); end other programs that use it, "
+                "then go on with --resume, or begin a run with a smaller batch_size"
+            ) from error
+        if _FOREIGN in said:
+            raise UserError(
+                f"this torch ({torch.__version__}) is not built for this GPU ({said}); install one that is"
+            ) from error
+        if any(words in said for words in _FAILED) and _WRONG_INDEX not in said:
+            raise DeviceError(
+                f"the GPU failed ({said}); `sudo dmesg` says what its driver saw; go on with --resume once it works again"
+            ) from error
+        raise
 
 
 def peak_memory_bytes(device: str) -> int:

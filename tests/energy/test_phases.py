@@ -78,6 +78,26 @@ def test_the_accelerator_is_waited_for_before_the_clock_at_both_edges_and_outsid
     assert seen == ["synchronize", "clock", "synchronize", "clock"]
 
 
+def test_an_accelerator_that_cannot_be_waited_for_hides_neither_the_error_nor_the_edges_after_it(tmp_path):
+    is_broken = []
+
+    def synchronize():
+        if is_broken:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+    log = PhaseLog(tmp_path / "phases.jsonl", synchronize=synchronize)
+    log.start()
+    with pytest.raises(ZeroDivisionError) as raised, log.phase("train"), log.phase("train/epoch-1"):
+        is_broken.append(True)
+        raise ZeroDivisionError
+    log.stop("aborted", "the GPU failed")
+    assert raised.value.__context__ is None
+    assert [e["event"] for e in read_events(log.path)] == ["start", "begin", "begin", "end", "end", "stop"]
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        log.begin("train")  # what is still to be measured needs its edges
+    log.close()
+
+
 def test_a_phase_can_be_ended_by_another_process_than_began_it(log):
     log.start()
     with log.phase("command"):
