@@ -119,7 +119,7 @@ class PhaseLog:
             try:
                 self.synchronize()
             except Exception:
-                if not (event.get("failed") or event.get("status") == "aborted"):
+                if not event.get("failed") and event.get("status", "success") == "success":
                     raise
         return self._write(event)
 

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Iterator, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import IO, Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from ebbench import plugins
 from ebbench.board.change import changed
@@ -199,15 +199,25 @@ def _fresh_folder() -> Path:
 
 
 def _synchronize() -> None:
-    """Wait for the GPU if this process uses one; torch is never loaded for it."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    """Wait for every GPU that this process uses."""
+    for number in _gpus_in_use():
+        sys.modules["torch"].cuda.synchronize(number)
 
 
 def _device_uuid() -> Optional[str]:
+    """The GPU that this process uses; None where it uses none yet, or several: then a meter has to be told which."""
+    used = _gpus_in_use()
+    if len(used) != 1:
+        return None
+    uuid = getattr(sys.modules["torch"].cuda.get_device_properties(used[0]), "uuid", None)
+    return f"GPU-{uuid}" if uuid else None
+
+
+def _gpus_in_use() -> List[int]:
+    """Their numbers: of several those on which this process has memory, or else the current one; torch is never loaded for it."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
-        return None
-    uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
-    return f"GPU-{uuid}" if uuid else None
+        return []
+    count = torch.cuda.device_count()
+    used = [number for number in range(count) if torch.cuda.memory_reserved(number)] if count > 1 else []
+    return used or [torch.cuda.current_device()]
