@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ def choose_device(name: str) -> Device:
     if index >= count:
         raise UserError(f"--device {name}: torch sees {count} GPU{'s' if count > 1 else ''}, numbered from 0")
     with gpu_faults():
+        torch.cuda.set_device(index)  # else some calls of torch would take memory of the first GPU too
         properties = torch.cuda.get_device_properties(index)
     uuid = getattr(properties, "uuid", None)  # torch 2.4 and newer; NVML falls back on the index
     return Device(
@@ -93,8 +95,10 @@ def peak_memory_bytes(device: str) -> int:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Start the peak of `peak_memory_bytes` anew, so that a run does not inherit the one before it."""
+    """Start the peak of `peak_memory_bytes` anew, and with no more memory kept than is in use: a run inherits none from another."""
+    gc.collect()
     if device.startswith("cuda"):
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(torch.device(device))
     else:
         heap.give_back()

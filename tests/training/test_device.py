@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, List
 
 import pytest
@@ -14,7 +16,7 @@ from ebbench.energy.phases import read_events
 from ebbench.errors import ConfigError, DeviceError, UserError
 from ebbench.rundir import RunDir
 from ebbench.session import conduct
-from ebbench.training.device import Device, choose_device, gpu_faults
+from ebbench.training.device import Device, choose_device, gpu_faults, reset_peak_memory
 from ebbench.training.loop import Trainer
 
 #: as torch 1.11, 2.11, and torch on a Jetson or with MIG say it
@@ -76,6 +78,35 @@ def test_of_two_gpus_the_third_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match="torch sees 2 GPUs, numbered from 0"):
         choose_device("cuda:2")
+
+
+def test_the_gpu_that_is_meant_is_the_current_one_from_then_on(monkeypatch: pytest.MonkeyPatch):
+    calls: List[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: calls.append(("set", index)))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda index: calls.append(("wait", index)))
+    known = SimpleNamespace(name="Orin", uuid="1-2")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: known if index == 1 else None)
+    device = choose_device("cuda:1")
+    device.synchronize()
+    assert (device.name, device.title, device.uuid) == ("cuda:1", "Orin", "GPU-1-2")
+    assert calls == [("set", 1), ("wait", 1)]
+
+
+def test_a_run_begins_with_no_memory_of_the_one_before_it(monkeypatch: pytest.MonkeyPatch):
+    class Model:
+        """Held by a circle, as a network is by the frames of an exception."""
+
+        def __init__(self) -> None:
+            self.circle = self
+
+    calls: List[Any] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append(alive() is not None))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", calls.append)
+    alive = weakref.ref(Model())
+    reset_peak_memory("cuda:1")
+    assert calls == [False, torch.device("cuda:1")]
 
 
 def test_a_gpu_that_is_lost_in_a_step_leaves_a_run_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
