@@ -11,13 +11,18 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "training"))
 from conductor import Nursery, call, only_run, record, weights, write_experiment
+from picture_tree import write_tree
 
 import ebbench
 from ebbench import plugins
 from ebbench.config import Recipe
+from ebbench.errors import DeviceError
 from ebbench.records import PASS
 from ebbench.testing import FakeContext
+from ebbench.training.device import gpu_faults
+from ebbench.training.loop import Trainer
 from ebbench.training.models import build_model
 from ebbench.training.pruning.masks import draw_mask
 from ebbench.training.pruning.physical import HeldMask, plan_of, prune
@@ -28,6 +33,17 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),
 ]
 ON_GPU = ("--device", "cuda", "--meter", "nvml")
+
+
+def small(method, **settings):
+    """A recipe of a few steps; made where the tests are collected, so that one that is wrong shows without a GPU."""
+    few = {"epochs": 3, "batch_size": 16, "train_images": 64, "test_images": 32}
+    drawn = {"draw": (1,)} if method.startswith("eb-") else {}
+    return Recipe(method=method, **{"model": "vgg16-small", "dataset": "synthetic", **few, **drawn, **settings})
+
+
+def method_of(recipe):
+    return recipe.method
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +73,10 @@ def test_the_draws_on_the_gpu_have_an_energy_from_amplified_blocks(whole):
     assert overhead["amplified"]["power_w"] > 1
 
 
-@pytest.mark.parametrize("method", ["eb-ll", "eb-wage", "eb-amp"])
-def test_a_training_in_fewer_bits_ends_with_the_same_bits_on_the_gpu(method, tmp_path):
+@pytest.mark.parametrize("recipe", [small("eb-ll", average_from=0.5), small("eb-wage"), small("eb-amp")], ids=method_of)
+def test_a_training_in_fewer_bits_ends_with_the_same_bits_on_the_gpu(recipe):
     """Float16 with a scaled loss, and rounding by the GPU's own generator, from a checkpoint in the middle of each stage."""
-    settings = {"epochs": 3, "batch_size": 16, "train_images": 64, "test_images": 32, "draw": (1,)}
-    settings.update({"average_from": 0.5} if method == "eb-ll" else {})
-    recipe = Recipe(method=method, model="vgg16-small", dataset="synthetic", **settings)
-    pipeline = plugins.load(plugins.PIPELINES, method)(recipe)
+    pipeline = plugins.load(plugins.PIPELINES, recipe.method)(recipe)
     whole = FakeContext()
     whole.device = "cuda:0"
     outcome = pipeline.run(whole)
@@ -75,6 +88,48 @@ def test_a_training_in_fewer_bits_ends_with_the_same_bits_on_the_gpu(method, tmp
         assert all(
             value.tobytes() == whole.checkpoint[0][name].tobytes() for name, value in again.checkpoint[0].items()
         )
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # it says that it may overlook some
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        small("eb-ff", model="preresnet-small", residual="select"),
+        small("eb-ll", average_from=0.5),
+        small("eb-wage", model="resnet18-small"),
+        small("snip"),
+        small("dense", dataset="imagefolder:tree", image_size=32, workers=2, train_images=48, test_images=12),
+    ],
+    ids=method_of,
+)
+def test_no_step_waits_for_the_gpu(recipe, tmp_path, monkeypatch):
+    """Neither the step nor what fetches its batch: torch refuses from the first step of an epoch to its last."""
+    write_tree(tmp_path / "tree", train=16, val=4)
+    monkeypatch.chdir(tmp_path)
+    step, steps = Trainer._train_step, Trainer._train_steps
+
+    def strict_from_the_first(*args):
+        loss = step(*args)
+        torch.cuda.set_sync_debug_mode("error")
+        return loss
+
+    def watched(*args):
+        try:
+            steps(*args)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Trainer, "_train_step", strict_from_the_first)
+    monkeypatch.setattr(Trainer, "_train_steps", watched)
+    context = FakeContext(due=False)
+    context.device = "cuda:0"
+    outcome = plugins.load(plugins.PIPELINES, recipe.method)(recipe).run(context)
+    assert 0 <= outcome.accuracy["final"] <= 1
+
+
+def test_a_memory_that_is_full_is_one_line():
+    with pytest.raises(DeviceError, match=r"^the memory of the GPU is full \(.*smaller batch_size$"), gpu_faults():
+        torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
 
 
 def test_a_run_killed_on_the_gpu_ends_with_the_same_masks_and_weights(whole, tmp_path):
