@@ -90,7 +90,10 @@ class NvmlMeter:
         if self._uuid is not None:
             match = [h for h, u in zip(handles, uuids) if bare(u) == bare(self._uuid)]
             if not match:
-                raise MeterError(f"nvml: no GPU has the UUID {self._uuid}; these are here: {names}")
+                raise MeterError(
+                    f"nvml: no GPU has the UUID {self._uuid} (a part of a split GPU has one of its own; nvml?index=N is the "
+                    f"whole); these are here: {names}"
+                )
             return match[0]
         if self._index is not None:
             if int(self._index) >= len(handles):

@@ -85,6 +85,7 @@ def test_in_a_container_whose_numbers_are_not_the_drivers_nobody_is_accused(driv
 def test_a_split_gpu_is_said(driver):
     driver.mig = 1
     assert read()["mig"] is True
+    assert read("GPU-of-a-part")["mig"] is True  # as CUDA gives it to a program that uses a part
 
 
 def test_what_the_gpu_does_not_support_is_left_out(driver):
@@ -98,4 +99,6 @@ def test_of_several_gpus_the_one_that_is_used_is_watched_or_none(driver):
     driver.gpus = ["GPU-aaaa", "GPU-bbbb"]
     with pytest.raises(DeviceError, match="which GPU is used is not known"):
         read()
+    with pytest.raises(DeviceError, match="which GPU is used is not known"):
+        read("GPU-of-a-part")
     assert read("GPU-bbbb")["mig"] is False and read("aaaa")["mig"] is False

@@ -20,7 +20,7 @@ _CLOCKS = {"gpu sm": 1, "gpu memory": 2}  # NVML_CLOCK_SM, NVML_CLOCK_MEM; in MH
 
 
 class NvmlState:
-    """The GPU of this UUID, else the only one; with several and no choice nothing is read."""
+    """The GPU of this UUID, else the only one; of several and none that is meant nothing is read."""
 
     def __init__(self, device_uuid: Optional[str], run_pid: int) -> None:
         self._run_pid = run_pid
@@ -29,7 +29,8 @@ class NvmlState:
         handles = [self._nvml.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
         if device_uuid is not None:
             wanted = bare(device_uuid)
-            handles = [h for h in handles if bare(text_of(self._nvml.nvmlDeviceGetUUID(h))) == wanted]
+            match = [h for h in handles if bare(text_of(self._nvml.nvmlDeviceGetUUID(h))) == wanted]
+            handles = match or handles  # for torch a part of a split GPU has a UUID of its own
         if len(handles) != 1:
             raise DeviceError("which GPU is used is not known, so the state of none is logged; name it with --device")
         self._gpu = handles[0]
