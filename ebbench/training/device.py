@@ -68,10 +68,10 @@ def gpu_faults() -> Iterator[None]:
     except RuntimeError as error:
         said = " ".join(str(error).split("\n")[0].split())
         if any(words in said for words in _FULL):
-            wanted = re.search("Tried to allocate [0-9.]+ .iB", said)
+            asked = re.search("Tried to allocate ([0-9.]+ .iB)", said)
             raise DeviceError(
-                f"the memory of the GPU is full ({wanted.group().lower() if wanted else said}); end other programs that use it, "
-                "then go on with --resume, or begin a run with a smaller batch_size"
+                f"the memory of the GPU is full ({f'{asked[1]} more were asked for' if asked else said}); end other programs that "
+                "use it (--resume goes on with a run), or take a smaller batch_size"
             ) from error
         if _FOREIGN in said:
             raise UserError(

@@ -48,9 +48,8 @@ class PictureSet:
         memory = self.readers.share((AHEAD + 1) * batch_size * size)[: (AHEAD + 1) * batch_size * size]
         squares = torch.from_numpy(memory).view(AHEAD + 1, batch_size, self.side, self.side, 3)
         parts = deque(order[start : start + batch_size] for start in range(0, len(order), batch_size))
-        labels = self.labels.index_select(
-            0, torch.from_numpy(order).to(self.labels.device)
-        )  # no step waits for its own
+        # all at once: a step that sent its own would wait for the GPU
+        labels = self.labels.index_select(0, torch.from_numpy(order).to(self.labels.device))
         under_way: Deque[Tuple[int, np.ndarray]] = deque()
         try:
             for slot in range(min(AHEAD + 1, len(parts))):
