@@ -83,6 +83,30 @@ def test_the_exit_code_is_the_commands_although_nobody_reads_what_we_print(tmp_p
     getattr(process, heard).close()
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_what_the_command_prints_on_a_closed_stream_is_in_no_file_of_the_run(tmp_path, more, closed):
+    command = [
+        *EBBENCH,
+        "measure",
+        "--meter",
+        "sim",
+        "--out",
+        "run",
+        *more,
+        "--",
+        "sh",
+        "-c",
+        "echo said; echo said >&2",
+    ]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=tmp_path, env=environment(), timeout=60,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0 and record(tmp_path)["status"] == "success"
+    assert [path.name for path in (tmp_path / "run").iterdir() if b"said" in path.read_bytes()] == []
+
+
 def test_what_the_command_prints_is_alone_on_stdout(tmp_path):
     code, out, err = measure(tmp_path, "--", "sh", "-c", "echo said; echo complained >&2")
     assert (code, out) == (0, "said\n")
