@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Storage:
-    """In how many bits a machine that did this arithmetic would multiply and keep what it trains with; for `training.work`.
+    """In how many bits a machine that did this arithmetic would multiply and keep what it trains with; for `counting.work`.
 
     `outputs`: what convolutions and linear layers give, and the errors there; `inputs`: what they read (so what BatchNorm,
     ReLU and pooling give), and the errors there. `factors`: the operands of their multiplications.
