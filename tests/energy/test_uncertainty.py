@@ -110,6 +110,16 @@ def test_a_phase_that_no_reading_saw_is_not_known_for_certain_however_flat_the_t
     assert stated.half_width_j[1] == 0
 
 
+def test_what_no_phase_by_itself_resolves_is_known_by_the_phase_around_it():
+    """200 steps of 50 ms, read five times a second, with 0.1 ms between them."""
+    power_w = 10 + np.random.default_rng(5).normal(0, 0.5, 61)
+    steps = [(1 + k * 0.0501, 1.05 + k * 0.0501) for k in range(200)]
+    one = budget(integrals(power_w, [*steps, (steps[0][0], steps[-1][1])], interval_s=0.2))
+    apart_j, around_j = half_width_j(of_sum([(one, np.arange(200))])), one.half_width_j[200]
+    assert one.unresolved[:200].all() and not one.unresolved[200]
+    assert around_j < 3 < 80 < apart_j
+
+
 def test_an_average_over_longer_than_the_phase_widens_it_further():
     power_w = np.full(1001, 5.0)
     power_w[500:600] = 20.0

@@ -178,6 +178,14 @@ def test_a_measurement_too_short_to_be_resolved_is_wide_and_never_fails(healthy)
     assert verdicts(account)["uncertainty of the total"] == WARN
 
 
+def test_phases_that_hardly_a_reading_saw_are_to_be_put_into_one(healthy):
+    wide = dataclasses.replace(
+        healthy, uncertainty_j=900.0, components_j={"gain": None, "edges": 1.0, "unresolved": 450.0}
+    )
+    (check,) = [c for c in check_run(wide) if c.name == "uncertainty of the total"]
+    assert check.verdict == FAIL and "open one phase around many of them" in check.advice
+
+
 def clock_check(account, *clocks):
     (check,) = [c for c in check_run(dataclasses.replace(account, clocks=list(clocks))) if c.name == "clock"]
     return check

@@ -136,6 +136,8 @@ def _uncertainty(energy: EnergyAccount) -> Check:
     advice = "look at the largest component of the budget in the record; calibrate the meter or sample faster"
     if largest == "extrapolation":
         advice = "the measured epochs scatter too much to stand for so many; give a larger --measure-epochs"
+    elif largest == "unresolved":
+        advice = "hardly a reading fell into its phases; open one phase around many of them, run longer ones, or sample faster"
     return graded("uncertainty of the total", ratio, 0.05, math.inf if says_so else 0.25, advice)
 
 
