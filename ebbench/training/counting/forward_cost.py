@@ -99,11 +99,13 @@ def draw_cost(
     """What one mask-distance check costs: ``flops`` and ``bytes``, and the paper's two fractions where they can be told.
 
     Counted per channel: 1 absolute value, 3.4 comparisons of the selection (expected for quickselect at the median, Knuth
-    1972: 2 + 2 ln 2), 1 comparison with the threshold, 1 of the two masks, 1 addition. Bytes held at once: |gamma| and the
-    selection's copy in float32, two masks of a byte per channel, the queue's distances. ``paper_convention``: the memory of a
-    float32 mask over that of the parameters, and (3 N log2 N + 2 N) over ONE image's forward pass: .0287 % and .0257 % for
-    VGG16, the "<= .029 %" and "<= .026 %" of section 4.2. A check at several `ratios` has the absolute values, |gamma| and the
-    selection's copy once and the rest as many times; the paper's fractions are of one mask.
+    1972: 2 + 2 ln 2; `draw_mask`, which looks at a sample first where there are many, makes about one more and is the
+    faster for it), 1 comparison with the threshold, 1 of the two masks, 1 addition. Bytes held at once: |gamma| and the
+    selection's copy in float32 (no less than `draw_mask` takes), two masks of a byte per channel, the queue's distances.
+    ``paper_convention``: the memory of a float32 mask over that of the parameters, and (3 N log2 N + 2 N) over ONE image's
+    forward pass: .0287 % and .0257 % for VGG16, the "<= .029 %" and "<= .026 %" of section 4.2. A check at several `ratios`
+    has the absolute values, |gamma| and the selection's copy once and the rest as many times; the paper's fractions are of
+    one mask.
     """
     cost: Dict[str, Any] = {
         "flops": (1 + ratios * (3 + 2 + 2 * math.log(2))) * channels,
