@@ -241,10 +241,10 @@ def _gaps_j(integrals: Integrals) -> Floats:
 def _unresolved_j(integrals: Integrals) -> Tuple[Floats, Bools]:
     """Standard uncertainty of phases with fewer than five readings or updates: the trace's range of power over their time.
 
-    A phase that no reading saw is a line between its neighbours. Its power may have been anything from nothing to twice
-    that, also where the trace, which did not look there, is flat.
+    A phase that no reading saw, or that is shorter than a register keeps its value, is a line between its neighbours. Its power
+    may have been anything from nothing to twice that, also where the trace, which did not look there, is flat.
     """
-    averaging_s, _ = memory_s(integrals.series, integrals.pace)
+    averaging_s, update_s = memory_s(integrals.series, integrals.pace)
     apart_s = _apart_s(integrals)
     few = (_looks(integrals) < FEW) & (integrals.covered_s > 0)
     if integrals.first_ns is None:
@@ -252,7 +252,8 @@ def _unresolved_j(integrals: Integrals) -> Tuple[Floats, Bools]:
     sharper = np.maximum(1.0, averaging_s / np.maximum(integrals.duration_s, 1e-9))
     mean_w = np.nan_to_num(integrals.energy_j) / np.maximum(integrals.covered_s, 1e-12)
     away_w = np.maximum(integrals.high_w - mean_w, mean_w - integrals.low_w) * sharper
-    away_w = np.maximum(away_w, np.where(integrals.readings == 0, np.abs(mean_w), 0.0))
+    is_unseen = (integrals.readings == 0) | (integrals.covered_s < update_s)
+    away_w = np.maximum(away_w, np.where(is_unseen, np.abs(mean_w), 0.0))
     unseen_s = np.minimum(integrals.covered_s, apart_s)
     return np.where(few, away_w * unseen_s / _ROOT3, 0.0), few
 

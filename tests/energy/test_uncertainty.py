@@ -17,7 +17,7 @@ from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.traces.pace import survey
 from ebbench.energy.traces.series import Series, series_of
 from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_sum
-from ebbench.protocols import AVERAGE, HOLD, Column, MeterInfo, Rail
+from ebbench.protocols import AVERAGE, HOLD, INSTANT, Column, MeterInfo, Rail
 
 S = 1_000_000_000
 
@@ -100,13 +100,16 @@ def test_a_phase_hardly_looked_at_is_unresolved_and_its_interval_holds_what_the_
 
 
 @pytest.mark.parametrize("burst_w", [0.0, 9.9])
-def test_a_phase_that_no_reading_saw_is_not_known_for_certain_however_flat_the_trace(burst_w):
-    """The readings are those of a steady 5 W either way: what happened between two of them is in the interval."""
-    exact = Rail("X", "module", gain_ratio=0.0, offset_w=0.0, resolution_w=0.0)
-    found = integrals(np.full(1001, 5.0), [(2.001, 2.004), (2, 3)], exact)
+@pytest.mark.parametrize(("kind", "update_s", "end_s"), [(INSTANT, None, 2.004), (HOLD, 0.1, 2.035)])
+def test_a_phase_that_no_reading_saw_is_not_known_for_certain_however_flat_the_trace(burst_w, kind, update_s, end_s):
+    """The readings are those of a steady 5 W either way: what happened between two of them, or between two updates of a register
+    that was read three times meanwhile, is in the interval."""
+    exact = Rail("X", "module", gain_ratio=0.0, offset_w=0.0, resolution_w=0.0, kind=kind, update_period_s=update_s)
+    found = integrals(np.full(1001, 5.0), [(2.001, end_s), (2, 3)], exact)
+    assert found.readings[0] == (3 if kind == HOLD else 0)
     stated = budget(found, time_base=0.0)
     assert list(stated.unresolved) == [True, False]
-    assert abs(found.energy_j[0] - burst_w * 0.003) <= stated.half_width_j[0]
+    assert abs(found.energy_j[0] - burst_w * (end_s - 2.001)) <= stated.half_width_j[0]
     assert stated.half_width_j[1] == 0
 
 
