@@ -16,7 +16,7 @@ from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, MeterInfo, MeterRequest
 from ebbench_devices.lines.link import LineLink, Port
-from ebbench_devices.lines.pattern import LinePattern, quantities_of
+from ebbench_devices.lines.pattern import LinePattern, has_exponent, quantities_of
 from ebbench_devices.lines.rails import SINGLE, rails_of, tables_of, total_of
 from ebbench_devices.lines.serial_port import SerialPort
 from ebbench_devices.lines.tcp_port import TcpPort, parse_host_port
@@ -126,11 +126,14 @@ class LineMeter(Gathered):
         return self._pattern.read(line.decode(self._encoding, "replace"))
 
     def _mismatch(self, line: bytes) -> str:
-        said = said_in(line.decode(self._encoding, "replace"))
+        text = line.decode(self._encoding, "replace")
+        said = said_in(text)
         if said is not None:
             return said
         wanted = ", ".join(dict.fromkeys(repr(q.pattern) for q in self._pattern.quantities))
         hint = "; in a URI a + is written %2B" if " )" in wanted or "] " in wanted else ""
+        if has_exponent(text):
+            hint += "; the group must take the exponent in: ([-+.0-9Ee]+), in a URI with %2B for +"
         return f"no number in {quoted(line)} by the pattern {wanted}{hint}"
 
     def _known_encoding(self, encoding: str) -> str:

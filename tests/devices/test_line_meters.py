@@ -247,6 +247,7 @@ def test_lines_that_the_pattern_does_not_fit_are_shown_when_nothing_else_comes(p
         (b"P=+9.91E+37 W\r\n", r"the instrument has no reading \(\+9.91E\+37\); check its wiring"),
         (b"P=NaN W\r\n", r"the instrument has no reading \(NaN\); check its wiring"),
         (b"info: 9.9 W, nano, 19.9E37\r\n", "no number in 'info: 9.9 W, nano, 19.9E37"),
+        (b"P=1.25E+01 W\r\n", r"no number in .* by the pattern .*; the group must take the exponent in: \("),
     ],
 )
 def test_what_an_instrument_says_in_place_of_a_number_is_understood(port, feed, opened, line, words):

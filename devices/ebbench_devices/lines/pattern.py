@@ -91,6 +91,11 @@ def quantities_of(meter: str, tables: Sequence[Mapping[str, Any]]) -> List[Quant
     return quantities
 
 
+def has_exponent(line: str) -> bool:
+    """Whether a number with an exponent is in the line."""
+    return re.search(r"[0-9.]" + _EXPONENT.pattern, line) is not None
+
+
 def _of_table(where: str, table: Mapping[str, Any]) -> List[Quantity]:
     pattern = _compiled(where, table.get("pattern"))
     scale = _number(where, table, "scale", 1.0)
