@@ -42,9 +42,14 @@ def board(jtop_board):
 
 @pytest.fixture
 def opened(board, opened):
-    def open_meter(rate_hz=RATE_HZ, name=None):
+    def open_meter(rate_hz=RATE_HZ, name=None, tries=5):
         found = plugins.choose_board(name or "auto")
-        return opened(JtopMeter(MeterRequest(board=dict(found.facts) if found else None, rate_hz=rate_hz)))
+        try:
+            return opened(JtopMeter(MeterRequest(board=dict(found.facts) if found else None, rate_hz=rate_hz)))
+        except MeterError as error:  # jetson-stats waits for three intervals, which pass quickly on a busy machine
+            if tries == 1 or "within 3 intervals" not in str(error):
+                raise
+            return open_meter(rate_hz, name, tries - 1)
 
     return open_meter
 
@@ -417,7 +422,7 @@ def test_another_patch_level_of_the_same_version_is_fine(board, opened):
 def test_a_service_that_is_too_slow_for_the_interval_is_told_so(board, opened):
     board("tx2", "--sample-s", "2.0")
     with pytest.raises(MeterError, match="too slow; a lower --rate"):
-        opened()
+        opened(tries=1)
 
 
 # the clock
