@@ -27,7 +27,12 @@ _OF_A_TRACE = ("time_column", "time_unit", "columns", "gain_ratio", "resolution_
 )
 @click.option("--figure", "figures", multiple=True, help="Name of a figure; repeat for several.  [default: all]")
 @click.option(
-    "--format", "formats", default="md,csv,tex,html,png,svg", show_default=True, help="Of md,csv,tex,html,png,svg,pdf."
+    "--format",
+    "formats",
+    multiple=True,
+    default=("md,csv,tex,html,png,svg",),
+    show_default=True,
+    help="Of md,csv,tex,html,png,svg,pdf, with commas between; may be repeated.",
 )
 @click.option("--out", type=_PATH, default=Path("report"), show_default=True, help="Where the report goes.")
 @click.option("--kind", default="html", show_default=True, help="Which report; others come from plug-ins.")
@@ -49,7 +54,7 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
     from ebbench import plugins
 
     renderer = plugins.load(plugins.REPORTS, kind)()
-    options["formats"] = [f.strip() for f in options["formats"].split(",") if f.strip()]
+    options["formats"] = [f.strip() for f in ",".join(options["formats"]).split(",") if f.strip()]
     written = [Path(path) for path in renderer.render(runs, out, options)]
     failing = getattr(renderer, "failing", None)
     if as_json:

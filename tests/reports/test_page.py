@@ -331,3 +331,20 @@ def test_the_interval_of_two_accuracies_stretches_no_axis_beyond_what_an_accurac
     (axes,) = figures.tradeoff(pool(collect([tmp_path]).runs)).axes
     lowest, highest = axes.get_ylim()
     assert lowest >= 0 and 98 < highest <= 102
+
+
+def test_formats_are_given_with_commas_or_one_by_one(tmp_path):
+    from click.testing import CliRunner
+
+    from ebbench.cli.results import report as command
+
+    write_run(tmp_path / "runs" / "run", record())
+    suffixes = []
+    for at, formats in enumerate((["--format", "md,csv"], ["--format", "md", "--format", "csv"])):
+        out = tmp_path / f"out-{at}"
+        result = CliRunner().invoke(
+            command, [str(tmp_path / "runs"), "--out", str(out), *formats], standalone_mode=False
+        )
+        assert result.exception is None
+        suffixes.append({path.suffix for path in out.iterdir()})
+    assert suffixes == [{".md", ".csv"}] * 2
