@@ -296,9 +296,9 @@ def test_the_energy_of_a_known_wave_by_its_power_and_by_its_integrator(tmp_path)
     for series in (series_of(info, info.total), power_of(info, info.total)):
         reader = TraceReader(trace)
         (found,) = integrate(reader, [series], survey(reader, [series]), np.array([start_ns]), np.array([end_ns]))
-        rest_s = max(np.diff(np.concatenate([chunk.time_ns for chunk in TraceReader(trace)]))) / NS_PER_S
-        # 3 %, and on a busy machine what the wave may do between two readings
-        assert abs(found.energy_j[0] - truth_j) <= 0.03 * truth_j + rest_s * SINE.swing_w
+        longest_s = max(np.diff(np.concatenate([chunk.time_ns for chunk in TraceReader(trace)]))) / NS_PER_S
+        late_s = max(longest_s - 2 / info.default_rate_hz, 0.0)  # 0 unless the machine kept a reading from its slot
+        assert abs(found.energy_j[0] - truth_j) <= 0.03 * truth_j + late_s * SINE.swing_w
 
 
 # what stands in the way
