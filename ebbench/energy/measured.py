@@ -15,11 +15,20 @@ from ebbench.energy.trace_file import TraceFile
 from ebbench.energy.traces.batches import Floats, Ints
 from ebbench.energy.traces.series import Series
 from ebbench.energy.traces.trace import TraceReader
-from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_sum
+from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_difference, of_sum, sharper
 from ebbench.records import MISSING, OK, PARTIAL
 
 #: what of an interval may be uncovered by rounding alone
 HALF_NS_S = 5e-10
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which intervals are wanted together. Where single ones are too short to be seen, their time again as hulls less holes."""
+
+    at: Ints
+    hulls: Ints
+    holes: Ints
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,40 @@ class Measured:
         at = at[~np.isnan(self.energy_j[at])]
         if at.size == 0:
             return None, None, {}
-        components_j = of_sum([(self.budget, at)])
+        components_j = self._of_sum(at)
         return float(np.sum(self.energy_j[at])), half_width_j(components_j), components_j
+
+    def total_of(self, rows: Rows) -> Tuple[Optional[float], Optional[float], Dict[str, Optional[float]]]:
+        """The same of `rows`, in the way that knows it better: interval by interval, or from its hulls less the holes in them.
+
+        The energy is the same in both ways, also where a part is not covered by readings: it is missing in both.
+        """
+        energy_j, width_j, components_j = self.total(rows.at)
+        if width_j is None or not self.is_by_hulls(rows):
+            return energy_j, width_j, components_j
+        components_j = self._by_hulls_j(rows)
+        return energy_j, half_width_j(components_j), components_j
+
+    def is_by_hulls(self, rows: Rows) -> bool:
+        """Whether `rows` are known better from their hulls."""
+        if not rows.hulls.size or np.isnan(self.energy_j[rows.at]).all():
+            return False
+        return half_width_j(self._by_hulls_j(rows)) < half_width_j(self._of_sum(rows.at))
+
+    def _by_hulls_j(self, rows: Rows) -> Dict[str, Optional[float]]:
+        averaging_s = self.series.rail.averaging_s or 0.0
+        is_smeared = self.duration_s[rows.holes] < averaging_s
+        smeared, seen = rows.holes[is_smeared], rows.holes[~is_smeared]
+        holes_j, unresolved_j = self._of_sum(seen), self.budget.components_j["unresolved"]
+        if (
+            smeared.size and unresolved_j is not None
+        ):  # what they all hold is in the hull: none of a burst of many times
+            within_j = unresolved_j[smeared] / sharper(averaging_s, self.duration_s[smeared])
+            holes_j["unresolved"] = (holes_j.get("unresolved") or 0.0) + float(np.sum(within_j))
+        return of_difference(self._of_sum(rows.at), self._of_sum(rows.hulls), holes_j)
+
+    def _of_sum(self, at: Ints) -> Dict[str, Optional[float]]:
+        return of_sum([(self.budget, at[~np.isnan(self.energy_j[at])])])
 
 
 def measure(

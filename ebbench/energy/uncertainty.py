@@ -25,7 +25,7 @@ import numpy as np
 
 from ebbench.energy.integration.integrals import Bools, Edges, Integrals
 from ebbench.energy.traces.batches import Floats, Ints
-from ebbench.energy.traces.pace import memory_s, smear_s
+from ebbench.energy.traces.pace import look_s, memory_s, smear_s
 
 #: worst rate of CLOCK_MONOTONIC against true time (rectangular): what NTP may slew it by
 TIME_BASE = 500e-6
@@ -33,6 +33,8 @@ TIME_BASE = 500e-6
 FEW = 5.0
 #: components that are the same for all phases of a rail: in a sum they add, they never average down
 COMMON = ("gain", "offset", "resolution", "unresolved", "time_base")
+#: components about the power's course between readings: a whole is known better than many short parts of it
+COURSE = ("sampling", "edges", "lag", "gaps", "unresolved")
 COVERAGE_FACTOR = 2.0
 
 _ROOT3, _ROOT12 = math.sqrt(3.0), math.sqrt(12.0)
@@ -125,6 +127,18 @@ def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
     return found
 
 
+def of_difference(
+    sum_j: Dict[str, Optional[float]], hull_j: Dict[str, Optional[float]], holes_j: Dict[str, Optional[float]]
+) -> Dict[str, Optional[float]]:
+    """Components (k = 1, J) of a sum of energies that is also the difference between a hull's and that of the holes in it.
+
+    What the power's course between readings leaves open is that of the hull and the holes, added, whatever their signs. All else
+    (the gain, say) is the sum's.
+    """
+    course = {name: (hull_j.get(name, 0.0), holes_j.get(name, 0.0)) for name in COURSE if name in sum_j}
+    return {**sum_j, **{n: None if h is None or o is None else h + o for n, (h, o) in course.items()}}
+
+
 def merged(budgets: Sequence[Budget]) -> Budget:
     """The budget of m energies that are each the sum of what several traces gave (0 where a trace gave nothing)."""
     if len(budgets) == 1:
@@ -209,16 +223,45 @@ def _lag_j(integrals: Integrals) -> Tuple[Floats, Floats]:
     delay_u_s = integrals.series.rail.delay_u_s
     if smear_s(integrals.series, integrals.pace) + update_s == 0:
         return zero, zero
-    sharper = np.maximum(1.0, averaging_s / np.maximum(integrals.duration_s, 1e-9))
-    step_start_w, step_end_w = (_step_w(e) * sharper for e in (integrals.start, integrals.end))
-    leak_j = averaging_s / 8 * (step_end_w - step_start_w)
-    both_j2 = (averaging_s / 8) ** 2 * (step_start_w**2 + step_end_w**2)
+    higher = sharper(averaging_s, integrals.duration_s)
+    step_start_w, step_end_w = (_step_w(e) * higher for e in (integrals.start, integrals.end))
+    is_long = integrals.duration_s >= 1.5 * averaging_s
+    leaks_j = [
+        averaging_s * higher * _leaks_w(in_time_w, is_long)
+        for in_time_w in (_in_time_w(integrals.start), _in_time_w(integrals.end)[:, ::-1])
+    ]
+    leak_j = -(leaks_j[0] + leaks_j[1])
+    both_j2 = leaks_j[0] ** 2 + leaks_j[1] ** 2
     ripple_j2 = (0.3 * averaging_s) ** 2 * (_ripple_w(integrals.start) ** 2 + _ripple_w(integrals.end) ** 2)
     late_w = integrals.end.around_w[:, 0] - integrals.start.around_w[:, 0]
     late_j2 = update_s**2 * (late_w**2 + 0.25 * _step_w(integrals.end) ** 2)
     moved_j2 = delay_u_s**2 * (step_start_w**2 + step_end_w**2)
     variance_j2 = np.maximum(leak_j**2, both_j2) / 3 + ripple_j2 + late_j2 / 3 + moved_j2
     return np.sqrt(variance_j2), leak_j - update_s / 2 * late_w
+
+
+def _leaks_w(inwards_w: Floats, is_long: Bools) -> Floats:
+    """How much of a second of a mean over a leaks out of a phase at an edge, over a (W): D/8 at a single step D.
+
+    `inwards_w`: the means from a outside of the edge to a inside, every a/4. Where the power outside returns after r < a/2, they
+    show D r/a, of which (1 - r/a) / 2 leaks: up to 1/2. Whether it does is seen in the means further out, unless the phase is so
+    short (not `is_long`) that these hold what was before it.
+    """
+    far_w, outer_w, outside_w, inside_w, inner_w = (inwards_w[:, i] for i in (0, 2, 3, 6, 7))
+    outside_w = np.where(np.abs(outside_w - inside_w) > np.abs(outer_w - inside_w), outside_w, outer_w)
+    is_inner = is_long & (np.abs(inner_w - outside_w) > np.abs(inside_w - outside_w))
+    step_w = np.where(is_inner, inner_w, inside_w) - outside_w
+    returned = np.divide(
+        np.abs(far_w - outside_w), np.abs(step_w), out=np.ones_like(step_w), where=is_long & (step_w != 0)
+    )
+    leaks_w: Floats = (1 / 8 + 3 / 8 * np.minimum(returned, 1.0) ** 2) * step_w
+    return leaks_w
+
+
+def _in_time_w(edge: Edges) -> Floats:
+    """The power around an edge, in the order of time."""
+    in_time_w: Floats = edge.around_w[:, [5, 6, 0, 1, 2, 3, 4, 7, 8]]
+    return in_time_w
 
 
 def _step_w(edge: Edges) -> Floats:
@@ -228,8 +271,7 @@ def _step_w(edge: Edges) -> Floats:
 
 def _ripple_w(edge: Edges) -> Floats:
     """What the power around an edge does beyond one step: its way up and down in time, less the step."""
-    in_time = edge.around_w[:, [5, 6, 0, 1, 2, 3, 4, 7, 8]]
-    way_w: Floats = np.abs(np.diff(in_time, axis=1)).sum(axis=1)
+    way_w: Floats = np.abs(np.diff(_in_time_w(edge), axis=1)).sum(axis=1)
     return way_w - np.abs(_step_w(edge))
 
 
@@ -239,34 +281,36 @@ def _gaps_j(integrals: Integrals) -> Floats:
 
 
 def _unresolved_j(integrals: Integrals) -> Tuple[Floats, Bools]:
-    """Standard uncertainty of phases with fewer than five readings or updates: the trace's range of power over their time.
+    """Standard uncertainty of phases with fewer than five looks at them, or shorter than the sensor averages: the trace's range of
+    power over the time that nobody looked.
 
-    A phase that no reading saw, or that is shorter than a register keeps its value, is a line between its neighbours. Its power
-    may have been anything from nothing to twice that, also where the trace, which did not look there, is flat.
+    A phase that no reading saw, or that is shorter than a register keeps its value or than a mean is taken, is a line between
+    its neighbours. Its power may have been anything from nothing to twice that, also where the trace, which did not look there,
+    is flat.
     """
     averaging_s, update_s = memory_s(integrals.series, integrals.pace)
-    apart_s = _apart_s(integrals)
-    few = (_looks(integrals) < FEW) & (integrals.covered_s > 0)
+    is_smeared = integrals.covered_s < averaging_s
+    few = ((_looks(integrals) < FEW) | is_smeared) & (integrals.covered_s > 0)
     if integrals.first_ns is None:
         return np.zeros_like(integrals.covered_s), few
-    sharper = np.maximum(1.0, averaging_s / np.maximum(integrals.duration_s, 1e-9))
     mean_w = np.nan_to_num(integrals.energy_j) / np.maximum(integrals.covered_s, 1e-12)
-    away_w = np.maximum(integrals.high_w - mean_w, mean_w - integrals.low_w) * sharper
-    is_unseen = (integrals.readings == 0) | (integrals.covered_s < update_s)
+    away_w = np.maximum(integrals.high_w - mean_w, mean_w - integrals.low_w)
+    is_unseen = (integrals.readings == 0) | (integrals.covered_s < update_s) | is_smeared
     away_w = np.maximum(away_w, np.where(is_unseen, np.abs(mean_w), 0.0))
-    unseen_s = np.minimum(integrals.covered_s, apart_s)
+    apart_s = max(look_s(integrals.series, integrals.pace), averaging_s)
+    unseen_s = np.minimum(integrals.covered_s, apart_s) * sharper(averaging_s, integrals.duration_s)
     return np.where(few, away_w * unseen_s / _ROOT3, 0.0), few
 
 
-def _apart_s(integrals: Integrals) -> float:
-    """Time between two independent looks at the power: the median interval, or the register's update period if longer."""
-    update_s = memory_s(integrals.series, integrals.pace)[1]
-    return max(integrals.pace.interval_s, update_s) if integrals.pace.readings > 1 else math.inf
+def sharper(averaging_s: float, duration_s: Floats) -> Floats:
+    """How much higher than a mean over `averaging_s` shows it the power may have been in a phase that is shorter."""
+    times: Floats = np.maximum(1.0, averaging_s / np.maximum(duration_s, 1e-9))
+    return times
 
 
 def _looks(integrals: Integrals) -> Floats:
     """How many times the power was looked at in each interval: readings, or updates where a register is read more often."""
-    return np.minimum(integrals.readings, integrals.covered_s / _apart_s(integrals))
+    return np.minimum(integrals.readings, integrals.covered_s / look_s(integrals.series, integrals.pace))
 
 
 def _resolution_j(integrals: Integrals) -> Optional[Floats]:

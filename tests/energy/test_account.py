@@ -27,6 +27,7 @@ POWER_W = {
     "idle": 2.0,
     "search": 8.0,
     "epoch": 9.0,
+    "step": 9.0,
     "draw": 6.0,
     "evaluate": 5.0,
     "retrain": 10.0,
@@ -253,6 +254,26 @@ def test_nothing_is_interpolated_across_two_starts_of_the_sampler(tmp_path):
         "reason": found.reason,
         "down": False,
     }
+
+
+def test_many_steps_shorter_than_the_time_between_readings_have_a_useful_total(tmp_path):
+    bench = Bench(tmp_path)
+    bench.log.start()
+    bench.phase("idle", 2.0)
+    for number in range(200):
+        bench.phase(f"step-{number}", 0.05)
+        bench.now_ns += S // 1000
+    bench.log.stop("success")
+    bench.trace(rate_hz=5.0)
+    found = account(bench.rundir)
+    steps = found.by_phase["step"]
+    assert (
+        found.uncertainty_j < 0.1 * found.total_j and found.rails["sim/VDD_IN"]["uncertainty_j"] == found.uncertainty_j
+    )
+    assert steps.count == 200 and not steps.unresolved and steps.uncertainty_j < 0.1 * steps.energy_j
+    assert steps.energy_j == pytest.approx(
+        sum(p["energy_j"] for p in found.phases if p["path"].startswith("step")), rel=1e-12
+    )
 
 
 def test_a_run_without_readings_has_no_energy_rather_than_none_spent(tmp_path):

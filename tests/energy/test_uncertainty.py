@@ -132,6 +132,29 @@ def test_an_average_over_longer_than_the_phase_widens_it_further():
     assert averaged > 5 * plain
 
 
+@pytest.mark.parametrize("rest_s", [0.01, 0.02, 0.04, 0.05, 0.2, 0.5])
+def test_what_an_average_mixes_into_a_phase_from_a_rest_before_it_is_in_its_bias(rest_s):
+    """A mean over a takes D r/2 (1 - r/a) out of a phase after a rest of r < a/2, a/8 of D where the rest is longer than 1.5 a."""
+    averaging_s, high_w, low_w = 0.1, 20.0, 5.0
+    rail = Rail("X", "module", gain_ratio=0.0, kind=AVERAGE, averaging_s=averaging_s)
+    wave = waveforms.steps(np.array([-10.0, 4.0, 4 + rest_s]), np.array([high_w, low_w, high_w]))
+    time_s = np.arange(0, 8, 0.001)
+    power_w = waveforms.Sensor(averaging_s=averaging_s).read(wave, time_s, np.random.default_rng(1))
+    found = integrals(power_w, [(4 + rest_s, 7)], rail, interval_s=0.001)
+    is_short = rest_s <= averaging_s / 2
+    lost_j = (high_w - low_w) * (rest_s / 2 * (1 - rest_s / averaging_s) if is_short else averaging_s / 8)
+    assert high_w * (3 - rest_s) - found.energy_j[0] == pytest.approx(lost_j, rel=0.02)
+    assert lost_j * 0.99 <= -budget(found).bias_j[0] <= lost_j * (2.1 if is_short else 1.02)
+
+
+def test_a_phase_shorter_than_its_sensor_averages_may_have_held_nothing_or_twice_as_much():
+    """Steps of 60 ms with rests of 40 ms under a mean over 100 ms: the readings are those of a steady power."""
+    rail = Rail("X", "module", gain_ratio=0.0, offset_w=0.0, kind=AVERAGE, averaging_s=0.1)
+    found = budget(integrals(np.full(1001, 5.0), [(2, 2.06), (3, 3.5)], rail), time_base=0.0)
+    assert list(found.unresolved) == [True, False]
+    assert found.half_width_j[0] >= 5 * 0.06 and found.half_width_j[1] == 0
+
+
 def test_a_register_shows_a_step_late_and_the_interval_says_so():
     rail = Rail("X", "module", kind=HOLD, update_period_s=0.5)
     power_w = np.where(np.arange(2000) * 0.01 < 5.3, 5.0, 15.0)

@@ -14,7 +14,15 @@ import numpy as np
 
 from ebbench.energy.account.by_phase import energy_by_phase, instances, rails_of, self_energies_j, status_over
 from ebbench.energy.account.facts import cross_checks_of, facts_of, gaps_within
-from ebbench.energy.account.run_meter import NO_METER, UNMETERED, RunMeter, infos_of, slowest_s, traces_there
+from ebbench.energy.account.run_meter import (
+    NO_METER,
+    UNMETERED,
+    RunMeter,
+    infos_of,
+    slowest_look_s,
+    slowest_s,
+    traces_there,
+)
 from ebbench.energy.account.timeline import Timeline, down_s_of, is_rest, last_signs
 from ebbench.energy.integration.stretches import Stretch
 from ebbench.energy.measured import Measured, measure
@@ -42,7 +50,7 @@ def account(
     meters = [RunMeter.of(rundir, info, events) for info in infos]
     last_sign_ns = last_signs(events, traces_there(meters))
     is_compared = len(meters) > 1 or meters[0].check is not None
-    timeline = Timeline.of(events, last_sign_ns, slowest_s(meters) if is_compared else None)
+    timeline = Timeline.of(events, last_sign_ns, slowest_look_s(meters), slowest_s(meters) if is_compared else None)
     for meter in meters:
         meter.holes = holes_between(meter.traces, spans(events, last_sign_ns))
         meter.measured = measure(
@@ -87,8 +95,8 @@ def _account(
 ) -> EnergyAccount:
     reference = meters[0]
     total = reference.total
-    training = timeline.training
-    total_j, uncertainty_j, components_j = total.total(training)
+    training = timeline.training.at
+    total_j, uncertainty_j, components_j = total.total_of(timeline.training)
     status, reason = status_over(total, training)
     duration_s, covered_s = float(total.duration_s[training].sum()), float(total.covered_s[training].sum())
     idle = np.array([i for i, p in enumerate(timeline.phases) if is_rest(p.path)], np.int64)
@@ -110,7 +118,7 @@ def _account(
         duration_s=duration_s,
         covered_s=covered_s,
         down_s=down_s_of(events, last_sign_ns),
-        by_phase=energy_by_phase(timeline.phases, total, self_j, kind),
+        by_phase=energy_by_phase(timeline, total, self_j, kind),
         phases=instances(timeline.phases, total),
         rails=rails_of(timeline, meters),
         components_j=components_j,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -17,15 +16,15 @@ from ebbench.records import MISSING, OK, PARTIAL, PhaseEnergy
 
 
 def energy_by_phase(
-    phases: Sequence[Interval], total: Measured, self_j: Sequence[Optional[float]], kind: str
+    timeline: Timeline, total: Measured, self_j: Sequence[Optional[float]], kind: str
 ) -> Dict[str, PhaseEnergy]:
     """The total rail's energy of all instances of a path together, by path; `self_j` as `self_energies_j` says."""
     statuses = np.array(total.statuses, dtype=object)
     found = {}
-    for path, members in _members(phases).items():
-        at = np.array(members, np.int64)
-        energy_j, uncertainty_j, _ = total.total(at)
-        own = [self_j[i] for i in members]
+    for path, rows in timeline.by_path.items():
+        at = rows.at
+        energy_j, uncertainty_j, _ = total.total_of(rows)
+        own = [self_j[i] for i in at]
         kinds = set(statuses[at])
         found[path] = PhaseEnergy(
             energy_j=energy_j,
@@ -33,12 +32,12 @@ def energy_by_phase(
             self_j=None if energy_j is None or None in own else sum(o for o in own if o is not None),
             duration_s=float(total.duration_s[at].sum()),
             covered_s=float(total.covered_s[at].sum()),
-            count=len(members),
+            count=at.size,
             kind=kind,
             status=OK if kinds == {OK} else MISSING if kinds == {MISSING} else PARTIAL,
-            reason=together(total.reasons[i] for i in members),
+            reason=together(total.reasons[i] for i in at),
             readings=int(total.readings[at].sum()),
-            unresolved=bool(total.budget.unresolved[at].all()),
+            unresolved=bool(total.budget.unresolved[rows.hulls if total.is_by_hulls(rows) else at].all()),
         )
     return found
 
@@ -72,14 +71,13 @@ def instances(phases: Sequence[Interval], total: Measured) -> List[Dict[str, Any
 
 def rails_of(timeline: Timeline, meters: Sequence[RunMeter]) -> Dict[str, Dict[str, Any]]:
     """Every rail of every meter over the training and by phase, by ``meter/rail``."""
-    groups = _members(timeline.phases)
     found: Dict[str, Dict[str, Any]] = {}
     for meter in meters:
         for index in meter.rails:
             measured = meter.measured[index]
-            total_j, uncertainty_j, _ = measured.total(timeline.training)
-            status, reason = status_over(measured, timeline.training)
-            by_phase = {path: measured.total(np.array(at, np.int64))[0] for path, at in groups.items()}
+            total_j, uncertainty_j, _ = measured.total_of(timeline.training)
+            status, reason = status_over(measured, timeline.training.at)
+            by_phase = {path: measured.total(rows.at)[0] for path, rows in timeline.by_path.items()}
             rail = measured.series.rail
             found[f"{meter.info.name}/{rail.name}"] = {
                 "meter": meter.info.name,
@@ -88,7 +86,7 @@ def rails_of(timeline: Timeline, meters: Sequence[RunMeter]) -> Dict[str, Dict[s
                 "kind": meter.kind,
                 "total_j": total_j,
                 "uncertainty_j": uncertainty_j,
-                "covered_s": float(measured.covered_s[timeline.training].sum()),
+                "covered_s": float(measured.covered_s[timeline.training.at].sum()),
                 "status": status,
                 "reason": reason,
                 "by_phase": by_phase,
@@ -113,16 +111,3 @@ def status_over(measured: Measured, at: Ints) -> Tuple[str, Optional[str]]:
     statuses = {measured.statuses[i] for i in at} if at.size < 100 else set(np.array(measured.statuses)[at])
     reasons = together(measured.reasons[i] for i in at)
     return (OK if statuses == {OK} else MISSING if statuses == {MISSING} else PARTIAL), reasons
-
-
-def _members(phases: Sequence[Interval]) -> Dict[str, List[int]]:
-    """Which phases are instances of each path."""
-    groups: Dict[str, List[int]] = {}
-    for i, phase in enumerate(phases):
-        groups.setdefault(_folded(phase.path), []).append(i)
-    return groups
-
-
-def _folded(path: str) -> str:
-    """``search/epoch-12/draw`` is an instance of ``search/epoch/draw``; the trials of a search stand each for itself."""
-    return re.sub(r"(?<!^search/trial)-\d+(?=/|$)", "", path)

@@ -24,7 +24,7 @@ def facts_of(
     reference = meters[0]
     traces = [t for t in reference.traces if t.paces]
     medians = [t.paces[0].interval_s for t in traces if t.paces[0].readings > 1]
-    longest = reference.total.longest_s[timeline.training]
+    longest = reference.total.longest_s[timeline.training.at]
     damages = [t.damage for t in reference.traces if t.damage]
     range_w = reference.total.series.rail.range_w
     counter_ratio, counter_uncertainty = _counter(timeline, reference)

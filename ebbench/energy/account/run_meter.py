@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional, Sequence
 
@@ -12,6 +13,7 @@ from ebbench.energy.measured import Measured
 from ebbench.energy.phases import Event
 from ebbench.energy.reasons import Hole
 from ebbench.energy.trace_file import TraceFile, look_through
+from ebbench.energy.traces.pace import look_s
 from ebbench.energy.traces.series import Series, power_of, series_of
 from ebbench.errors import InputError
 from ebbench.meter_ref import OFF
@@ -86,6 +88,12 @@ def slowest_s(meters: Sequence[RunMeter]) -> float:
     return max(
         (t.paces[0].interval_s for m in meters for t in m.traces if t.paces and t.paces[0].readings > 1), default=0.0
     )
+
+
+def slowest_look_s(meters: Sequence[RunMeter]) -> float:
+    """The longest time (s) between two looks at the power by any of the meters' totals; 0 where nothing was read."""
+    looks_s = (look_s(m.series[0], t.paces[0]) for m in meters for t in m.traces if t.paces)
+    return max((seconds for seconds in looks_s if math.isfinite(seconds)), default=0.0)
 
 
 def traces_there(meters: Sequence[RunMeter]) -> Sequence[TraceFile]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
+from ebbench.energy.account.rows import RowTable, Together
 from ebbench.energy.cross_check import windows_of
 from ebbench.energy.integration.stretches import Stretch, overlap, union, without
+from ebbench.energy.measured import Rows
 from ebbench.energy.phases import Event, Interval, Span, intervals, redone_intervals, spans
 from ebbench.energy.trace_file import TraceFile
 from ebbench.energy.traces.batches import Ints
@@ -18,36 +21,40 @@ from ebbench.units import NS_PER_S
 
 @dataclass(frozen=True)
 class Timeline:
-    """All intervals to integrate over: the phases themselves, then stretches of training, of other phases, of work redone."""
+    """All intervals to integrate over, as rows: the phases come first. `by_path`: the instances of each path together."""
 
     phases: List[Interval]
     starts_ns: Ints
     ends_ns: Ints
     boots: Any
-    training: Ints
+    training: Rows
+    by_path: Dict[str, Rows]
     other: Ints
     redone: Ints
     windows: List[Ints]
 
     @classmethod
-    def of(cls, events: Sequence[Event], last_sign_ns: Mapping[int, int], slowest_s: Optional[float]) -> Timeline:
-        """`slowest_s`: seconds between readings of the slowest meter, None where there is nothing to compare."""
+    def of(
+        cls, events: Sequence[Event], last_sign_ns: Mapping[int, int], look_s: float, compared_s: Optional[float]
+    ) -> Timeline:
+        """`look_s`: seconds between two looks at the power. `compared_s`: between readings of the slowest of the meters to be
+        compared, None where there is only one."""
         phases = intervals(events, last_sign_ns)
         again = redone_intervals(events, last_sign_ns)
-        rows: List[Tuple[int, int, str]] = [(p.start_ns, p.end_ns, p.boot_id) for p in phases]
-        kinds: List[List[int]] = [[], [], []]
+        table = RowTable()
+        table.add((p.start_ns, p.end_ns, p.boot_id) for p in phases)
+        training, other, redone = (Together(table, look_s) for _ in range(3))
+        by_path: Dict[str, Together] = {}
         for span in spans(events, last_sign_ns):
-            for kind, stretches in enumerate(_stretches(phases, again, span.segment)):
-                kinds[kind] += range(len(rows), len(rows) + len(stretches))
-                rows += [(start, end, span.boot_id) for start, end in stretches]
-        windows = []
-        for window in windows_of([rows[i] for i in kinds[0]], slowest_s) if slowest_s is not None else []:
-            windows.append(np.arange(len(rows), len(rows) + len(window), dtype=np.int64))
-            rows += window
-        starts_ns, ends_ns = (np.array([r[i] for r in rows], np.int64) for i in (0, 1))
-        boots = np.array([r[2] for r in rows], dtype=object)
-        training, other, redone = (np.array(k, np.int64) for k in kinds)
-        return cls(phases, starts_ns, ends_ns, boots, training, other, redone, windows)
+            for rows, stretches in zip((training, other, redone), _stretches(phases, again, span.segment)):
+                rows.add(table.add((*s, span.boot_id) for s in stretches))
+            for path, members in _members(phases, span.segment).items():
+                by_path.setdefault(path, Together(table, look_s)).add(members)
+        trained = training.rows()
+        windows = windows_of([table[i] for i in trained.at], compared_s) if compared_s is not None else []
+        at_windows = [np.array(table.add(window), np.int64) for window in windows]
+        instances = {path: rows.rows() for path, rows in by_path.items()}
+        return cls(phases, *table.arrays(), trained, instances, other.rows().at, redone.rows().at, at_windows)
 
 
 def _stretches(phases: Sequence[Interval], again: Sequence[Span], segment: int) -> List[List[Stretch]]:
@@ -60,6 +67,20 @@ def _stretches(phases: Sequence[Interval], again: Sequence[Span], segment: int) 
     training = without(top, other)
     redone = overlap(training, union((s.start_ns, s.end_ns) for s in again if s.segment == segment))
     return [training, other, redone]
+
+
+def _members(phases: Sequence[Interval], segment: int) -> Dict[str, List[int]]:
+    """Which phases of a segment are instances of each path."""
+    groups: Dict[str, List[int]] = {}
+    for i, phase in enumerate(phases):
+        if phase.segment == segment:
+            groups.setdefault(_folded(phase.path), []).append(i)
+    return groups
+
+
+def _folded(path: str) -> str:
+    """``search/epoch-12/draw`` is an instance of ``search/epoch/draw``; the trials of a search stand each for itself."""
+    return re.sub(r"(?<!^search/trial)-\d+(?=/|$)", "", path)
 
 
 def is_rest(path: str) -> bool:

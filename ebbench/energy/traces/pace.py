@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -130,6 +131,11 @@ def memory_s(series: Series, pace: Pace) -> Tuple[float, float]:
     if rail.kind == HOLD:
         return averaging_s, stated_s or (pace.change_s if pace.is_staircase else 0.0)
     return (averaging_s if rail.kind == AVERAGE else 0.0), stated_s if pace.is_staircase else 0.0
+
+
+def look_s(series: Series, pace: Pace) -> float:
+    """Time (s) between two independent looks at the power: the median interval, or the register's update period if longer."""
+    return max(pace.interval_s, memory_s(series, pace)[1]) if pace.readings > 1 else math.inf
 
 
 def smear_s(series: Series, pace: Pace) -> float:
