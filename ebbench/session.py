@@ -21,6 +21,7 @@ from ebbench.calibration import store as calibration_store
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
 from ebbench.energy import blocks
+from ebbench.energy.account.run_meter import infos_of
 from ebbench.energy.alignment.clocks import chip_for
 from ebbench.energy.alignment.signature import pattern
 from ebbench.energy.estimate import UnitEnergies, unit_energies
@@ -181,6 +182,7 @@ def _describe_meters(rundir: RunDir, recording: Recording, bench: Bench, setup: 
     if not before:
         manifest["meters"] = infos
         write_json(rundir.manifest, manifest)
+    recording.know(infos_of(manifest))
 
 
 def _record(

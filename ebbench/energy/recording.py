@@ -11,6 +11,7 @@ from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.reasons import LOST
 from ebbench.energy.sampler import Sampler
+from ebbench.energy.traces.series import series_of
 from ebbench.energy.traces.size import bytes_per_s
 from ebbench.errors import DeviceError, DiskError, EbbenchError, MeterError, under_name
 from ebbench.protocols import MeterInfo, MeterRequest
@@ -21,6 +22,8 @@ from ebbench.units import NS_PER_S
 MAX_RESTARTS, PER_NS = 3, 60 * NS_PER_S
 #: a meter that cannot be read for so long is spoken of
 SILENT_NS = 10 * NS_PER_S
+#: how long a meter may take for its last reading
+STOP_S = 10.0
 
 #: a meter as the recording wants it: name, class (``package.module:Name``), what the class is told, rate (None: its own)
 Wanted = Tuple[str, str, MeterRequest, Optional[float]]
@@ -33,6 +36,8 @@ class _Seat:
     wanted: Wanted
     sampler: Sampler
     restarts_ns: List[int]
+    #: how much later than it was a power is read
+    late_ns: int = 0
     lost: Optional[str] = None
     #: since when it cannot be read, and whether that was said
     failing_ns: Optional[int] = None
@@ -109,10 +114,16 @@ class Recording:
                 except EbbenchError as error:
                     faults.append(_named(error, seat.wanted[0]))
             _raise_together(faults)
+            self.know(self.infos)
             self.segment = self._log.start(restored)
         except BaseException:
             self._abandon()
             raise
+
+    def know(self, infos: Sequence[MeterInfo]) -> None:
+        """What the readings of the meters mean, as their calibrations know it: the last ones must show the power at the end."""
+        for seat, info in zip(self._seats, infos):
+            seat.late_ns = max(0, series_of(info, info.total or (info.rails[0].name,)).shift_ns)
 
     def live(self) -> Optional[Dict[str, Any]]:
         """The reference meter's last word: power_w, energy_j, readings, missed, t_ns, reason; None before its first."""
@@ -172,7 +183,7 @@ class Recording:
         logging.getLogger("ebbench").warning("ebbench: going on without the meter %s: %s", seat.wanted[0], reason)
 
     def stop(self, status: str, reason: Optional[str] = None) -> Dict[str, Dict[str, Any]]:
-        """Stamp the end, take a last reading of every meter after it, end the samplers; their summaries by meter.
+        """Stamp the end, take a last reading of every meter that shows it, end the samplers; their summaries by meter.
 
         A sampler that died has {"error"} for a summary. Raises DiskError where readings could not be written, after all is stopped.
         """
@@ -192,10 +203,10 @@ class Recording:
         }
         remaining = [seat for seat in self._seats if seat.lost is None]
         for seat in remaining:
-            seat.sampler.request_stop()
+            seat.sampler.request_stop(seat.late_ns)
         for seat in remaining:
             try:
-                summaries[seat.wanted[0]] = seat.sampler.stop()
+                summaries[seat.wanted[0]] = seat.sampler.stop(STOP_S + seat.late_ns / NS_PER_S)
             except DeviceError as error:
                 summaries[seat.wanted[0]] = {"died": True, "error": str(error)}
         return summaries

@@ -125,14 +125,14 @@ class Sampler:
         self._listen()
         return self._live
 
-    def request_stop(self) -> None:
-        """Ask for a last reading and the end; returns at once, so that many samplers can be asked together."""
+    def request_stop(self, late_ns: int = 0) -> None:
+        """Ask for a last reading, `late_ns` from now or later, and the end; returns at once, so that many can be asked together."""
         if not self._stopping:
             self._stopping = True
             stdin = self._process.stdin
             assert stdin is not None
             with contextlib.suppress(BrokenPipeError):
-                stdin.write(b"stop\n")
+                stdin.write(b"stop %d\n" % late_ns)
 
     def stop(self, timeout_s: float = 10.0) -> Dict[str, Any]:
         """Take a last reading after this call, end the process and return its summary; may be called twice.

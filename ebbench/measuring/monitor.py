@@ -18,6 +18,7 @@ from ebbench.board.change import changed
 from ebbench.board.state_log import StateLog
 from ebbench.calibration import store as calibration_store
 from ebbench.config import Bench, load_bench, read_bench
+from ebbench.energy.account.run_meter import infos_of
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.recording import Recording
 from ebbench.energy.watch import Watch
@@ -124,6 +125,7 @@ class EnergyMonitor:
         try:
             manifest["meters"] = plugins.described(recording.infos, meters, self.bench.meters)
             calibration_store.add_to(manifest["meters"], recording.infos, meters, board, self.bench.calibration)
+            recording.know(infos_of(manifest))
             write_json(self.rundir.manifest, manifest)
         except BaseException as error:
             with contextlib.suppress(DeviceError):  # the first fault is the one to hear of

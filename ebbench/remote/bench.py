@@ -9,6 +9,7 @@ from ebbench import plugins
 from ebbench.calibration import store as calibration_store
 from ebbench.config import Bench
 from ebbench.context import Display
+from ebbench.energy.account.run_meter import infos_of
 from ebbench.energy.alignment.clocks import chip_for
 from ebbench.energy.alignment.links import BOARD_CLOCK, HOST, LAPTOP
 from ebbench.energy.alignment.signature import CHIPS
@@ -46,6 +47,8 @@ class LaptopBench:
         infos = self._recording.infos if self._recording is not None else []
         meters = [{**meter, HOST: LAPTOP} for meter in plugins.described(infos, self._chosen, self._refs)]
         calibration_store.add_to(meters, infos, self._chosen, self._here, self._use_calibration)
+        if self._recording is not None:
+            self._recording.know(infos_of({"meters": meters}))
         return meters
 
     @property

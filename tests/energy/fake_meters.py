@@ -13,7 +13,7 @@ import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.errors import MeterError
-from ebbench.protocols import Block, Column, MeterInfo, Rail
+from ebbench.protocols import AVERAGE, Block, Column, MeterInfo, Rail
 
 COLUMNS = (Column("VDD_IN_w", 1e-3, raw=True), Column("GPU_w"))
 
@@ -37,6 +37,17 @@ class Constant:
 
     def close(self):
         pass
+
+
+class Late(Constant):
+    """Shows the mean of the last so many seconds, as the option says."""
+
+    def open(self):
+        rail = Rail("VDD_IN", "module", kind=AVERAGE, averaging_s=float(self.options["averaging_s"]))
+        return MeterInfo("late", "module", True, (rail,), (Column("VDD_IN_w"),), ("VDD_IN",), 100.0)
+
+    def read(self):
+        return (10.0,)
 
 
 class Unplugged(Constant):

@@ -18,7 +18,7 @@ from ebbench.energy.recording import MAX_RESTARTS, Recording
 from ebbench.energy.traces.trace import TraceReader, read_whole
 from ebbench.errors import DiskError, MeterError
 from ebbench.protocols import MeterRequest
-from ebbench.rundir import RunDir
+from ebbench.rundir import RunDir, write_json
 
 pytestmark = pytest.mark.realtime
 HERE = Path(__file__).parent
@@ -71,6 +71,26 @@ def test_every_trace_has_a_reading_before_the_first_edge_and_after_the_last(rund
         assert chunk.time_ns[0] < min(edges(rundir))
         assert chunk.time_ns[-1] > max(edges(rundir))
     assert [i.name for i in recording.infos] == ["fake"] * 3
+
+
+def test_a_sensor_that_shows_the_power_late_is_read_until_it_has_shown_the_end(rundir):
+    """Half a second of averaging stands for a quarter ago; a calibration may know that it is later still."""
+    recording = record(rundir, wanted("late", "Late", averaging_s=0.5))
+    write_json(rundir.manifest, {"meters": [{**i.to_json(), "reference": True} for i in recording.infos]})
+    with recording.phases.phase("train"):
+        pass
+    recording.stop("success")
+    found = account(rundir)
+    assert (found.status, found.covered_s) == ("ok", found.duration_s)
+    assert read_whole(rundir.trace("late", 0)).time_ns[-1] > max(edges(rundir)) + 0.25e9
+
+
+def test_a_sensor_whose_calibration_knows_it_to_be_late_is_read_for_as_long(rundir):
+    recording = record(rundir, wanted("a"))
+    rails = tuple(dataclasses.replace(rail, delay_s=0.3) for rail in recording.infos[0].rails)
+    recording.know([dataclasses.replace(recording.infos[0], rails=rails)])
+    recording.stop("success")
+    assert read_whole(rundir.trace("a", 0)).time_ns[-1] > max(edges(rundir)) + 0.3e9
 
 
 def test_the_trace_says_its_meters_name_segment_and_boot(rundir):

@@ -1,8 +1,8 @@
 """What the sampler's process does: read one meter on time and write its trace, until told to stop or left alone.
 
-It is started by `sampler.Sampler`, which hands over a specification as one line of JSON on stdin; a line ``stop``, the end of
-stdin or the parent's death end it, each after a last reading. It answers in lines of JSON: ``ready`` or ``failed`` once,
-``live`` every half second, ``summary`` at the end. Neither torch nor pandas nor matplotlib is loaded here.
+It is started by `sampler.Sampler`, which hands over a specification as one line of JSON on stdin; a line ``stop NS`` ends it after
+so many ns, the end of stdin or the parent's death at once, each after a last reading. It answers in lines of JSON: ``ready`` or
+``failed`` once, ``live`` every half second, ``summary`` at the end. Neither torch nor pandas nor matplotlib is loaded here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import select
 import signal
 import statistics
 import sys
+import time
 from array import array
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
@@ -115,6 +116,7 @@ class Sampling:
             if now_ns >= self._flush_ns:
                 self._flush()
                 now_ns = monotonic_ns()
+        self._take_late()
         self._take_last()
 
     def close(self) -> Dict[str, Any]:
@@ -176,6 +178,14 @@ class Sampling:
         self._step()
         while not self._seq and monotonic_ns() < deadline_ns and not self._parent.wait(monotonic_ns() + 10_000_000):
             self._step()
+
+    def _take_late(self) -> None:
+        """Go on until a sensor that shows the power late has shown what it was when we were told to stop."""
+        until_ns = monotonic_ns() + self._parent.late_ns
+        while (instant_ns := self._next_slot(monotonic_ns())) < until_ns:
+            time.sleep(max(instant_ns - monotonic_ns(), 0) / NS_PER_S)
+            self._step()
+        time.sleep(max(until_ns - monotonic_ns(), 0) / NS_PER_S)
 
     def _take_last(self) -> None:
         """A last reading that lies after the command to stop, and so after the last edge of a phase."""

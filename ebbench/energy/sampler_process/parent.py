@@ -24,6 +24,9 @@ class Parent:
     def __init__(self, pid: int) -> None:
         self._ppid = os.getppid()
         self._gone = self._stop = False
+        #: how long after the word to stop there is still something to read (ns)
+        self.late_ns = 0
+        self._said = b""
         self._look_ns = 0
         try:
             os.kill(pid, 0)
@@ -76,7 +79,10 @@ class Parent:
         if heard:
             said = os.read(0, 4096)
             self._gone = not said
-            self._stop = self._stop or b"stop" in said
+            self._said += said
+            if self._said.endswith(b"\n"):
+                self.late_ns = int(self._said.split()[1])
+                self._stop = True
         elif os.getppid() != self._ppid:  # a forked worker of the parent may hold the other end of stdin open
             self._gone = True
 
