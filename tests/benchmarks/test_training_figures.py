@@ -191,16 +191,17 @@ def test_a_pruned_step_saves_time_as_it_saves_arithmetic(capsys):
         assert (1 - t) / (1 - f) > 0.6
 
 
-def test_a_dense_step_of_preresnet101_against_the_gather_layers(capsys):
+@pytest.mark.parametrize("batch", [64, 256])
+def test_a_dense_step_of_preresnet101_against_the_gather_layers(capsys, batch):
     """The same weights and images; the peer gathers all channels after the first BatchNorm of every block, and its freed memory
-    goes back to the system, whose time to hand it out again is part of its step."""
+    goes back to the system, whose time to hand it out again is part of its step. The limit is for the 256 images of the paper."""
     limit = 1.5 if torch.__version__ >= "2" else 1.1
     ours, peer = (
-        Stepper(model="preresnet101", layout=layout, batch=64, peer=is_peer)
+        Stepper(model="preresnet101", layout=layout, batch=batch, peer=is_peer)
         for layout, is_peer in ((LAYOUT, False), ("contiguous_format", True))
     )
     try:
-        pairs = [(ours.step(), peer.step()) for _ in range(12)]
+        pairs = [(ours.step(), peer.step()) for _ in range(12 if batch == 64 else 5)]
     finally:
         ours.close()
         peer.close()
@@ -209,8 +210,8 @@ def test_a_dense_step_of_preresnet101_against_the_gather_layers(capsys):
     ours_s, peer_s = (min(pair[i][0] for pair in pairs) for i in (0, 1))
     with capsys.disabled():
         print(
-            f"\nPreResNet101 dense step, {LAYOUT}: {ours_s * 1e3:.0f} ms CPU; with gather layers {peer_s * 1e3:.0f} ms, "
-            f"{peer_s / ours_s:.2f}x (limit {limit}x)"
+            f"\nPreResNet101 dense step of {batch} images, {LAYOUT}: {ours_s * 1e3:.0f} ms CPU; with gather layers "
+            f"{peer_s * 1e3:.0f} ms, {peer_s / ours_s:.2f}x (limit {limit}x at 256)"
         )
     assert peer_s / ours_s > (limit + 1) / 2 - 0.05
 
