@@ -23,6 +23,7 @@ LOG = "log.txt"
 BOARD = "board.jsonl"
 CHECKPOINT = "checkpoint/state.npz"
 TAKEN = "taken.json"
+BOARD_TAKEN = "taken-board.json"
 KEPT = "kept"
 EXPORT = "export"
 LOCK = ".lock"
@@ -45,6 +46,8 @@ class RunDir:
     #: what was taken from another run and is charged here, and the folder of what others take from this one
     taken = property(lambda self: self.path / TAKEN)
     kept = property(lambda self: self.path / KEPT)
+    #: of a run on a board, what was taken there, without energies: what it is charged is known here
+    board_taken = property(lambda self: self.path / BOARD_TAKEN)
 
     def trace(self, meter: str, number: int) -> Path:
         """The trace of one start of the sampler: ``trace-<meter>-<NNN>.arrows``."""

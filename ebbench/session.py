@@ -35,6 +35,7 @@ from ebbench.room import Room, recorded_needs
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing.record import load_record, seal
 from ebbench.sharing.lending import lending_of, refuse_other_meters
+from ebbench.sharing.offered import lending_from
 from ebbench.training.device import Device, choose_device, gpu_faults, peak_memory_bytes, reset_peak_memory
 from ebbench.training.draws import kept_name
 from ebbench.training.signature import play
@@ -63,14 +64,15 @@ def conduct(
     resume: bool = False,
     display: Optional[Display] = None,
     among: Sequence[Recipe] = (),
+    offered: Optional[Path] = None,
 ) -> RunRecord:
     """Run `recipe` on `bench` in the folder ``out/<run id>`` and return its sealed record.
 
     `among` are the recipes of its experiment: with those that begin with the same training it is done once
-    (`ebbench.sharing.lending`). A run that is sealed already is returned as it is. One that did not end is continued with
-    `resume`, and refused without. Raises UserError before anything is written, and leaves no folder where no phase was
-    begun; a run that fails is sealed with its reason; a run that is interrupted (Ctrl-C, a full disk) is left so that
-    `resume` can go on with it.
+    (`ebbench.sharing.lending`). On a board its laptop knows of these, and says in the file `offered` what is shared. A run that
+    is sealed already is returned as it is. One that did not end is continued with `resume`, and refused without. Raises UserError
+    before anything is written, and leaves no folder where no phase was begun; a run that fails is sealed with its reason; a run
+    that is interrupted (Ctrl-C, a full disk) is left so that `resume` can go on with it.
     """
     display = display or Silent()
     rundir = RunDir(Path(out) / run_id(recipe, bench))
@@ -92,7 +94,11 @@ def conduct(
         if not _has_stopped(rundir):  # looked at once more when the meters are open
             Room(rundir).check_before(_stored_by(pipeline))
         _write_manifest(rundir, recipe, bench, setup, units)
-        lending = lending_of(recipe, bench, rundir, among, display.say)
+        lending = (
+            lending_of(recipe, bench, rundir, among, display.say)
+            if offered is None
+            else lending_from(offered, recipe, rundir, display.say)
+        )
         if not _has_stopped(rundir):
             recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
             with changed(setup.change, rundir.board, display.say), StateLog(

@@ -152,6 +152,13 @@ def _look(typed: Dict[str, Any]) -> None:
     help="Train once what several runs begin with, and charge it to each; or let each run train it.  [default: share]",
 )
 @click.option("--resume", is_flag=True, help="Go on with runs that did not end.")
+@click.option(
+    "--lending",
+    "offered",
+    type=click.Path(path_type=Path),
+    hidden=True,
+    help="On a board, what its laptop says of the trainings that the run shares.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def run(
     experiment: str,
@@ -159,6 +166,7 @@ def run(
     bench_file: Optional[Path],
     out: Path,
     resume: bool,
+    offered: Optional[Path],
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -184,7 +192,7 @@ def run(
     display = Progress()
     with outlived_terminal(out, display.end_bars):
         with display:
-            records, code = conduct_all(chosen, out, resume=resume, display=display)
+            records, code = conduct_all(chosen, out, resume=resume, display=display, offered=offered)
         if as_json:
             click.echo(json.dumps({"runs": [record.to_json() for record in records]}, allow_nan=False))
         else:

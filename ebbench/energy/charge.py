@@ -18,13 +18,17 @@ import numpy as np
 
 from ebbench.energy.account import measured_over
 from ebbench.energy.integration.stretches import Stretch, union, without
+from ebbench.energy.measured import Measured
 from ebbench.energy.phases import Interval, Span
 from ebbench.energy.uncertainty import COMMON, half_width_j
-from ebbench.records import MEASURED, NOT_MEASURED, OTHER_PHASES, SIMULATED, EnergyAccount, PhaseEnergy
+from ebbench.records import MEASURED, MISSING, NOT_MEASURED, OK, OTHER_PHASES, SIMULATED, EnergyAccount, PhaseEnergy
 from ebbench.rundir import RunDir
 
 #: what is not charged of what lies inside a training
 _OWN = (*OTHER_PHASES, "draw")
+#: why an account has no total
+_ELSEWHERE = "its first training was measured by another run, whose energy is not known here"
+_NOT_OF_RAIL = "it does not wholly cover the first training, which another run did"
 
 
 def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
@@ -33,7 +37,7 @@ def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
     (name, total), *_ = rails
     every = np.arange(total.duration_s.size)
     energy_j, uncertainty_j, components_j = total.total(every)
-    totals = {rail: measured.total(every)[:2] for rail, measured in rails}
+    totals = {rail: measured.total(every)[:2] if _is_whole(measured) else (None, None) for rail, measured in rails}
     return {
         "stage": stage,
         "epochs": epochs,
@@ -44,9 +48,14 @@ def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
         "duration_s": float(total.duration_s.sum()),
         "covered_s": float(total.covered_s.sum()),
         "readings": int(total.readings.sum()),
-        "is_whole": bool(every.size) and all(status == "ok" for status in total.statuses),
+        "is_whole": _is_whole(total),
         "rails": {rail: {"energy_j": values[0], "uncertainty_j": values[1]} for rail, values in totals.items()},
     }
+
+
+def _is_whole(measured: Measured) -> bool:
+    """Whether there is a training, and readings of all of it."""
+    return bool(measured.duration_s.size) and all(status == OK for status in measured.statuses)
 
 
 def stretches_of(
@@ -71,6 +80,12 @@ def stretches_of(
     return without(without(top, own), redone)
 
 
+def without_energy(charge: Mapping[str, Any]) -> Dict[str, Any]:
+    """The same charge where its energy is not known (on a board that a laptop measures): an account that gets it has no total."""
+    unknown: Dict[str, Any] = {"energy_j": None, "uncertainty_j": None, "net_j": None, "components_j": {}, "rails": {}}
+    return {**charge, **unknown, "covered_s": 0.0, "readings": 0}
+
+
 def charged(account: EnergyAccount, charge: Mapping[str, Any]) -> EnergyAccount:
     """The account with what was measured elsewhere in its totals, and said so; no total where either is not known."""
     energy_j = charge["energy_j"]
@@ -88,6 +103,8 @@ def charged(account: EnergyAccount, charge: Mapping[str, Any]) -> EnergyAccount:
         covered_s=account.covered_s + charge["covered_s"],
         by_phase={path: _phase(path, phase, charge) for path, phase in account.by_phase.items()},
         rails={name: _rail(rail, charge["rails"].get(name), charge["stage"]) for name, rail in account.rails.items()},
+        status=account.status if energy_j is not None else MISSING,
+        reason=account.reason if energy_j is not None else _ELSEWHERE,
         charged=dict(charge),
     )
 
@@ -119,6 +136,8 @@ def _phase(path: str, phase: PhaseEnergy, charge: Mapping[str, Any]) -> PhaseEne
         covered_s=phase.covered_s + charge["covered_s"],
         readings=phase.readings + charge["readings"],
         unresolved=False,
+        status=phase.status if charge["energy_j"] is not None else MISSING,
+        reason=phase.reason if charge["energy_j"] is not None else _ELSEWHERE,
         measured_by=charge["from"],
     )
 
@@ -134,6 +153,7 @@ def _rail(rail: Mapping[str, Any], charge: Optional[Mapping[str, Any]], stage: s
         "total_j": _sum(rail["total_j"], energy_j),
         "uncertainty_j": _sum(rail["uncertainty_j"], uncertainty_j),
         "by_phase": by_phase,
+        **({} if energy_j is not None else {"status": MISSING, "reason": _NOT_OF_RAIL}),
     }
 
 

@@ -53,16 +53,19 @@ def _path_of(name: str) -> Path:
     return path
 
 
-def conduct_all(experiment: Experiment, out: Path, *, resume: bool, display: Display) -> Tuple[List[RunRecord], int]:
+def conduct_all(
+    experiment: Experiment, out: Path, *, resume: bool, display: Display, offered: Optional[Path] = None
+) -> Tuple[List[RunRecord], int]:
     """Conduct the runs one after the other; a run or a meter that fails does not stop the runs after it.
 
     Returns the records, and the exit code of the worst run. What is the user's to fix is said of all runs before the first; a
-    fault that shows later stops at once, and what was sealed by then is found again next time.
+    fault that shows later stops at once, and what was sealed by then is found again next time. `offered`: see
+    `remote.session.conductor`.
     """
     check_all(experiment, out)
     records: List[RunRecord] = []
     code = EXIT_OK
-    with conductor(experiment.bench, display) as conduct:
+    with conductor(experiment.bench, display, offered) as conduct:
         recipes = lender_first(experiment.recipes)
         for number, recipe in enumerate(recipes, 1):
             display.say(f"run {number} of {len(experiment.recipes)}: {title(recipe)}")

@@ -75,7 +75,7 @@ def state(request: Request) -> Answer:
 
 def start(request: Request) -> Answer:
     """Start the job, unless it is going."""
-    return _job(request).start(request["experiment"], request["again"])
+    return _job(request).start(request["experiment"], request["again"], request["lending"])
 
 
 def forget(request: Request) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict
 from ebbench.errors import DeviceError, DiskError
 from ebbench.remote.board import RemoteBoard
 from ebbench.room import Room
-from ebbench.rundir import MANIFEST, RunDir, sha256_of
+from ebbench.rundir import MANIFEST, TAKEN, RunDir, sha256_of
 
 #: a file that changes while it is read (none should) is read so often
 _TRIES = 3
@@ -19,8 +19,8 @@ _TRIES = 3
 def fetch(board: RemoteBoard, where: Dict[str, Any], here: RunDir, progress: Callable[[float], None]) -> None:
     """Bring the files of the job `where` {"out", "job"} into `here`, each checked against its sum there.
 
-    The board's records stay there, for the run is sealed here; its manifest gets a name of its own. Raises DeviceError where a file
-    does not come as it is there.
+    The board's records stay there, for the run is sealed here; its manifest, and what it says that it took, get names of their
+    own. Raises DeviceError where a file does not come as it is there.
     """
     there = board.ask("files", **where)["files"]
     wanted = {each["path"]: each for each in there if not PurePosixPath(each["path"]).name.startswith("record")}
@@ -41,7 +41,8 @@ def _place(here: RunDir, name: str) -> Path:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or any(p in ("..", ".") or p.startswith(".") for p in parts):
         raise DeviceError(f"the board names a file {name!r}, which is none of a run folder")
-    return here.board_manifest if name == MANIFEST else here.path.joinpath(*parts)
+    own = {MANIFEST: here.board_manifest, TAKEN: here.board_taken}
+    return own.get(name, here.path.joinpath(*parts))
 
 
 def _has(path: Path, each: Dict[str, Any]) -> bool:

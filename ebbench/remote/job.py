@@ -1,8 +1,9 @@
 """On the board: one run, started so that no connection is needed for it, and what can be told of it later.
 
-A job is a folder ``OUT/NAME``: the experiment (``job.toml``), what the run says (``log.txt``), how it ended (``exit.json``)
-and its run folder below ``runs``. The run itself is a plain ``ebbench run``; beside it stands this module's `main`, which waits
-for its end. Both hold the lock ``OUT/.lock``, so that there is never a second run as long as either lives.
+A job is a folder ``OUT/NAME``: the experiment (``job.toml``), what it may share with other jobs (``lending.json``), what the run
+says (``log.txt``), how it ended (``exit.json``) and its run folder below ``runs``. The run itself is a plain ``ebbench run``;
+beside it stands this module's `main`, which waits for its end. Both hold the lock ``OUT/.lock``, so that there is never a second
+run as long as either lives.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any, Dict, List, Optional
+from typing import IO, Any, Dict, List, Mapping, Optional
 
 from ebbench.errors import DeviceError, DiskError, UserError
 from ebbench.process import search_path
@@ -41,6 +42,7 @@ class Job:
         self.path = self.out / name
 
     experiment = property(lambda self: self.path / "job.toml")
+    lending = property(lambda self: self.path / "lending.json")
     log = property(lambda self: self.path / "log.txt")
     printed = property(lambda self: self.path / "printed.txt")
     exit = property(lambda self: self.path / "exit.json")
@@ -66,14 +68,20 @@ class Job:
         state = ENDED if code is not None else DIED if self.experiment.exists() else NONE
         return {"state": state, "exit_code": code, "pid": None}
 
-    def start(self, experiment: str, again: bool) -> Dict[str, Any]:
-        """Start the run unless it is going; one that has ended or died is begun `again` only if so told. The state after that."""
+    def start(self, experiment: str, again: bool, lending: Mapping[str, Any]) -> Dict[str, Any]:
+        """Start the run unless it is going; one that has ended or died is begun `again` only if so told. The state after that.
+
+        `lending` is what the laptop offers (`ebbench.remote.lending.offer`); a lender is another job here.
+        """
         now = self.state()
         if now["state"] == RUNNING or (now["state"] != NONE and not again):
             return now
         with _disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         write_bytes(self.experiment, experiment.encode())
+        taken = lending["taken"]
+        lender = Job(self.out, taken["job"]).rundir if taken else None
+        write_json(self.lending, {**lending, "lender": None if lender is None else str(lender)})
         process = subprocess.Popen(
             [*_python("from ebbench.remote.job import main; sys.exit(main(sys.argv[1:]))"), str(self.out), self.name],
             stdin=subprocess.DEVNULL,
@@ -91,7 +99,7 @@ class Job:
             return False
         for path in self.runs.glob("*"):
             forget(RunDir(path), path / LOG)
-        for file in (self.experiment, self.log, self.printed, self.exit):
+        for file in (self.experiment, self.lending, self.log, self.printed, self.exit):
             file.unlink(missing_ok=True)
         for folder in (self.runs, self.path):
             with contextlib.suppress(OSError):  # it was never made, or holds a file of somebody else's
@@ -181,7 +189,7 @@ def _run(job: Job, lock: IO[str]) -> int:
         process = subprocess.Popen(
             [
                 *_python("from ebbench.__main__ import main; main()"),
-                *("run", str(job.experiment), "--out", str(job.runs), "--resume"),
+                *("run", str(job.experiment), "--out", str(job.runs), "--resume", "--lending", str(job.lending)),
             ],
             stdin=subprocess.DEVNULL,
             stdout=printed,

@@ -37,6 +37,7 @@ from ebbench.remote.bench import LaptopBench
 from ebbench.remote.board import RemoteBoard, error_of
 from ebbench.remote.fetch import fetch
 from ebbench.remote.job import DIED, ENDED, NONE, RUNNING
+from ebbench.remote.lending import offer, settle
 from ebbench.remote.line import plain
 from ebbench.remote.progress import Followed
 from ebbench.room import Room, recorded_needs
@@ -50,11 +51,14 @@ LOOK_EVERY_S = 2.0
 
 
 @contextlib.contextmanager
-def conductor(bench: Bench, display: Display) -> Iterator[Callable[..., RunRecord]]:
-    """`session.conduct`, or `conduct_on_board` over a connection that serves any number of runs, as the bench says."""
+def conductor(bench: Bench, display: Display, offered: Optional[Path] = None) -> Iterator[Callable[..., RunRecord]]:
+    """`session.conduct`, or `conduct_on_board` over a connection that serves any number of runs, as the bench says.
+
+    `offered`: on a board, what its laptop says of the trainings that the run shares with other jobs.
+    """
     if bench.on is None:
         _refuse_board_settings(bench)
-        yield conduct
+        yield functools.partial(conduct, offered=offered)
         return
     with contextlib.closing(RemoteBoard(bench.on, bench.on_command, display.say)) as board:
         yield functools.partial(conduct_on_board, board)
@@ -80,7 +84,8 @@ def conduct_on_board(
     """Run `recipe` on `board` and return its record, sealed in ``out/<run id>`` on this machine.
 
     Like `session.conduct`, for a run that goes on there whatever happens here: with `resume` this reattaches to it, begins it again
-    if it died, or just brings it back. Nothing is shared with the other recipes `among`: the board knows of one run at a time.
+    if it died, or just brings it back. What it shares with the other recipes `among` is decided here as there, and taken on the
+    board from the folder of the lender's job (`ebbench.remote.lending`).
     Raises UserError or DeviceError with what the board says where it ended without a result.
     """
     display = display or Silent()
@@ -95,11 +100,12 @@ def conduct_on_board(
     rundir.create()
     with contextlib.closing(rundir.lock()):
         job = _job_of(rundir, recipe, bench)
-        run = _Run(board, {"out": bench.on_out, "job": job}, rundir, recipe, bench, laptop, display)
+        run = _Run(board, {"out": bench.on_out, "job": job}, rundir, recipe, bench, laptop, display, among)
         with run.forgotten_unless_begun():
             run.attend(may_simulate)
         fetch(board, run.where, rundir, lambda done: display.update("bringing the run back", done, {}))
         _merge_manifests(rundir)
+        settle(rundir)
         return seal(rundir)
 
 
@@ -190,6 +196,7 @@ class _Run:
     bench: Bench
     laptop: LaptopBench
     display: Display
+    among: Sequence[Recipe] = ()
     #: the process there while the run is going, as far as we know
     pid: Optional[int] = None
     #: whether it was seen to end
@@ -223,7 +230,9 @@ class _Run:
                 self.display.say(f"reattached to the run on {self.board.on} (process {found['pid']})")
             else:
                 experiment = _experiment(self.recipe, self._bench_there(), may_simulate)
-                found = self.board.ask("start", experiment=experiment, again=found["state"] != NONE, **self.where)
+                is_new, say = found["state"] == NONE, self.display.say
+                lending = offer(self.recipe, self.bench, self.rundir, self.among, is_new, say)
+                found = self.board.ask("start", experiment=experiment, again=not is_new, lending=lending, **self.where)
             self.pid = found["pid"]
             self._watch()
             status = "success"

@@ -7,7 +7,7 @@ whose verdict is FAIL, that was measured in another way, or whose files are not 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.energy.charge import part_of
@@ -42,24 +42,61 @@ def lending_of(
     if not has_begun(rundir):
         for other in others:
             lender = RunDir(rundir.path.parent / run_id(other, bench))
-            charge = _charge(lender, rundir, recipe, say)
+            charge = charge_of(lender, rundir, recipe, say)
             if charge is not None:
-                write_json(rundir.taken, charge)
-                length = f"{charge['epochs']} epoch{'s' if charge['epochs'] > 1 else ''}"
-                say(f"its first training ({length}) is taken from {charge['from']}, and charged")
+                take(rundir, charge, say)
                 return Lending(folder, (), lender.kept / kept_name(recipe))
-    wanted = [other for other in others if not RunDir(rundir.path.parent / run_id(other, bench)).is_sealed]
-    return Lending(folder, tuple(wanted))
+    return Lending(folder, tuple(still_wanted(others, bench, rundir.path.parent)))
 
 
-def _charge(lender: RunDir, taker: RunDir, recipe: Recipe, say: Callable[[str], None]) -> Optional[Dict[str, Any]]:
-    """What is charged for the first training of `lender`; None, and a word why, where it is not taken."""
+def still_wanted(others: Sequence[Recipe], bench: Bench, out: Path) -> List[Recipe]:
+    """Those of the runs below `out` that are not sealed yet, and will take what is kept for them."""
+    return [other for other in others if not RunDir(out / run_id(other, bench)).is_sealed]
+
+
+def take(rundir: RunDir, charge: Dict[str, Any], say: Callable[[str], None]) -> None:
+    """Write what the run in `rundir` takes, before it begins: a run that began keeps to it."""
+    write_json(rundir.taken, charge)
+    length = f"{charge['epochs']} epoch{'s' if charge['epochs'] > 1 else ''}"
+    say(f"its first training ({length}) is taken from {charge['from']}, and charged")
+
+
+def not_taken(name: str, reason: str) -> str:
+    """The word why a run does not take what the run `name` kept."""
+    return f"{name} begins with the same training, which is not taken: {reason}"
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> List[str]:
+    """What is not the same in the manifests of two runs, and so keeps one's energy from standing for the other's."""
+    found = [name for name in _SAME if one.get(name) != other.get(name)]
+    environments = (one.get("environment") or {}, other.get("environment") or {})
+    return found + [name for name in _SAME_ENVIRONMENT if environments[0].get(name) != environments[1].get(name)]
+
+
+def measured_by(meters: Sequence[Mapping[str, Any]]) -> List[Dict[str, Any]]:
+    """What of the meters of a manifest must be the same."""
+    return [{name: meter.get(name) for name in _SAME_METER} for meter in meters]
+
+
+def charge_of(
+    lender: RunDir,
+    taker: RunDir,
+    recipe: Recipe,
+    say: Callable[[str], None],
+    compare: Callable[[Mapping[str, Any], Mapping[str, Any]], List[str]] = differing,
+) -> Optional[Dict[str, Any]]:
+    """What is charged for the first training of `lender`; None, and a word why, where it is not taken.
+
+    `compare` says what is not the same, and has to be, in the manifests of the two.
+    """
     path = lender.kept / kept_name(recipe)
     if not lender.is_sealed or not path.exists():
         return None
     try:
         document = read_json(lender.record)
-        reason = _why_not(document, lender, taker, path)
+        reason = _why_not(document, lender, path)
+        names = compare(read_json(lender.manifest), read_json(taker.manifest))
+        reason = reason or (f"{', '.join(names)} differ" if names else None)
         if reason is None:
             kept = read_kept(path)
             energy = document["energy"].get("while_simulating") or document["energy"]
@@ -69,7 +106,7 @@ def _charge(lender: RunDir, taker: RunDir, recipe: Recipe, say: Callable[[str], 
             reason = "its energy does not cover these epochs wholly"
     except (UserError, KeyError, TypeError) as error:
         reason = f"it cannot be read ({error})"
-    say(f"{lender.path.name} begins with the same training, which is not taken: {reason}")
+    say(not_taken(lender.path.name, reason))
     return None
 
 
@@ -90,19 +127,15 @@ def _source(
     }
 
 
-def _why_not(record: Mapping[str, Any], lender: RunDir, taker: RunDir, path: Path) -> Optional[str]:
-    """Why what `lender` kept is not taken; None where nothing is against it."""
+def _why_not(record: Mapping[str, Any], lender: RunDir, path: Path) -> Optional[str]:
+    """Why what `lender` kept is not taken from anybody; None where nothing is against it."""
     if record["status"] != "success":
         return f"it {record['status']}"
     if record["verdict"] == FAIL:
         return "its verdict is FAIL (`ebbench check` says why)"
     if record["files"].get(str(path.relative_to(lender.path))) != sha256_of(path):
         return f"{path.name} is not the file that its record names"
-    one, other = read_json(lender.manifest), read_json(taker.manifest)
-    differing = [name for name in _SAME if one.get(name) != other.get(name)]
-    environments = (one.get("environment") or {}, other.get("environment") or {})
-    differing += [name for name in _SAME_ENVIRONMENT if environments[0].get(name) != environments[1].get(name)]
-    return f"{', '.join(differing)} differ" if differing else None
+    return None
 
 
 def refuse_other_meters(rundir: RunDir, lending: Lending) -> None:
@@ -110,10 +143,8 @@ def refuse_other_meters(rundir: RunDir, lending: Lending) -> None:
     if lending.taken is None:
         return
     lender = RunDir(lending.taken.parent.parent)
-    one, other = (
-        [{n: m.get(n) for n in _SAME_METER} for m in read_json(r.manifest)["meters"]] for r in (lender, rundir)
-    )
-    if one != other:
+    one, other = (read_json(each.manifest)["meters"] for each in (lender, rundir))
+    if measured_by(one) != measured_by(other):
         raise UserError(
             f"{lender.path.name}, whose first training was to be taken, was measured by other meters; give --no-share"
         )

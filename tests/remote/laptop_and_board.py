@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from conductor import only_run
-
 from ebbench.config import Bench, Recipe
 from ebbench.context import Silent
 from ebbench.remote.session import conductor
@@ -33,19 +31,20 @@ class Place:
         settings.update(on="board", on_command=COMMAND, on_out=str(self.folder / "board"), **more)
         return Bench(**settings)
 
-    def conduct(self, display=None, recipe=RECIPE, resume=False, **bench):
+    def conduct(self, display=None, recipe=RECIPE, resume=False, among=(), **bench):
         bench, display = self.bench(**bench), display or Silent()
         with conductor(bench, display) as conduct:
-            return conduct(recipe, bench, self.folder / "laptop", resume=resume, display=display)
+            return conduct(recipe, bench, self.folder / "laptop", resume=resume, display=display, among=among)
 
     @property
     def run(self) -> RunDir:
-        """The run's folder on the laptop."""
-        return RunDir(only_run(self.folder / "laptop"))
+        """The folder of the dense run on the laptop."""
+        (found,) = (self.folder / "laptop").glob("dense-*")
+        return RunDir(found)
 
     @property
     def job(self) -> Path:
-        """The job's folder on the board."""
+        """Its job's folder on the board."""
         (found,) = (self.folder / "board").glob("dense-*")
         return found
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from conductor import record
-from laptop_and_board import WATTS, Meanwhile, Place
+from laptop_and_board import RECIPE, WATTS, Meanwhile, Place
 from own_clock import AHEAD_S, DRIFT, TruePower
 from sshd import SSHD
 
@@ -20,13 +21,16 @@ pytestmark = [
 ]
 
 
+TICKET = dataclasses.replace(RECIPE, method="lt", draw="final")
+
+
 @pytest.fixture(scope="module")
 def cut(sshd, tmp_path_factory):
     """A run whose connections are cut while the board rests; as a whole, then as it was shown."""
     place = Place(tmp_path_factory.mktemp("cut"))
     display = Meanwhile("idle", lambda: count.append(sshd.cut()))
     count = []
-    found = place.conduct(display)
+    found = place.conduct(display, among=(RECIPE, TICKET))
     assert count and count[0] >= 1
     return place, found, display.said
 
@@ -59,6 +63,18 @@ def test_the_clocks_of_one_machine_are_found_to_be_one(cut):
     phases = [p["start_ns"] for p in found.energy.phases]
     errors_s = [linked["offset_s"] + linked["drift"] * (t - linked["at_ns"]) * 1e-9 for t in phases]
     assert max(map(abs, errors_s)) <= linked["bound_s"] < 0.1
+
+
+def test_the_next_run_on_the_board_takes_its_first_training_and_is_charged_what_the_laptop_measured(cut):
+    place, dense, _ = cut
+    said = Meanwhile("never", None)
+    found = place.conduct(said, recipe=TICKET, among=(RECIPE, TICKET))
+    assert f"board: its first training (3 epochs) is taken from {dense.run_id}, and charged" in said.said
+    charge = found.energy.charged
+    assert charge["from"] == dense.run_id and charge["energy_j"] == pytest.approx(dense.energy.total_j, rel=1e-12)
+    assert (found.status, found.energy.status, found.energy.reference["meter"]) == ("success", "ok", "replay")
+    assert found.energy.total_j == pytest.approx(WATTS * found.energy.duration_s, rel=1e-6)
+    assert found.energy.total_j > charge["energy_j"]
 
 
 def test_integrating_the_run_again_gives_the_same_record(cut):

@@ -161,7 +161,7 @@ def test_what_a_board_says_cannot_steer_the_terminal():
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DeviceError, match="--on-out"):
-        Job(tmp_path / "file", "job").start("", again=False)
+        Job(tmp_path / "file", "job").start("", again=False, lending={})
     assert os.listdir(tmp_path) == ["file"]
 
 
