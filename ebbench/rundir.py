@@ -24,6 +24,7 @@ BOARD = "board.jsonl"
 CHECKPOINT = "checkpoint/state.npz"
 TAKEN = "taken.json"
 BOARD_TAKEN = "taken-board.json"
+OFFERED = "offered.json"
 KEPT = "kept"
 EXPORT = "export"
 LOCK = ".lock"
@@ -46,7 +47,8 @@ class RunDir:
     #: what was taken from another run and is charged here, and the folder of what others take from this one
     taken = property(lambda self: self.path / TAKEN)
     kept = property(lambda self: self.path / KEPT)
-    #: of a run on a board, what was taken there, without energies: what it is charged is known here
+    #: of a run on a board, what it might take, with what that is charged, and what of it was taken there
+    offered = property(lambda self: self.path / OFFERED)
     board_taken = property(lambda self: self.path / BOARD_TAKEN)
 
     def trace(self, meter: str, number: int) -> Path:

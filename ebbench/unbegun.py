@@ -22,7 +22,7 @@ def has_begun(rundir: RunDir) -> bool:
 def clear(rundir: RunDir) -> None:
     """Remove what starts without a phase left in a folder whose lock is held; a run that has begun is not touched."""
     if not has_begun(rundir):
-        for path in (rundir.manifest, rundir.taken, rundir.phases, rundir.board, *rundir.traces()):
+        for path in (rundir.manifest, rundir.offered, rundir.taken, rundir.phases, rundir.board, *rundir.traces()):
             path.unlink(missing_ok=True)
 
 

@@ -79,9 +79,12 @@ class Job:
         with _disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         write_bytes(self.experiment, experiment.encode())
-        taken = lending["taken"]
-        lender = Job(self.out, taken["job"]).rundir if taken else None
-        write_json(self.lending, {**lending, "lender": None if lender is None else str(lender)})
+        lenders = [Job(self.out, each["job"]).rundir for each in lending["offers"]]
+        offers = [
+            {**each, "lender": None if lender is None else str(lender)}
+            for each, lender in zip(lending["offers"], lenders)
+        ]
+        write_json(self.lending, {**lending, "offers": offers})
         process = subprocess.Popen(
             [*_python("from ebbench.remote.job import main; sys.exit(main(sys.argv[1:]))"), str(self.out), self.name],
             stdin=subprocess.DEVNULL,

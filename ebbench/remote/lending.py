@@ -21,25 +21,35 @@ from ebbench.sharing.lending import charge_of, measured_by, still_wanted
 def offer(
     recipe: Recipe, bench: Bench, rundir: RunDir, among: Sequence[Recipe], is_new: bool, say: Callable[[str], None]
 ) -> Dict[str, Any]:
-    """What the board is told: ``wanted``, the recipes to keep for, and ``taken``, the charge without its energy or None.
+    """What the board is told: ``wanted``, the recipes to keep for, and ``offers``, charges without their energies, the first best.
 
-    `rundir` is the run's folder here, with the meters of this machine in its manifest. Where the run `is_new` on the board, its
-    ``taken.json`` is written: what it is charged, if the board takes it. A run that was started keeps to that.
+    `rundir` is the run's folder here, with the meters of this machine in its manifest. Where the run `is_new` on the board the
+    charges are made, and kept in ``offered.json``: one that was started keeps to them.
     """
     others, out = alike(recipe, among), rundir.path.parent
     if is_new:
-        rundir.taken.unlink(missing_ok=True)
-        for lender in (RunDir(out / run_id(other, bench)) for other in others):
-            charge = charge_of(lender, rundir, recipe, say, _differing)
-            if charge is not None:
-                write_json(rundir.taken, {**charge, "job": read_json(lender.manifest)["laptop"]["job"]})
-                break
-    taken = without_energy(read_json(rundir.taken)) if rundir.taken.exists() else None
+        charges = (
+            (lender, charge_of(lender, rundir, recipe, say, _differing))
+            for lender in (RunDir(out / run_id(other, bench)) for other in others)
+        )
+        found = [{**charge, "job": _job_of(lender)} for lender, charge in charges if charge is not None]
+        rundir.offered.unlink(missing_ok=True)
+        if found:
+            write_json(rundir.offered, {"offers": found})
     wanted = [other.settings() for other in still_wanted(others, bench, out)]
     return {
         "wanted": [{name: v for name, v in settings.items() if v is not None} for settings in wanted],
-        "taken": taken,
+        "offers": [without_energy(charge) for charge in _offered(rundir)],
     }
+
+
+def _job_of(lender: RunDir) -> str:
+    return str(read_json(lender.manifest)["laptop"]["job"])
+
+
+def _offered(rundir: RunDir) -> List[Dict[str, Any]]:
+    """The charges that were offered, with their energies."""
+    return list(read_json(rundir.offered)["offers"]) if rundir.offered.exists() else []
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> List[str]:
@@ -49,19 +59,19 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> List[str]:
     meters = [[{**m, "reference": None} for m in each["meters"] if m.get(HOST) == LAPTOP] for each in (one, other)]
     hosts = [each["laptop"]["environment"]["host"] for each in (one, other)]
     if any(meters) and hosts[0] != hosts[1]:
-        found.append("host")
+        found.append("laptop")
     return found if measured_by(meters[0]) == measured_by(meters[1]) else [*found, "meters"]
 
 
 def settle(rundir: RunDir) -> None:
     """Charge what was taken on the board, which has come back, and nothing else. Raises UserError where its energy is not here."""
     if not rundir.board_taken.exists():
-        rundir.taken.unlink(missing_ok=True)
         return
     there = read_json(rundir.board_taken)
-    here = read_json(rundir.taken) if rundir.taken.exists() else {}
-    if here.get("record_sha256") != there["record_sha256"]:
+    charge = next((each for each in _offered(rundir) if each["record_sha256"] == there["record_sha256"]), None)
+    if charge is None:
         raise UserError(
-            f"{rundir.taken} does not hold what the first training that was taken from {there['from']} cost; put it back, or run "
-            "this again with another --out"
+            f"{rundir.offered} does not hold what the first training that was taken from {there['from']} cost; put it back, or "
+            "run this again with another --out"
         )
+    write_json(rundir.taken, charge)

@@ -24,35 +24,32 @@ def lending_from(offered: Path, recipe: Recipe, rundir: RunDir, say: Callable[[s
     A run that began keeps to what it began with. The first time, ``taken.json`` is written: from where, without its energy.
     Raises UserError where a run that goes on would take another file than it began with.
     """
-    offer = read_json(offered)
-    lender = None if offer["lender"] is None else RunDir(offer["lender"])
-    if offer["taken"] is not None and not has_begun(rundir):
-        reason = _why_not(lender, offer["taken"], recipe, rundir)
-        if reason is None:
-            take(rundir, offer["taken"], say)
-        else:
-            say(not_taken(offer["taken"]["from"], reason))
+    document = read_json(offered)
+    if not has_begun(rundir):
+        for offer in document["offers"]:
+            reason = _why_not(offer, recipe, rundir)
+            if reason is None:
+                take(rundir, offer, say)
+                break
+            say(not_taken(offer["from"], reason))
     if not rundir.taken.exists():
-        return Lending(rundir.kept, tuple(make_recipe(settings) for settings in offer["wanted"]))
+        return Lending(rundir.kept, tuple(make_recipe(settings) for settings in document["wanted"]))
     taken = read_json(rundir.taken)
-    if lender is None:
-        raise UserError(
-            f"the job of {taken['from']}, whose first training was taken, is not here any more; give --no-share"
-        )
-    kept = lender.kept / kept_name(recipe)
+    kept = RunDir(taken["lender"]).kept / kept_name(recipe)
     if kept.exists() and sha256_of(kept) != taken["kept_sha256"]:
         raise UserError(f"{kept} is not the first training that was taken from {taken['from']}; give --no-share")
     return Lending(rundir.kept, (), kept)
 
 
-def _why_not(lender: Optional[RunDir], taken: Mapping[str, Any], recipe: Recipe, rundir: RunDir) -> Optional[str]:
-    """Why what the lender kept is not taken here; None where nothing is against it."""
-    if lender is None:
-        return f"its job {taken['job']} is not on this machine"
+def _why_not(offer: Mapping[str, Any], recipe: Recipe, rundir: RunDir) -> Optional[str]:
+    """Why what is offered is not taken here; None where nothing is against it."""
+    if offer["lender"] is None:
+        return f"its job {offer['job']} is not on this machine"
+    lender = RunDir(offer["lender"])
     path = lender.kept / kept_name(recipe)
     if not path.exists():
         return f"{path} is not there any more"
-    if sha256_of(path) != taken["kept_sha256"]:
+    if sha256_of(path) != offer["kept_sha256"]:
         return f"{path.name} is not the file that its record names"
     try:
         names = differing(read_json(lender.manifest), read_json(rundir.manifest))

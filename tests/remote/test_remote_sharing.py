@@ -102,6 +102,8 @@ def test_the_total_is_what_was_charged_and_what_the_run_did_itself(laptop, tmp_p
     own, energy = record_of(RunDir(tmp_path / "alone")).energy, laptop.lt.energy
     assert own.total_j > 0 and energy.total_j == pytest.approx(own.total_j + energy.charged["energy_j"], rel=1e-12)
     assert energy.by_phase["train"].measured_by == laptop.dense.run_id and energy.status == "ok"
+    (compared,) = [check for check in laptop.lt.checks if check.name == "other meters read throughout"]
+    assert compared.verdict == "PASS" and compared.value < 0.05  # of what it did itself
     assert record_of(laptop.here(FIRST)).to_json() == laptop.lt.to_json()
     assert laptop.lt.files["taken.json"] == sha256_of(laptop.here(FIRST).taken)
 
@@ -178,7 +180,7 @@ def test_where_the_lenders_file_on_the_board_has_changed_the_run_trains_anew_and
 
 
 def test_without_sharing_nothing_is_offered(laptop, tmp_path):
-    assert offered(laptop, tmp_path, APART)[0] == {"wanted": [], "taken": None}
+    assert offered(laptop, tmp_path, APART)[0] == {"wanted": [], "offers": []}
     wanted, said = offered(laptop, tmp_path, DENSE)
     assert [each["prune_ratio"] for each in wanted["wanted"]] == [0.2, 0.3, 0.4] and not said
 
@@ -228,7 +230,7 @@ def _had_another_meter(lender):
         (_fails, "it failed"),
         (_is_in_doubt, "its verdict is FAIL (`ebbench check` says why)"),
         (_has_a_hole, "its energy does not cover these epochs wholly"),
-        (_was_on_another_laptop, "host differ"),
+        (_was_on_another_laptop, "laptop differ"),
         (_had_another_meter, "meters differ"),
     ],
 )
@@ -236,11 +238,12 @@ def test_nothing_is_offered_of_a_lender_whose_energy_cannot_be_charged(spoil, re
     name = laptop.name(DENSE)
     shutil.copytree(laptop.here(DENSE).path, tmp_path / name)
     found, said = offered(laptop, tmp_path, FIRST)
-    assert found["taken"]["from"] == name and found["taken"]["energy_j"] is None and not said
-    assert found["taken"]["job"] == laptop.there(DENSE).path.parent.parent.name
+    (one,) = found["offers"]
+    assert (one["from"], one["job"], one["energy_j"]) == (name, laptop.there(DENSE).path.parent.parent.name, None)
+    assert not said
     spoil(RunDir(tmp_path / name))
     found, said = offered(laptop, tmp_path, FIRST)
-    assert found["taken"] is None and not RunDir(tmp_path / laptop.name(FIRST)).taken.exists()
+    assert found["offers"] == []
     assert said == [f"{name} begins with the same training, which is not taken: {reason}"]
 
 
@@ -250,7 +253,7 @@ def test_a_second_meter_that_did_not_cover_what_was_taken_has_no_total(laptop, t
     for trace in RunDir(tmp_path / name).traces("sim"):
         trace.write_bytes(trace.read_bytes()[: trace.stat().st_size // 2])
     offered(laptop, tmp_path, FIRST)
-    charge = read_json(RunDir(tmp_path / laptop.name(FIRST)).taken)
+    (charge,) = read_json(RunDir(tmp_path / laptop.name(FIRST)).offered)["offers"]
     assert charge["rails"]["replay/AC"]["energy_j"] == charge["energy_j"] == laptop.lt.energy.charged["energy_j"]
     assert charge["rails"]["sim/VDD_IN"]["energy_j"] is None
     shutil.copytree(laptop.here(FIRST).path, tmp_path / "taker")
@@ -261,49 +264,53 @@ def test_a_second_meter_that_did_not_cover_what_was_taken_has_no_total(laptop, t
     assert rails["replay/AC"]["total_j"] == laptop.lt.energy.total_j
 
 
-def _on_the_board(laptop, folder, **more):
-    """The lender's folder on the board, a taker that is about to begin, and the file of what is offered."""
+def _on_the_board(laptop, folder):
+    """The lender's folder on the board, a taker that is about to begin, and what is offered to it."""
     lender, taker = RunDir(folder / "lender"), RunDir(folder / "taker")
     shutil.copytree(laptop.there(DENSE).path, lender.path)
     taker.create()
     shutil.copy(laptop.there(FIRST).manifest, taker.manifest)
-    taken = read_json(laptop.there(FIRST).taken)
-    write_json(folder / "lending.json", {"wanted": [], "taken": taken, "lender": str(lender.path), **more})
-    return lender, taker, folder / "lending.json"
+    return lender, taker, {**read_json(laptop.there(FIRST).taken), "lender": str(lender.path)}
 
 
-def test_the_board_takes_nothing_of_a_lender_that_it_has_not_or_that_ran_elsewhere(laptop, tmp_path):
-    lender, taker, offered = _on_the_board(laptop, tmp_path)
+def lending(taker, *offers):
+    """What the board makes of these offers, and what it says."""
+    said, wanted = [], [{name: value for name, value in DIES.settings().items() if value is not None}]
+    write_json(taker.path / "lending.json", {"wanted": wanted, "offers": list(offers)})
+    return lending_from(taker.path / "lending.json", FIRST, taker, said.append), said
+
+
+def test_the_board_takes_the_first_offer_of_a_lender_that_it_has_and_that_ran_on_it_as_it_is(laptop, tmp_path):
+    lender, taker, good = _on_the_board(laptop, tmp_path)
+    shutil.copytree(lender.path, tmp_path / "elsewhere")
     manifest = read_json(lender.manifest)
-    write_json(lender.manifest, {**manifest, "environment": {**manifest["environment"], "host": "another"}})
-    reasons = []
-    wanted = {"wanted": [{k: v for k, v in DIES.settings().items() if v is not None}]}
-    for more in ({}, {"lender": None}):
-        write_json(offered, {**read_json(offered), **wanted, **more})
-        found = lending_from(offered, FIRST, taker, reasons.append)
-        assert (found.taken, found.wanted) == (None, (DIES,)) and not taker.taken.exists()
-    job_name = laptop.there(DENSE).path.parent.parent.name
-    assert [said.rpartition("not taken: ")[2] for said in reasons] == [
-        "host differ", f"its job {job_name} is not on this machine",
+    manifest["environment"]["host"] = "another"
+    write_json(tmp_path / "elsewhere/manifest.json", manifest)
+    bad = [{**good, "lender": None}, {**good, "lender": str(tmp_path / "elsewhere")}]
+    found, said = lending(taker, *bad)
+    assert (found.taken, found.wanted) == (None, (DIES,)) and not taker.taken.exists()
+    assert [line.rpartition("not taken: ")[2] for line in said] == [
+        f"its job {laptop.there(DENSE).path.parent.parent.name} is not on this machine", "host differ",
     ]  # fmt: skip
+    found, said = lending(taker, *bad, good)
+    assert (found.taken, found.wanted, len(said)) == (lender.kept / kept_name(FIRST), (), 3)
+    assert read_json(taker.taken) == good
 
 
 def test_a_run_that_goes_on_refuses_another_file_than_the_one_that_it_took(laptop, tmp_path):
-    lender, taker, offered = _on_the_board(laptop, tmp_path)
+    lender, taker, good = _on_the_board(laptop, tmp_path)
     kept = lender.kept / kept_name(FIRST)
-    assert lending_from(offered, FIRST, taker, [].append).taken == kept
+    assert lending(taker, good)[0].taken == kept
     shutil.copy(laptop.there(FIRST).phases, taker.phases)
+    assert lending(taker)[0].taken == kept
     kept.write_bytes(b"another")
     with pytest.raises(UserError, match=r"is not the first training that was taken from .*; give --no-share"):
-        lending_from(offered, FIRST, taker, [].append)
-    write_json(offered, {**read_json(offered), "lender": None})
-    with pytest.raises(UserError, match=r"is not here any more; give --no-share"):
-        lending_from(offered, FIRST, taker, [].append)
+        lending(taker, good)
 
 
 def test_what_was_taken_is_never_sealed_without_its_charge(laptop, tmp_path):
     shutil.copytree(laptop.here(FIRST).path, tmp_path / "run")
     run = RunDir(tmp_path / "run")
-    run.taken.unlink()
+    run.offered.unlink()
     with pytest.raises(UserError, match=r"does not hold what the first training .* cost"):
         session.settle(run)
