@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jsonschema
+import numpy as np
 import pytest
 from board_here import BoardHere, Died, ProcessHere
 from laptop_and_board import RECIPE, WATTS, Place
@@ -28,7 +29,7 @@ from ebbench.sharing.taken import checked_again
 from ebbench.training.draws import kept_name
 from ebbench.training.loop import Trainer
 
-DENSE = dataclasses.replace(RECIPE, train_images=128)
+DENSE = RECIPE
 TICKETS = [dataclasses.replace(DENSE, method="lt", draw="final", prune_ratio=ratio) for ratio in (0.2, 0.3, 0.4, 0.5)]
 FIRST, DIES, DECLINED, APART = TICKETS
 APART = dataclasses.replace(APART, share_phases=False)
@@ -119,6 +120,8 @@ def assert_same_bits_alone(laptop, recipe, out):
     arrays, others = (read_checkpoint(each.checkpoint)[0] for each in (one, other))
     assert set(arrays) == set(others)
     assert all(arrays[name].tobytes() == others[name].tobytes() for name in arrays)
+    with np.load(one.masks) as masks, np.load(other.masks) as expected:
+        assert {name: masks[name].tobytes() for name in masks} == {name: expected[name].tobytes() for name in expected}
 
 
 def test_the_record_that_the_board_makes_has_no_total_since_it_does_not_know_that_energy(laptop):
