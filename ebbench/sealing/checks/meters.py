@@ -66,9 +66,8 @@ def _clock_known(clock: Mapping[str, Any]) -> str:
 
 def _other_meters(energy: EnergyAccount) -> Iterable[Check]:
     """Each doubt about the meters beside the reference once, with the meter that shows it most."""
-    own_s = energy.duration_s - float(
-        (energy.charged or {}).get("duration_s", 0.0)
-    )  # the rest was the lender's to compare
+    charged_s = float((energy.charged or {}).get("duration_s", 0.0))  # what the lender did was the lender's to compare
+    own_s = energy.duration_s - charged_s
     for doubt in (_scope_order, _steady_ratio, _compared) if energy.cross_checks else ():
         found = [doubt(each, own_s) for each in energy.cross_checks]
         yield max(found, key=lambda check: (_GRAVITY.index(check.verdict), check.value or 0.0))
