@@ -234,7 +234,11 @@ RAILS = st.builds(
     offset_w=st.none() | st.floats(0, 1),
     resolution_w=st.none() | st.floats(0, 1),
     kind=st.sampled_from(["instant", AVERAGE, "hold"]),
-    averaging_s=st.floats(0, 1),
+    averaging_s=st.none() | st.floats(0, 1),
+    delay_s=st.none() | st.just(0.0) | st.floats(0, 1),
+    counter_averaging_s=st.none() | st.floats(0, 1),
+    counter_delay_s=st.none() | st.just(0.0) | st.floats(0, 1),
+    counter_delay_u_s=st.floats(0, 1),
 )
 INFOS = st.builds(
     MeterInfo,
@@ -253,6 +257,15 @@ INFOS = st.builds(
 @given(INFOS)
 def test_what_a_meter_says_of_itself_survives_the_manifest(info):
     assert MeterInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+
+
+@pytest.mark.parametrize(("was", "meant"), [(0.0, None), (0.1, 0.1)])
+def test_a_delay_of_0_written_before_none_could_be_stated_means_that_nobody_stated_one(was, meant):
+    """Such documents, the headers of traces among them, know nothing of counters either."""
+    new = MeterInfo("m", "module", False, (Rail("A", "module", delay_s=was),), (Column("A_w"),), ("A",), 1.0).to_json()
+    assert MeterInfo.from_json(new).rails[0].delay_s == was
+    old = {**new, "rails": [{k: v for k, v in new["rails"][0].items() if not k.startswith("counter_")}]}
+    assert MeterInfo.from_json(old).rails[0].delay_s == meant
 
 
 def integrated(**changes):

@@ -33,8 +33,13 @@ class Rail:
     `resolution_w` is one step of the reading. Unknown is None, never 0: `averaging_s` = 0 says that the sensor does not
     average, None that nobody knows over how long it does.
 
-    A calibration adds `delay_u_s`, the standard uncertainty of `delay_s`, and the corrections with which a power is
-    reading x `gain_correction` + `offset_correction_w`. A meter itself leaves them as they are.
+    `delay_s` is how much later than the power that it stands for a reading is stamped, on average, and `delay_u_s` its standard
+    uncertainty. None: nobody knows of a delay, and a mean over `averaging_s` then stands for the middle of that time; 0: it is
+    stated that there is none. What is said of the power is not said of an energy counter, which may be filtered otherwise: of
+    that the same three begin with `counter_`, and the energy it shows is that of the power so averaged and so late.
+
+    A calibration adds the corrections with which a power is reading x `gain_correction` + `offset_correction_w`. A meter
+    itself leaves them as they are.
     """
 
     name: str
@@ -47,10 +52,21 @@ class Rail:
     kind: str = INSTANT
     update_period_s: Optional[float] = None
     averaging_s: Optional[float] = 0.0
-    delay_s: float = 0.0
+    delay_s: Optional[float] = None
     delay_u_s: float = 0.0
+    counter_averaging_s: Optional[float] = None
+    counter_delay_s: Optional[float] = None
+    counter_delay_u_s: float = 0.0
     gain_correction: float = 1.0
     offset_correction_w: float = 0.0
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Rail:
+        """From JSON values. In what was written before counters were spoken of, a `delay_s` of 0 meant that none is known."""
+        fields = dict(document)
+        if "counter_delay_s" not in fields and not fields.get("delay_s"):
+            fields["delay_s"] = None
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -94,7 +110,7 @@ class MeterInfo:
     def from_json(cls, document: Mapping[str, Any]) -> MeterInfo:
         """From what `to_json` gave."""
         fields = dict(document)
-        fields["rails"] = tuple(Rail(**r) for r in fields["rails"])
+        fields["rails"] = tuple(Rail.from_json(rail) for rail in fields["rails"])
         fields["columns"] = tuple(Column(**c) for c in fields["columns"])
         fields["total"] = tuple(fields["total"])
         return cls(**fields)

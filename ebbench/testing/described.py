@@ -18,6 +18,11 @@ from ebbench.units import NS_PER_S
 SCOPES = ("module", "devkit", "wall", "gpu", "cpu", "rail")
 _NAME, _RAIL = re.compile(r"[A-Za-z0-9_.-]+"), re.compile(r"[A-Za-z0-9_]+")
 _COLUMN = re.compile(r"([A-Za-z0-9_]+)_([wvaj])")
+#: what of a rail is unknown or a size
+_SIZES = (
+    "gain_ratio", "offset_w", "resolution_w", "range_w", "update_period_s", "averaging_s", "delay_s", "delay_u_s",
+    "counter_averaging_s", "counter_delay_s", "counter_delay_u_s",
+)  # fmt: skip
 #: no volts, amperes or watts are more, and no counter of joules
 MOST_SI = 1e18
 
@@ -58,7 +63,7 @@ def _rail_faults(rail: Rail) -> Iterator[str]:
         yield f"rail {rail.name}: its kind {rail.kind!r} is none of {INSTANT}, {AVERAGE}, {HOLD}"
     if rail.kind == AVERAGE and not (rail.averaging_s or 0.0) > 0:
         yield f"rail {rail.name}: it averages, and averaging_s = {rail.averaging_s} does not say over how long"
-    for name in ("gain_ratio", "offset_w", "resolution_w", "range_w", "update_period_s", "averaging_s", "delay_s"):
+    for name in _SIZES:
         value = getattr(rail, name)
         if value is not None and not (math.isfinite(value) and value >= 0):
             yield f"rail {rail.name}: {name} = {value} is no number from 0 on; unknown is None"

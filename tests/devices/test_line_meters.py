@@ -120,10 +120,9 @@ def test_tables_give_several_rails_of_a_line_one_of_them_inside_of_another(serve
     readings, _ = drained(meter, has_readings(3))
     assert info.total == ("INPUT",) and info.rails[1].inside_of == "INPUT" and info.rails[1].resolution_w == 0.5
     assert (info.rails[0].gain_ratio, info.rails[1].gain_ratio) == (None, 0.02)
-    assert (
-        info.rails[0].averaging_s is None
-        and opened(TcpMeter, device.address, **options, averaging_s=0)[1].rails[0].averaging_s == 0
-    )
+    assert (info.rails[0].averaging_s, info.rails[0].delay_s) == (None, None)
+    stated = opened(TcpMeter, device.address, **options, averaging_s=0, delay_s=0)[1].rails[0]
+    assert (stated.averaging_s, stated.delay_s, stated.counter_averaging_s, stated.counter_delay_s) == (0, 0, 0, 0)
     assert series_of(info, info.total).columns == (("INPUT_v", "INPUT_a"),)
     assert readings[0][1] == [12.0, 0.5, 2.5]
 

@@ -6,7 +6,7 @@ import pytest
 
 from ebbench.errors import ConfigError
 from ebbench.protocols import MeterRequest
-from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.options import DOUBTS, LATENESS, Options
 
 
 def options(known=("scope", "rate_hz", *DOUBTS), **given):
@@ -70,3 +70,16 @@ def test_yes_and_no_are_read_from_a_uri_and_from_a_file(value, flag):
     assert Options("m", MeterRequest(), ["loop"]).flag("loop") is False
     with pytest.raises(ConfigError, match="neither 1 nor 0"):
         Options("m", MeterRequest(options={"loop": "maybe"}), ["loop"]).flag("loop")
+
+
+def test_a_delay_that_is_stated_to_be_none_is_not_one_that_is_not_stated():
+    def lateness(known_s=None, **given):
+        return options(known=LATENESS, **given).lateness(known_s)
+
+    unknown = dict.fromkeys(("averaging_s", "delay_s", "counter_averaging_s", "counter_delay_s"))
+    assert lateness() == unknown
+    assert lateness(0.1) == {**unknown, "averaging_s": 0.1}  # known of the power: of a counter that says nothing
+    stated = lateness(0.1, averaging_s="0.4", delay_s="0")
+    assert stated == {"averaging_s": 0.4, "delay_s": 0.0, "counter_averaging_s": 0.4, "counter_delay_s": 0.0}
+    with pytest.raises(ConfigError, match="delay_s = -1 must be at least 0"):
+        lateness(delay_s="-1")

@@ -93,6 +93,29 @@ def test_an_average_is_taken_to_stand_for_the_middle_of_its_window():
     assert energies(readings(time_s, mean_w), [(2, 7)], series=stated)[0] == pytest.approx(expected + 0.05 * 2 * 5)
 
 
+def test_a_delay_that_is_stated_to_be_none_is_another_thing_than_one_that_nobody_states():
+    """A filter that looks as far ahead as back, as one that a log was smoothed by later: its mean stands for its stamp."""
+    rail = Rail("X", "module", kind=AVERAGE, averaging_s=0.2)
+    wave, time_s = waveforms.ramp(5, 2), np.arange(0.0, 10, 0.01)
+    centred_w = (wave.energy_j(time_s + 0.1) - wave.energy_j(time_s - 0.1)) / 0.2
+    expected = float(wave.energy_j(np.array(7.0)) - wave.energy_j(np.array(2.0)))
+    for delay_s, found in ((0.0, expected), (None, expected + 0.1 * 2 * 5)):
+        series = dataclasses.replace(POWER, rail=dataclasses.replace(rail, delay_s=delay_s))
+        assert energies(readings(time_s, centred_w), [(2, 7)], series=series)[0] == pytest.approx(found, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("delays_s", "shift_s"), [((None, None), 0.1), ((0.0, None), 0.0375), ((0.0, 0.0), 0.0), ((0.3, 0.1), 0.2)]
+)
+def test_a_sum_of_rails_is_as_late_as_they_are_on_average(delays_s, shift_s):
+    rails = tuple(
+        Rail(name, "rail", kind=AVERAGE, averaging_s=averaging_s, delay_s=delay_s)
+        for name, averaging_s, delay_s in zip("AB", (0.2, 0.15), delays_s)
+    )
+    info = MeterInfo("m", "module", False, rails, (Column("A_w"), Column("B_w")), ("A", "B"), 100.0)
+    assert series_of(info, info.total).shift_ns == round(shift_s * S)
+
+
 def test_several_rails_are_added_reading_by_reading():
     info = MeterInfo(
         "m", "module", False, (Rail("A", "rail", gain_ratio=0.01), Rail("B", "rail", gain_ratio=0.02)),

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from ebbench.clock import ClockReading
 from ebbench.energy.traces import trace
+from ebbench.energy.traces.series import series_of
 from ebbench.energy.traces.trace import TraceReader, TraceWriter, compact, read_whole
 from ebbench.errors import DiskError, InputError
-from ebbench.protocols import Column, MeterInfo, Rail
+from ebbench.protocols import AVERAGE, Column, MeterInfo, Rail
 
 INFO = MeterInfo(
     "bench", "module", True,
@@ -46,6 +47,29 @@ def write(path, count=500, rows=50, clocks=None):
     writer.close()
     assert writer.error is None
     return block
+
+
+class Older(MeterInfo):
+    """Writes the header as it was when a rail without a known delay said 0, and nothing of its counter."""
+
+    def to_json(self):
+        document = super().to_json()
+        for rail in document["rails"]:
+            rail["delay_s"] = rail["delay_s"] or 0.0
+            for key in [key for key in rail if key.startswith("counter_")]:
+                del rail[key]
+        return document
+
+
+@pytest.mark.parametrize(("delay_s", "shift_ns"), [(None, 200_000_000), (0.1, 100_000_000)])
+def test_an_older_trace_is_read_as_late_as_it_was(tmp_path, delay_s, shift_ns):
+    rail = Rail("A", "module", kind=AVERAGE, averaging_s=0.4, delay_s=delay_s)
+    older = Older("m", "module", False, (rail,), (Column("A_w"),), ("A",), 1.0)
+    TraceWriter(tmp_path / "old.arrows", older, {}).close()
+    info = TraceReader(tmp_path / "old.arrows").info
+    assert info.rails == (rail,) and series_of(info, ["A"]).shift_ns == shift_ns
+    assert compact(tmp_path / "old.arrows")
+    assert TraceReader(tmp_path / "old.arrows").info == info
 
 
 def same(chunk, block, first=0):

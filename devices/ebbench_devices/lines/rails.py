@@ -49,7 +49,7 @@ def _rail(meter: str, name: str, by_name: Mapping[str, Sequence[Quantity]], opti
         raise ConfigError(
             f"{meter}: rail {name}: inside_of = {inside_of!r} is no other rail; {nearest(str(inside_of), by_name)}"
         )
-    averaging_s = options.number("averaging_s", at_least=0.0)  # nobody but the user knows
+    lateness = options.lateness()  # nobody but the user knows
     doubts = options.doubts(resolution_w=next((q.step for q in parts if q.letter == "w"), None))
     own = {key: value for q in parts for key, value in q.stated.items()}
     return Rail(
@@ -60,9 +60,8 @@ def _rail(meter: str, name: str, by_name: Mapping[str, Sequence[Quantity]], opti
         own.get("offset_u_w", doubts["offset_w"]),
         own.get("resolution_w", doubts["resolution_w"]),
         own.get("range_w", options.number("range_w", above=0.0)),
-        AVERAGE if averaging_s else INSTANT,
-        averaging_s=averaging_s,
-        delay_s=options.number("delay_s", 0.0, at_least=0.0) or 0.0,
+        AVERAGE if lateness["averaging_s"] else INSTANT,
+        **lateness,
     )
 
 

@@ -11,6 +11,8 @@ from ebbench.protocols import MeterRequest
 SCOPES = ("module", "devkit", "wall", "gpu", "cpu", "rail")
 #: what a user may state of any meter that cannot tell it itself: standard uncertainties (k = 1) and one step of a reading
 DOUBTS = ("gain_u", "offset_u_w", "resolution_w")
+#: the same of when its readings stand for: over how long it averages, and how late it is
+LATENESS = ("averaging_s", "delay_s")
 _WORDS = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 
 
@@ -82,3 +84,10 @@ class Options:
         fields: List[str] = ["gain_ratio", "offset_w", "resolution_w"]
         stated = [self.number(key, at_least=0.0) for key in DOUBTS]
         return {field: known.get(field) if value is None else value for field, value in zip(fields, stated)}
+
+    def lateness(self, averaging_s: Optional[float] = None) -> Dict[str, Optional[float]]:
+        """`averaging_s` and `delay_s` of a `Rail` as the user stated them, of its power and of its counter; else what is known."""
+        stated = {key: self.number(key, at_least=0.0) for key in LATENESS}
+        power_s = averaging_s if stated["averaging_s"] is None else stated["averaging_s"]
+        counter = {f"counter_{key}": value for key, value in stated.items()}
+        return {"averaging_s": power_s, "delay_s": stated["delay_s"], **counter}

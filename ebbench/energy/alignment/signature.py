@@ -234,6 +234,6 @@ def looks_of(total: Series, time_ns: Ints, value: Floats) -> Looks:
     """What the meter looked at: the averaging time about each shifted stamp; of a counter, the time between two readings."""
     if total.is_counter:
         power_w = np.diff(value) / np.maximum(np.diff(time_ns), 1) * NS_PER_S
-        return Looks(time_ns[:-1], time_ns[1:], power_w)
+        return Looks(time_ns[:-1] - total.shift_ns, time_ns[1:] - total.shift_ns, power_w)
     half_ns = round((total.rail.averaging_s or 0.0) / 2 * NS_PER_S)
     return Looks(time_ns - total.shift_ns - half_ns, time_ns - total.shift_ns + half_ns, value)

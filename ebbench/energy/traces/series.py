@@ -16,6 +16,23 @@ from ebbench.units import NS_PER_S
 
 
 @dataclass(frozen=True)
+class Lateness:
+    """How what is read follows the power: as the mean over `averaging_s`, later by `delay_s`, known to `delay_u_s` (k = 1).
+
+    None: nobody knows (see `ebbench.protocols.Rail`).
+    """
+
+    averaging_s: Optional[float]
+    delay_s: Optional[float]
+    delay_u_s: float
+
+    @property
+    def shift_s(self) -> float:
+        """How much later than the power it stands for a reading is stamped: the delay, else half the averaging time."""
+        return (self.averaging_s or 0.0) / 2 if self.delay_s is None else self.delay_s
+
+
+@dataclass(frozen=True)
 class Series:
     """One thing that is integrated: a rail, or several whose readings are added (the board's total).
 
@@ -31,10 +48,17 @@ class Series:
     step_j: Optional[float] = None
 
     @property
+    def lateness(self) -> Lateness:
+        """How late the power is, or of a counter the energy."""
+        rail = self.rail
+        if self.is_counter:
+            return Lateness(rail.counter_averaging_s, rail.counter_delay_s, rail.counter_delay_u_s)
+        return Lateness(rail.averaging_s, rail.delay_s, rail.delay_u_s)
+
+    @property
     def shift_ns(self) -> int:
-        """How much later (ns) than the power it stands for a reading is stamped: `delay_s`, else half the averaging time."""
-        delay_s = self.rail.delay_s or (self.rail.averaging_s or 0.0) / 2
-        return 0 if self.is_counter else round(delay_s * NS_PER_S)
+        """How much later (ns) than the power it stands for a reading is stamped."""
+        return round(self.lateness.shift_s * NS_PER_S)
 
     def values(self, chunk: Chunk, rows: slice = slice(None)) -> Floats:
         """The series' value of each sweep (W, or J of a counter), float64 [n]; NaN where a part of it was not read."""
@@ -95,7 +119,9 @@ def _sum_of(rails: List[Rail], name: str) -> Rail:
     """The facts of the sum of several rails: gains at worst fully correlated, offsets and steps independent."""
     if len(rails) == 1:
         return rails[0]
-    gains, averaging_s = [r.gain_ratio for r in rails], [r.averaging_s for r in rails]
+    gains = [r.gain_ratio for r in rails]
+    power = _lateness_of_sum([Lateness(r.averaging_s, r.delay_s, r.delay_u_s) for r in rails])
+    counter = _lateness_of_sum([Lateness(r.counter_averaging_s, r.counter_delay_s, r.counter_delay_u_s) for r in rails])
     periods = [r.update_period_s for r in rails if r.update_period_s]
     kinds = {r.kind for r in rails}
     ranges = [r.range_w for r in rails]
@@ -108,9 +134,23 @@ def _sum_of(rails: List[Rail], name: str) -> Rail:
         range_w=None if None in ranges else sum(r for r in ranges if r is not None),
         kind=HOLD if HOLD in kinds else AVERAGE if AVERAGE in kinds else INSTANT,
         update_period_s=max(periods) if periods else None,
-        averaging_s=None if None in averaging_s else max(s for s in averaging_s if s is not None),
-        delay_s=sum(r.delay_s for r in rails) / len(rails),
-        delay_u_s=max(r.delay_u_s for r in rails),
+        averaging_s=power.averaging_s,
+        delay_s=power.delay_s,
+        delay_u_s=power.delay_u_s,
+        counter_averaging_s=counter.averaging_s,
+        counter_delay_s=counter.delay_s,
+        counter_delay_u_s=counter.delay_u_s,
+    )
+
+
+def _lateness_of_sum(parts: Sequence[Lateness]) -> Lateness:
+    """The longest averaging time, and the mean delay where one of them has any."""
+    known_s = [part.averaging_s for part in parts if part.averaging_s is not None]
+    has_delay = any(part.delay_s is not None for part in parts)
+    return Lateness(
+        max(known_s) if len(known_s) == len(parts) else None,
+        sum(part.shift_s for part in parts) / len(parts) if has_delay else None,
+        max(part.delay_u_s for part in parts),
     )
 
 
