@@ -5,7 +5,8 @@ meter does not tell (its gain, say) is None, "unknown", and U covers only what i
 
 sampling    what the power did between readings (`_sampling_j`)
 edges       where in the interval around an edge the power stepped (`_edges_j`)
-lag         what a sensor that averages, or keeps its value, smears over the edges (`_lag_j`)
+lag         what a sensor that averages smears over the edges, and what its delay may be off (`_lag_j`)
+hold        what a register that keeps its value shows late (`_hold_j`)
 gaps        what happened in intervals that were long but interpolated
 unresolved  the power was hardly looked at: fewer than five readings or updates (`_unresolved_j`)
 counter     one step of an energy counter at each edge
@@ -34,7 +35,7 @@ FEW = 5.0
 #: components that are the same for all phases of a rail: in a sum they add, they never average down
 COMMON = ("gain", "offset", "resolution", "unresolved", "time_base")
 #: components about the power's course between readings: a whole is known better than many short parts of it
-COURSE = ("sampling", "edges", "lag", "gaps", "unresolved")
+COURSE = ("sampling", "edges", "lag", "hold", "gaps", "unresolved")
 COVERAGE_FACTOR = 2.0
 
 _ROOT3, _ROOT12 = math.sqrt(3.0), math.sqrt(12.0)
@@ -76,6 +77,7 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
     covered_s = integrals.covered_s
     edges_j, edge_bias_j = _edges_j(integrals)
     lag_j, lag_bias_j = _lag_j(integrals)
+    hold_j, hold_bias_j = _hold_j(integrals)
     unresolved_j, unresolved = _unresolved_j(integrals)
     components: Dict[str, Optional[Floats]] = {
         "gain": None if rail.gain_ratio is None else rail.gain_ratio * energy_j,
@@ -84,6 +86,7 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
         "sampling": _sampling_j(integrals),
         "edges": edges_j,
         "lag": None if rail.averaging_s is None and not integrals.series.is_counter else lag_j,
+        "hold": hold_j,
         "gaps": _gaps_j(integrals),
         "unresolved": unresolved_j,
         "time_base": time_base / _ROOT3 * energy_j,
@@ -95,7 +98,7 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
         components["clock"] = _clock_j(clock_changes_j)
     none = covered_s == 0  # nothing covered, or an interval without length: there is no energy to be wrong
     known = {name: None if c is None else np.where(none, 0.0, c) for name, c in components.items()}
-    return Budget(known, np.where(none, 0.0, edge_bias_j + lag_bias_j), unresolved, clock_changes_j)
+    return Budget(known, np.where(none, 0.0, edge_bias_j + lag_bias_j + hold_bias_j), unresolved, clock_changes_j)
 
 
 def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
@@ -212,16 +215,14 @@ def _edges_j(integrals: Integrals) -> Tuple[Floats, Floats]:
 
 
 def _lag_j(integrals: Integrals) -> Tuple[Floats, Floats]:
-    """Standard uncertainty of a sensor that averages over a time a, keeps its value for a time T or is late, and its signed part.
+    """Standard uncertainty of a sensor that averages over a time a, or whose delay is known to u, and its signed part.
 
     A step D exactly at an edge is smeared evenly to both sides by a centred average: D a / 8 leaks out. Ripple faster than a
-    shows as what is left in the average. A register shows a step up to T late, on average T / 2. A delay that is known to u
-    moves each step by as much.
+    shows as what is left in the average. A delay that is known to u moves each step by as much.
     """
-    averaging_s, update_s = memory_s(integrals.series, integrals.pace)
+    averaging_s = memory_s(integrals.series, integrals.pace)[0]
     zero = np.zeros_like(integrals.covered_s)
-    delay_u_s = integrals.series.rail.delay_u_s
-    if smear_s(integrals.series, integrals.pace) + update_s == 0:
+    if smear_s(integrals.series, integrals.pace) == 0:
         return zero, zero
     higher = sharper(averaging_s, integrals.duration_s)
     step_start_w, step_end_w = (_step_w(e) * higher for e in (integrals.start, integrals.end))
@@ -233,11 +234,22 @@ def _lag_j(integrals: Integrals) -> Tuple[Floats, Floats]:
     leak_j = -(leaks_j[0] + leaks_j[1])
     both_j2 = leaks_j[0] ** 2 + leaks_j[1] ** 2
     ripple_j2 = (0.3 * averaging_s) ** 2 * (_ripple_w(integrals.start) ** 2 + _ripple_w(integrals.end) ** 2)
+    moved_j2 = integrals.series.lateness.delay_u_s**2 * (step_start_w**2 + step_end_w**2)
+    return np.sqrt(np.maximum(leak_j**2, both_j2) / 3 + ripple_j2 + moved_j2), leak_j
+
+
+def _hold_j(integrals: Integrals) -> Tuple[Floats, Floats]:
+    """Standard uncertainty of a register that keeps its value for a time T, and its signed part.
+
+    It shows a step up to T late, on average T / 2. That is known also where nobody knows over how long it averages.
+    """
+    update_s = memory_s(integrals.series, integrals.pace)[1]
+    zero = np.zeros_like(integrals.covered_s)
+    if update_s == 0:
+        return zero, zero
     late_w = integrals.end.around_w[:, 0] - integrals.start.around_w[:, 0]
     late_j2 = update_s**2 * (late_w**2 + 0.25 * _step_w(integrals.end) ** 2)
-    moved_j2 = delay_u_s**2 * (step_start_w**2 + step_end_w**2)
-    variance_j2 = np.maximum(leak_j**2, both_j2) / 3 + ripple_j2 + late_j2 / 3 + moved_j2
-    return np.sqrt(variance_j2), leak_j - update_s / 2 * late_w
+    return np.sqrt(late_j2 / 3), -update_s / 2 * late_w
 
 
 def _leaks_w(inwards_w: Floats, is_long: Bools) -> Floats:

@@ -15,7 +15,7 @@ from ebbench_reports.collect import Run
 COMMON = ("gain", "offset", "time_base")
 
 #: components of where an energy begins and ends: two energies share them where they share both ends
-_AT_ENDS = ("edges", "lag")
+_AT_ENDS = ("edges", "lag", "hold")
 
 #: settings of a recipe that a dense training does not depend on
 _NOT_DENSE = ("method", *(name for name in READERS if not reads("dense", name)))

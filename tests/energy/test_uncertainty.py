@@ -67,7 +67,7 @@ def test_a_steady_power_is_known_as_well_as_its_meter():
     known = {name: float(c[0]) for name, c in found.components_j.items()}
     assert known["gain"] == pytest.approx(0.5) and known["offset"] == pytest.approx(0.1)
     assert known["time_base"] == pytest.approx(50 * TIME_BASE / 3**0.5)
-    assert all(known[name] == 0 for name in ("sampling", "edges", "lag", "gaps", "unresolved", "resolution"))
+    assert all(known[name] == 0 for name in ("sampling", "edges", "lag", "hold", "gaps", "unresolved", "resolution"))
     assert found.half_width_j[0] == pytest.approx(2 * np.sqrt(sum(c * c for c in known.values())))
 
 
@@ -159,8 +159,38 @@ def test_a_register_shows_a_step_late_and_the_interval_says_so():
     rail = Rail("X", "module", kind=HOLD, update_period_s=0.5)
     power_w = np.where(np.arange(2000) * 0.01 < 5.3, 5.0, 15.0)
     found = integrals(power_w, [(1, 4), (5.0, 9)], rail)
-    lag_j = budget(found).components_j["lag"]
-    assert lag_j[0] == 0 and 2 * lag_j[1] >= 10 * 0.3  # a step at 5.0 was seen at 5.3
+    known = budget(found).components_j
+    assert known["hold"][0] == 0 and 2 * known["hold"][1] >= 10 * 0.3  # a step at 5.0 was seen at 5.3
+    assert not known["lag"].any()
+
+
+def test_what_a_register_shows_late_is_known_also_where_its_averaging_is_not():
+    rail = Rail("X", "module", kind=HOLD, update_period_s=0.5)
+    power_w = np.where(np.arange(2000) * 0.01 < 5.3, 5.0, 15.0)
+    sharp, unknown = (
+        budget(integrals(power_w, [(5.0, 9)], dataclasses.replace(rail, averaging_s=a))) for a in (0.0, None)
+    )
+    assert unknown.components_j["lag"] is None
+    assert unknown.components_j["hold"] == sharp.components_j["hold"] > 0
+    assert unknown.half_width_j == sharp.half_width_j and unknown.bias_j == sharp.bias_j != 0
+
+
+@pytest.mark.parametrize("kind", [k for k in waveforms.CLASSES if k != "bursts"])  # of which 2 readings/s miss too many
+@pytest.mark.parametrize("rate_hz", [2.0, 5.0])
+def test_a_register_read_less_often_than_it_is_renewed_has_its_lateness_in_the_time_between_readings(kind, rate_hz):
+    """Where nobody sees that it holds its value, `hold` is 0, and `edges` and `sampling` are wide enough."""
+    rng, parts = np.random.default_rng([9, int(rate_hz), len(kind)]), []
+    for _ in range(6):
+        sensor, wave = waveforms.Sensor(update_s=0.1), waveforms.drawn(kind, rng)
+        series = sensor.series()
+        series = dataclasses.replace(series, rail=dataclasses.replace(series.rail, kind=INSTANT))
+        time_ns = np.unique(np.rint(waveforms.schedule_s(rate_hz, rng) * S).astype(np.int64))
+        chunk = chunk_of(time_ns, X_w=sensor.read(wave, time_ns * 1e-9, rng))
+        start_ns, end_ns = (np.rint(t * S).astype(np.int64) for t in waveforms.phases_s(wave, rng, 40))
+        found = integrate([chunk], [series], survey([chunk], [series]), start_ns, end_ns)[0]
+        stated, truth_j = budget(found, time_base=0.0), wave.energy_j(end_ns / S) - wave.energy_j(start_ns / S)
+        parts.append(Sample(found.energy_j - truth_j, stated.half_width_j, truth_j))
+    assert together(parts).coverage >= 0.93
 
 
 def test_readings_that_toggle_between_two_steps_are_known_better_than_steady_ones():

@@ -12,9 +12,9 @@ from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Column, Rail
 from ebbench_devices.instruments.scpi_answers import OverRange, error_in, number
 from ebbench_devices.instruments.visa import Link
-from ebbench_devices.meter.options import Options
+from ebbench_devices.meter.options import LATENESS, Options
 
-OPTIONS = ("query", "voltage_query", "current_query", "error_query", "range_w", "averaging_s", "update_s")
+OPTIONS = ("query", "voltage_query", "current_query", "error_query", "range_w", "update_s", *LATENESS)
 RAIL = "INPUT"
 POWER, VOLTAGE, CURRENT = "MEAS:POW?", "MEAS:VOLT?", "MEAS:CURR?"
 ERRORS = "SYST:ERR?"
@@ -42,16 +42,15 @@ class PlainScpi:
         self._asked = self._find()
         self.columns = tuple(Column(f"{RAIL}_{suffix}") for suffix, _, _ in self._asked)
         self.identity["queries"] = [question for _, _, question in self._asked]
-        # of one whose updates are stated, what those smear is known, and its averaging is taken to be within them
-        averaging_s = self._options.number("averaging_s", None if self.update_s is None else 0.0, at_least=0.0)
+        lateness = self._options.lateness()
         return Rail(
             RAIL,
             self._scope,
             **self._options.doubts(),  # type: ignore[arg-type]
             range_w=self._options.number("range_w", above=0.0),
-            kind=AVERAGE if averaging_s else INSTANT,
+            kind=AVERAGE if lateness["averaging_s"] else INSTANT,
             update_period_s=self.update_s,
-            averaging_s=averaging_s,
+            **lateness,  # type: ignore[arg-type]
         )
 
     def read(self) -> Sequence[Optional[float]]:
