@@ -28,10 +28,10 @@ from ebbench_devices.logs.growing_file import GrowingFile
 from ebbench_devices.logs.rows import ISO, TIME_UNITS, LogRows, Row, columns_of
 from ebbench_devices.meter.external import address_of, named, unnamed
 from ebbench_devices.meter.feed import patience_s
-from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.options import DOUBTS, LATENESS, Options
 from ebbench_devices.meter.untrusted import shown
 
-OPTIONS = ("scope", "time_column", "time_unit", "column", *log_clock.OPTIONS, "total", *DOUBTS)
+OPTIONS = ("scope", "time_column", "time_unit", "column", *log_clock.OPTIONS, "total", "range_w", *DOUBTS, *LATENESS)
 EXAMPLE = "csv:/path/power.csv?scope=wall"
 #: when a log opens, a row is not waited for longer than this
 MOST_PATIENCE_S = 20.0
@@ -51,7 +51,8 @@ class CsvLogMeter:
         self._columns = columns_of(options.text("column"))
         self._clock = LogClock(options)
         self._total = options.text("total")
-        self._doubts = options.doubts()
+        range_w = options.number("range_w", above=0.0)
+        self._facts = options.applied(Rail("any", self._scope, range_w=range_w, averaging_s=None))
         self._clocks = clocks
         self._file: Optional[GrowingFile] = None
         self._last_ns: Optional[int] = None  # of the last row, in our time
@@ -139,7 +140,8 @@ class CsvLogMeter:
             self._scope,
             is_simulated_root(),
             tuple(
-                Rail(name, self._scope if name == total else "rail", averaging_s=None, **self._doubts) for name in rails
+                dataclasses.replace(self._facts, name=name, scope=self._scope if name == total else "rail")
+                for name in rails
             ),
             tuple(Column(name) for name in columns),
             (total,),

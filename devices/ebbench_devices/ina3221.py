@@ -18,6 +18,7 @@ from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
 from ebbench_devices.kernel.sysfs import FileReader
+from ebbench_devices.meter.options import DOUBTS, LATENESS, Options
 from ebbench_devices.nvidia.ina3221_chips import (
     HWMON,
     IIO,
@@ -38,9 +39,10 @@ class Ina3221Meter:
     """All rails of all INA3221 of the board, the total's first."""
 
     def __init__(self, request: MeterRequest) -> None:
-        if request.options or request.address:
-            given = next(iter(request.options), None) or request.address or ""
-            raise ConfigError(f"ina3221: unknown option or address {given!r}; it takes none, it finds its rails itself")
+        self._options = Options("ina3221", request, (*DOUBTS, *LATENESS))
+        self._options.applied(Rail("any", "rail"))  # what the user states is checked before anything is read
+        if request.address:
+            raise ConfigError(f"ina3221: unknown address {request.address!r}; it takes none, it finds its rails itself")
         self._board = request.board
         self._rails: List[_Rail] = []
         self._sweep = 0
@@ -101,7 +103,7 @@ class Ina3221Meter:
     def _info(self, total: Tuple[str, ...], left_out: Mapping[str, str]) -> MeterInfo:
         opened = [rail.channel for rail in self._rails]
         layout = opened[0].layout
-        rails = tuple(_facts_of(rail.channel, rail.read_voltage_mv()) for rail in self._rails)
+        rails = tuple(self._options.applied(_facts_of(rail.channel, rail.read_voltage_mv())) for rail in self._rails)
         power_scale = {IIO: 1e-3, HWMON: 1e-6}
         columns: List[Column] = []
         for channel in opened:

@@ -23,12 +23,12 @@ from ebbench_devices.lines.tcp_port import TcpPort, parse_host_port
 from ebbench_devices.meter.external import address_of, named, unnamed
 from ebbench_devices.meter.gatherer import Gathered
 from ebbench_devices.meter.no_number import said_in
-from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.options import DOUBTS, LATENESS, Options
 from ebbench_devices.meter.untrusted import quoted
 
 OPTIONS = (
     "scope", "rails", "total", *SINGLE, "start", "stop", "query", "end", "decimal", "encoding", "timeout_s",
-    "averaging_s", "delay_s", "time_bound_s", "range_w", *DOUBTS,
+    *LATENESS, "time_bound_s", "range_w", *DOUBTS,
 )  # fmt: skip
 ENDS = {"lf": b"\n", "cr": b"\r"}
 DECIMALS = {"point": ".", "comma": ","}

@@ -12,10 +12,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
-from ebbench_devices.meter.options import Options
+from ebbench_devices.meter.options import DOUBTS, Options
 from ebbench_devices.nvidia.nvml_library import Absent, bare, load, text_of
 
-OPTIONS = ("index", "uuid")
+OPTIONS = ("index", "uuid", *DOUBTS)
 #: NVML's documentation states +-5 % for its power; taken as a rectangular limit
 GAIN_RATIO = 0.05 / 3**0.5
 #: how often power and counter are updated (public measurements on Volta and newer; it can be measured)
@@ -28,7 +28,8 @@ class NvmlMeter:
     """One GPU: ``GPU_w`` (mW, where power is supported) and ``GPU_j`` (mJ, where the counter is)."""
 
     def __init__(self, request: MeterRequest) -> None:
-        options = Options("nvml", request, OPTIONS)
+        self._options = options = Options("nvml", request, OPTIONS)
+        options.doubts()  # what the user states is checked before the library is loaded
         self._uuid = options.text("uuid") or request.address
         self._index = options.text("index")
         if self._uuid is not None and self._uuid.isdigit():
@@ -71,8 +72,10 @@ class NvmlMeter:
             self.close()
             raise
         averaging_s = 1.0 if kind == AVERAGE else 0.0
-        rail = Rail(
-            "GPU", "gpu", gain_ratio=GAIN_RATIO, kind=kind, update_period_s=UPDATE_PERIOD_S, averaging_s=averaging_s
+        rail = self._options.applied(
+            Rail(
+                "GPU", "gpu", gain_ratio=GAIN_RATIO, kind=kind, update_period_s=UPDATE_PERIOD_S, averaging_s=averaging_s
+            )
         )
         identity["power_from"] = power_from
         return MeterInfo("nvml", "gpu", is_simulated_root(), (rail,), tuple(columns), ("GPU",), 20.0, None, identity)

@@ -23,10 +23,10 @@ from ebbench_devices.instruments.other_clock import OtherClock, said_s
 from ebbench_devices.instruments.ptdaemon_link import PtdaemonLink, Sample
 from ebbench_devices.meter.external import address_of, named, unnamed
 from ebbench_devices.meter.feed import patience_s
-from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.options import DOUBTS, LATENESS, Options
 from ebbench_devices.meter.untrusted import quoted, shown
 
-OPTIONS = ("scope", "voltage_range_v", "current_range_a", "averaging_s", "timeout_s", *DOUBTS)
+OPTIONS = ("scope", "voltage_range_v", "current_range_a", "timeout_s", *DOUBTS, *LATENESS)
 EXAMPLE = "ptdaemon:10.0.0.5:8888?scope=wall"
 PORT, DEFAULT_RATE_HZ, DEFAULT_TIMEOUT_S = 8888, 1.0, 2.0
 RAIL = "INPUT"
@@ -90,15 +90,16 @@ class PtdaemonMeter:
         identity.update(
             interval_s=self._interval_s, round_trip_s=round_trip_s, clock_bound_s=self._clock.bound_ns / NS_PER_S
         )
-        averaging_s = self._options.number("averaging_s", self._interval_s, at_least=0.0) or 0.0
-        rail = Rail(
-            RAIL,
-            self._scope,
-            **self._options.doubts(gain_ratio=uncertainty and uncertainty / 3**0.5),  # type: ignore[arg-type]
-            range_w=volts * amperes if volts and amperes else None,
-            kind=AVERAGE,
-            update_period_s=self._interval_s,
-            averaging_s=averaging_s,
+        rail = self._options.applied(
+            Rail(
+                RAIL,
+                self._scope,
+                gain_ratio=uncertainty and uncertainty / 3**0.5,
+                range_w=volts * amperes if volts and amperes else None,
+                kind=AVERAGE,
+                update_period_s=self._interval_s,
+                averaging_s=self._interval_s,
+            )
         )
         columns = tuple(Column(f"{RAIL}_{unit}") for unit in ("w", "v", "a"))
         bound_s = (TAKEN_EVERY_S + round_trip_s) / 2

@@ -199,7 +199,7 @@ class CsvRecording(Recording):
             path.name,
             "rail",
             True,
-            tuple(Rail(rail, "rail") for rail in rails),
+            tuple(Rail(rail, "rail", averaging_s=None) for rail in rails),
             tuple(Column(name) for name in kept),
             (rails[0],),
             rate_hz,

@@ -12,7 +12,7 @@ from ebbench.energy.sampler import Sampler
 from ebbench.energy.traces.trace import read_whole
 from ebbench.errors import ConfigError, InputError, MeterError
 from ebbench.meter_ref import MeterRef
-from ebbench.protocols import MONOTONIC, REMOTE, MeterRequest
+from ebbench.protocols import AVERAGE, INSTANT, MONOTONIC, REMOTE, MeterRequest
 from ebbench_devices import csv_log
 from ebbench_devices.csv_log import CsvLogMeter
 
@@ -208,6 +208,17 @@ def test_several_rails_need_a_total_that_is_named(follow):
     assert info.total == ("B",) and {r.name: r.scope for r in info.rails} == {"A": "rail", "B": "wall"}
     with pytest.raises(ConfigError, match="did you mean"):
         follow("time_s,A_w,B_w\n", total="BB")
+
+
+def test_what_a_log_averages_over_and_how_late_it_is_nobody_but_the_user_knows(follow):
+    rail = follow("time_s,A_w,A_j\n")[1].rails[0]
+    assert (rail.kind, rail.averaging_s, rail.delay_s, rail.counter_averaging_s, rail.range_w) == (INSTANT, *[None] * 4)
+    rail = follow("time_s,A_w,A_j\n", averaging_s="0.5", delay_s="0", range_w="75", gain_u="0.01")[1].rails[0]
+    assert (rail.kind, rail.averaging_s, rail.delay_s, rail.range_w, rail.gain_ratio) == (AVERAGE, 0.5, 0.0, 75.0, 0.01)
+    assert (rail.counter_averaging_s, rail.counter_delay_s) == (0.5, 0.0)
+    assert follow(averaging_s="0")[1].rails[0].kind == INSTANT
+    with pytest.raises(ConfigError, match="csv: averaging_s = -1 must be at least 0"):
+        follow(averaging_s="-1")
 
 
 def test_volts_and_amperes_are_a_power_and_a_counter_is_one_too(follow):

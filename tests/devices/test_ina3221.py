@@ -290,9 +290,17 @@ def test_closing_gives_back_every_file(fake_board):
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def test_options_are_refused(fake_board):
-    with pytest.raises(ConfigError, match="takes none"):
+def test_what_no_file_tells_of_the_chips_can_be_stated_and_nothing_else(fake_board):
+    fake_board("tx2")
+    meter = ina3221.Ina3221Meter(MeterRequest(options={"averaging_s": "0.42", "gain_u": "0.002"}))
+    known, rails = opened()[1].rails, meter.open().rails
+    meter.close()
+    assert {(r.kind, r.averaging_s, r.delay_s, r.gain_ratio) for r in rails} == {(AVERAGE, 0.42, None, 0.002)}
+    assert [rail.offset_w for rail in rails] == [rail.offset_w for rail in known]
+    with pytest.raises(ConfigError, match="unknown option 'rate'"):
         ina3221.Ina3221Meter(MeterRequest(options={"rate": "1"}))
+    with pytest.raises(ConfigError, match="takes none"):
+        ina3221.Ina3221Meter(MeterRequest(address="0x40"))
 
 
 def test_without_a_chip_it_is_absent_and_says_where_it_looked(tmp_path, monkeypatch):

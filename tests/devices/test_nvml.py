@@ -72,6 +72,14 @@ def test_power_and_counter_are_read_as_the_driver_gives_them(driver):
     assert info.rails[0].kind == INSTANT and info.identity["power_from"] == "instant"
 
 
+def test_who_knows_the_gpu_better_than_nvml_states_it(driver):
+    assert opened()[1].rails[0].gain_ratio == pytest.approx(0.05 / 3**0.5)
+    rail = opened(options={"gain_u": "0.01", "resolution_w": "1"})[1].rails[0]
+    assert (rail.gain_ratio, rail.offset_w, rail.resolution_w) == (0.01, None, 1.0)
+    with pytest.raises(ConfigError, match="nvml: gain_u = -1 must be at least 0"):
+        NvmlMeter(MeterRequest(options={"gain_u": "-1"}))
+
+
 @pytest.mark.parametrize(
     ("capability", "kind", "averaging_s"), [((7, 0), INSTANT, 0.0), ((8, 0), INSTANT, 0.0), ((8, 6), AVERAGE, 1.0)]
 )

@@ -20,7 +20,7 @@ from ebbench.energy.traces.pace import survey
 from ebbench.energy.traces.series import series_of
 from ebbench.energy.traces.trace import TraceReader
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import MeterRequest
+from ebbench.protocols import AVERAGE, INSTANT, MeterRequest
 from ebbench.units import NS_PER_S
 from ebbench_devices import ptdaemon
 from ebbench_devices.instruments.other_clock import OtherClock
@@ -75,7 +75,14 @@ def test_a_sample_lies_on_our_clock_where_the_daemon_took_it(opened, kind, ahead
     truth_w = [energy_j(started_s + (k - 1) * 0.1, started_s + k * 0.1) / 0.1 for k in at]
     assert values[:, 0] == pytest.approx(truth_w, abs=2e-6) and set(values[:, 1]) == {12.0}
     assert [c.name for c in info.columns] == ["INPUT_w", "INPUT_v", "INPUT_a"] and info.total == ("INPUT",)
-    assert (info.rails[0].averaging_s, info.rails[0].range_w) == (0.1, 75.0)
+    assert (info.rails[0].averaging_s, info.rails[0].delay_s, info.rails[0].range_w) == (0.1, None, 75.0)
+
+
+@pytest.mark.parametrize("averaging_s, kind", [("0.05", AVERAGE), ("0", INSTANT)])
+def test_what_a_sample_covers_can_be_stated(opened, averaging_s, kind):
+    with PtdaemonServer() as server:
+        rail = opened(server, rate_hz=10.0, averaging_s=averaging_s, delay_s="0.02")[1].rails[0]
+    assert (rail.kind, rail.averaging_s, rail.delay_s) == (kind, float(averaging_s), 0.02)
 
 
 def test_the_whole_dialogue_is_this(opened):

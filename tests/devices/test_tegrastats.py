@@ -12,7 +12,7 @@ from ebbench import plugins
 from ebbench.energy.sampler import Sampler
 from ebbench.energy.traces.trace import read_whole
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import MeterRequest
+from ebbench.protocols import AVERAGE, MeterRequest
 from ebbench_devices.boards import builtin_boards
 from ebbench_devices.tegrastats import TegrastatsMeter, rails_of
 
@@ -151,6 +151,15 @@ def test_the_rate_becomes_its_interval_and_too_high_a_rate_is_refused_with_the_a
         meter("tx2", rate_hz=10.5)
     with pytest.raises(ConfigError, match="takes none"):
         meter("tx2", address="/dev/x")
+
+
+def test_over_how_long_the_chips_average_can_be_stated(install, meter):
+    install(say(AGX_ORIN) + STAY)
+    assert {rail.averaging_s for rail in meter("agx-orin").open().rails} == {None}
+    stated = meter("agx-orin", options={"averaging_s": "0.4", "delay_s": "0"}).open().rails
+    assert {(rail.kind, rail.averaging_s, rail.delay_s) for rail in stated} == {(AVERAGE, 0.4, 0.0)}
+    with pytest.raises(ConfigError, match="tegrastats: unknown option 'averaging'; did you mean 'averaging_s'"):
+        meter("tx2", options={"averaging": "1"})
 
 
 def test_shunts_of_the_board_give_the_uncertainty_and_what_needs_the_voltage_is_unknown(install, meter):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, Dict, Iterable, List, Optional
 
 from ebbench.errors import ConfigError, nearest
-from ebbench.protocols import MeterRequest
+from ebbench.protocols import AVERAGE, HOLD, INSTANT, MeterRequest, Rail
 
 SCOPES = ("module", "devkit", "wall", "gpu", "cpu", "rail")
 #: what a user may state of any meter that cannot tell it itself: standard uncertainties (k = 1) and one step of a reading
@@ -91,3 +92,12 @@ class Options:
         power_s = averaging_s if stated["averaging_s"] is None else stated["averaging_s"]
         counter = {f"counter_{key}": value for key, value in stated.items()}
         return {"averaging_s": power_s, "delay_s": stated["delay_s"], **counter}
+
+    def applied(self, rail: Rail) -> Rail:
+        """The rail with what the user states in the place of what the meter knows (`DOUBTS` and `LATENESS`)."""
+        lateness = {key: value for key, value in self.lateness().items() if value is not None}
+        doubts = self.doubts(gain_ratio=rail.gain_ratio, offset_w=rail.offset_w, resolution_w=rail.resolution_w)
+        kind = rail.kind
+        if "averaging_s" in lateness and kind != HOLD:
+            kind = AVERAGE if lateness["averaging_s"] else INSTANT
+        return dataclasses.replace(rail, kind=kind, **doubts, **lateness)

@@ -10,9 +10,10 @@ import numpy as np
 from ebbench.clock import Clock, monotonic_ns
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import Block, Column, MeterInfo, MeterRequest
+from ebbench.protocols import Block, Column, MeterInfo, MeterRequest, Rail
 from ebbench.units import NS_PER_S
 from ebbench_devices.meter.feed import Connection, Feed, patience_s
+from ebbench_devices.meter.options import DOUBTS, LATENESS, Options
 from ebbench_devices.nvidia.board_rails import rail_of, total_of
 
 DEFAULT_RATE_HZ = 2.0
@@ -32,9 +33,10 @@ class NamedRails:
     UNITS: Tuple[str, ...] = ("w",)
 
     def __init__(self, request: MeterRequest, clock: Clock = monotonic_ns) -> None:
-        if request.options or request.address:
-            given = next(iter(request.options), None) or request.address or ""
-            raise ConfigError(f"{self.NAME}: unknown option or address {given!r}; it takes none")
+        self._options = Options(self.NAME, request, (*DOUBTS, *LATENESS))
+        self._options.applied(Rail("any", "rail"))  # what the user states is checked before anything is begun
+        if request.address:
+            raise ConfigError(f"{self.NAME}: unknown address {request.address!r}; it takes none")
         rate_hz = DEFAULT_RATE_HZ if request.rate_hz is None else request.rate_hz
         if not 0 < rate_hz <= MAX_RATE_HZ:
             raise ConfigError(
@@ -77,7 +79,7 @@ class NamedRails:
             self.NAME,
             str(self._board.get("scope", "module")),
             is_simulated_root(),
-            tuple(rail_of(name, self._board, self._total, self._bus_v(rails[name])) for name in self._names),
+            tuple(self._rail(name, rails[name]) for name in self._names),
             tuple(Column(f"{name}_{unit}", 1e-3, raw=True) for name in self._names for unit in self.UNITS),
             self._total,
             DEFAULT_RATE_HZ,
@@ -112,6 +114,9 @@ class NamedRails:
             return self._feed.connection.take()
         except MeterError as error:
             raise fault or error from None
+
+    def _rail(self, name: str, values: Sequence[Optional[float]]) -> Rail:
+        return self._options.applied(rail_of(name, self._board, self._total, self._bus_v(values)))
 
     def _bus_v(self, values: Sequence[Optional[float]]) -> Optional[float]:
         millivolts = dict(zip(self.UNITS, values)).get("v")
