@@ -2,7 +2,9 @@
 
 The instrument computes statistics itself and sends a block of them `rate` times a second: the energy counted since the start, and
 the means of power, volts and amperes over the block, with the numbers of its first and last sample. The counter goes on in the
-instrument, so a block that is lost on the way costs no energy, only the knowledge of when it was spent; it is told.
+instrument, so a block that is lost on the way costs no energy, only the knowledge of when it was spent; it is told. What it has
+counted is that up to the block's last sample, of a million or two a second: it is neither late nor averaged beside what the
+time of that sample may be off, which is the meter's bound on time.
 """
 
 from __future__ import annotations
@@ -65,7 +67,17 @@ class JoulescopeMeter:
             "joulescope",
             self._scope,
             is_simulated_root(),
-            (Rail(RAIL, self._scope, kind=AVERAGE, averaging_s=1 / link.rate_hz, **self._doubts),),
+            (
+                Rail(
+                    RAIL,
+                    self._scope,
+                    kind=AVERAGE,
+                    averaging_s=1 / link.rate_hz,
+                    counter_averaging_s=0.0,
+                    counter_delay_s=0.0,
+                    **self._doubts,
+                ),
+            ),
             tuple(Column(f"{RAIL}_{unit}") for unit in COLUMNS),
             (RAIL,),
             link.rate_hz,

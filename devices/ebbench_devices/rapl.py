@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ebbench.clock import Clock, monotonic_ns
 from ebbench.environment import below_root, is_simulated_root, read_text
@@ -22,14 +22,22 @@ from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import Availability, Column, MeterInfo, MeterRequest, Rail
 from ebbench_devices.kernel.sysfs import FileReader, read_number
 from ebbench_devices.kernel.wrapping_counter import WrappingCounter
-from ebbench_devices.meter.options import DOUBTS, Options
+from ebbench_devices.meter.options import DOUBTS, LATENESS, Options
 
 FOLDER = "/sys/class/powercap"
 #: opens the counters for this user, until the machine starts again, and for nobody else
 OPEN = f'sudo chown "$USER" {FOLDER}/intel-rapl:*/energy_uj'
 DEFAULT_RATE_HZ = 10.0
-#: the registers are updated about every millisecond (Intel SDM volume 3, "RAPL Interfaces")
+#: the registers of Intel are updated about every millisecond (SDM volume 3B, "RAPL Interfaces": ``MSR_*_ENERGY_STATUS``)
 UPDATE_PERIOD_S = 1e-3
+#: so what is read is up to that old. Of AMD's no document was found that says how often they are
+LATENESS_OF = {
+    "GenuineIntel": {
+        "counter_averaging_s": 0.0,
+        "counter_delay_s": UPDATE_PERIOD_S / 2,
+        "counter_delay_u_s": UPDATE_PERIOD_S / 12**0.5,
+    }
+}
 #: no package draws more; used where the zone does not state a limit of its own
 PLAUSIBLE_W = 1000.0
 PLATFORM, MEMORY = "psys", "dram"
@@ -53,10 +61,11 @@ class RaplMeter:
     """All counters of all packages in joules since the start, the packages first."""
 
     def __init__(self, request: MeterRequest, clock: Clock = monotonic_ns) -> None:
-        options = Options("rapl", request, DOUBTS)
+        options = Options("rapl", request, (*DOUBTS, *LATENESS))
         if request.address:
             raise ConfigError(f"rapl: unknown address {request.address!r}; it takes none, it finds its zones itself")
-        self._doubts = options.doubts()
+        self._options = options
+        options.applied(Rail("any", "cpu"))  # what the user states is checked before anything is read
         self._clock = clock
         self._files: List[FileReader] = []
         self._counters: List[WrappingCounter] = []
@@ -104,24 +113,14 @@ class RaplMeter:
         return self._info(opened, left_out)
 
     def _info(self, opened: Sequence[Zone], left_out: Mapping[str, str]) -> MeterInfo:
-        names = [zone.name for zone in opened]
-        rails = tuple(
-            Rail(
-                zone.name,
-                "cpu" if zone.is_package else "rail",
-                zone.inside_of if zone.inside_of in names else None,
-                update_period_s=UPDATE_PERIOD_S,
-                **self._doubts,
-            )
-            for zone in opened
-        )
+        rails = tuple(self._options.applied(rail) for rail in _rails_of(opened))
         identity: Dict[str, Any] = {
             "zones": {
                 z.name: {"folder": z.folder.name, "range_j": z.range_uj * 1e-6, "limit_w": z.limit_w} for z in opened
             },
             "left_out": dict(left_out),
         }
-        if "AuthenticAMD" in (read_text("/proc/cpuinfo") or ""):
+        if _vendor() == "AuthenticAMD":
             identity["core"] = "one core of the package"
         return MeterInfo(
             "rapl",
@@ -186,6 +185,25 @@ def _zone(key: str, folders: Mapping[str, Path], labels: Mapping[str, str], name
         )
     limit_w = _limit_w(folders[key]) or (_limit_w(folders[parent]) if parent else None) or PLAUSIBLE_W
     return Zone(folders[key], names[key], inside_of, is_package, range_uj, limit_w)
+
+
+def _rails_of(opened: Sequence[Zone]) -> Iterator[Rail]:
+    names, vendor = [zone.name for zone in opened], _vendor()
+    for zone in opened:
+        yield Rail(
+            zone.name,
+            "cpu" if zone.is_package else "rail",
+            zone.inside_of if zone.inside_of in names else None,
+            update_period_s=UPDATE_PERIOD_S if vendor in LATENESS_OF else None,
+            averaging_s=None,
+            **LATENESS_OF.get(vendor, {}),
+        )
+
+
+def _vendor() -> str:
+    """Whose processor it is, as the kernel names it; empty where it does not."""
+    found = re.search(r"^vendor_id[ \t]*:[ \t]*(\w+)", read_text("/proc/cpuinfo") or "", re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def _zone_folders() -> Dict[str, Path]:

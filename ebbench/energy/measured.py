@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from ebbench.energy.integration.integrals import Gap, Integrals
 from ebbench.energy.integration.integrate import integrate
+from ebbench.energy.lateness import sharper
 from ebbench.energy.reasons import Hole, reason_of
 from ebbench.energy.trace_file import TraceFile
 from ebbench.energy.traces.batches import Floats, Ints
 from ebbench.energy.traces.series import Series
 from ebbench.energy.traces.trace import TraceReader
-from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_difference, of_sum, sharper
+from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_difference, of_sum
 from ebbench.records import MISSING, OK, PARTIAL
 
 #: what of an interval may be uncovered by rounding alone
@@ -77,7 +78,7 @@ class Measured:
         return half_width_j(self._by_hulls_j(rows)) < half_width_j(self._of_sum(rows.at))
 
     def _by_hulls_j(self, rows: Rows) -> Dict[str, Optional[float]]:
-        averaging_s = self.series.rail.averaging_s or 0.0
+        averaging_s = self.series.lateness.averaging_s or 0.0
         is_smeared = self.duration_s[rows.holes] < averaging_s
         smeared, seen = rows.holes[is_smeared], rows.holes[~is_smeared]
         holes_j, unresolved_j = self._of_sum(seen), self.budget.components_j["unresolved"]
@@ -158,7 +159,8 @@ def _spread(one: Budget, at: Ints, m: int, known: npt.NDArray[np.bool_]) -> Budg
     unresolved[at] = one.unresolved | ~known
     components = {name: None if c is None else wide(c) for name, c in one.components_j.items()}
     clock_changes_j = None if one.clock_changes_j is None else wide(one.clock_changes_j)
-    return Budget(components, wide(one.bias_j), unresolved, clock_changes_j)
+    delay_changes_j = None if one.delay_changes_j is None else wide(one.delay_changes_j)
+    return Budget(components, wide(one.bias_j), unresolved, clock_changes_j, delay_changes_j)
 
 
 def _reasons(

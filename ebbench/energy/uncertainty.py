@@ -4,9 +4,9 @@ Each component is a standard uncertainty (k = 1, J). The stated half width is U 
 meter does not tell (its gain, say) is None, "unknown", and U covers only what is known.
 
 sampling    what the power did between readings (`_sampling_j`)
-edges       where in the interval around an edge the power stepped (`_edges_j`)
-lag         what a sensor that averages smears over the edges, and what its delay may be off (`_lag_j`)
-hold        what a register that keeps its value shows late (`_hold_j`)
+edges       where in the interval around an edge the power stepped (`_edges_j`, `_counter_edges_j`)
+lag         what a sensor that averages smears over the edges, and what its delay may be off (`lateness`)
+hold        what a register that keeps its value shows late (`lateness`)
 gaps        what happened in intervals that were long but interpolated
 unresolved  the power was hardly looked at: fewer than five readings or updates (`_unresolved_j`)
 counter     one step of an energy counter at each edge
@@ -24,9 +24,10 @@ from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ebbench.energy.integration.integrals import Bools, Edges, Integrals
+from ebbench.energy import lateness
+from ebbench.energy.integration.integrals import Bools, Integrals
 from ebbench.energy.traces.batches import Floats, Ints
-from ebbench.energy.traces.pace import look_s, memory_s, smear_s
+from ebbench.energy.traces.pace import look_s, memory_s
 
 #: worst rate of CLOCK_MONOTONIC against true time (rectangular): what NTP may slew it by
 TIME_BASE = 500e-6
@@ -48,12 +49,15 @@ class Budget:
     `components_j`: standard uncertainties (J) by name, float64 [m], None = unknown. `bias_j`: by how much each energy errs
     if every step of power near its edges lies exactly at the edge; it grows with their number where phases repeat.
     `clock_changes_j` [m, traces, errors]: what each error of a clock does to each energy; None where no clock may be off.
+    `delay_changes_j` [m, sides]: what a delay that is off by its standard uncertainty does to each, by the power on either side
+    of the steps at its edges; None where no delay may be off. It is a part of the component `lag`.
     """
 
     components_j: Dict[str, Optional[Floats]]
     bias_j: Floats
     unresolved: Bools
     clock_changes_j: Optional[Floats] = None
+    delay_changes_j: Optional[Floats] = None
 
     @property
     def half_width_j(self) -> Floats:
@@ -66,7 +70,10 @@ class Budget:
     def common_half_width_j(self) -> Floats:
         """The part of the half widths (J) that equal phases share: it does not become smaller by taking more of them."""
         known = [c for name, c in self.components_j.items() if name in (*COMMON, "clock") and c is not None]
-        shared_j: Floats = COVERAGE_FACTOR * np.sqrt(np.sum([*np.square(known), np.square(self.bias_j)], axis=0))
+        known += (
+            [self.bias_j, lateness.delay_j(self.delay_changes_j)] if self.delay_changes_j is not None else [self.bias_j]
+        )
+        shared_j: Floats = COVERAGE_FACTOR * np.sqrt(np.sum(np.square(known), axis=0))
         return np.minimum(shared_j, self.half_width_j)
 
 
@@ -76,8 +83,11 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
     energy_j = np.abs(np.nan_to_num(integrals.energy_j))
     covered_s = integrals.covered_s
     edges_j, edge_bias_j = _edges_j(integrals)
-    lag_j, lag_bias_j = _lag_j(integrals)
-    hold_j, hold_bias_j = _hold_j(integrals)
+    lag_j, lag_bias_j = lateness.smear_j(integrals)
+    delay_changes_j = lateness.delay_changes_j(integrals)
+    if delay_changes_j is not None:
+        lag_j = np.hypot(lag_j, lateness.delay_j(delay_changes_j))
+    hold_j, hold_bias_j = lateness.hold_j(integrals)
     unresolved_j, unresolved = _unresolved_j(integrals)
     components: Dict[str, Optional[Floats]] = {
         "gain": None if rail.gain_ratio is None else rail.gain_ratio * energy_j,
@@ -85,7 +95,7 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
         "resolution": _resolution_j(integrals),
         "sampling": _sampling_j(integrals),
         "edges": edges_j,
-        "lag": None if rail.averaging_s is None and not integrals.series.is_counter else lag_j,
+        "lag": None if integrals.series.lateness.averaging_s is None else lag_j,
         "hold": hold_j,
         "gaps": _gaps_j(integrals),
         "unresolved": unresolved_j,
@@ -98,15 +108,18 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
         components["clock"] = _clock_j(clock_changes_j)
     none = covered_s == 0  # nothing covered, or an interval without length: there is no energy to be wrong
     known = {name: None if c is None else np.where(none, 0.0, c) for name, c in components.items()}
-    return Budget(known, np.where(none, 0.0, edge_bias_j + lag_bias_j + hold_bias_j), unresolved, clock_changes_j)
+    bias_j = np.where(none, 0.0, edge_bias_j + lag_bias_j + hold_bias_j)
+    if delay_changes_j is not None:
+        delay_changes_j[none] = 0.0
+    return Budget(known, bias_j, unresolved, clock_changes_j, delay_changes_j)
 
 
 def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
     """Components (k = 1, J) of the sum of energies; each part gives a budget and which of its energies are summed.
 
     What is common to the energies adds, the rest adds in squares. The errors at edges do both: repeated phases whose power
-    steps exactly at their edges all err to the same side, so their signed bias is summed too. A clock is off for all energies at
-    once: what each of its errors does is summed, with its sign, before the worst is taken.
+    steps exactly at their edges all err to the same side, so their signed bias is summed too. A clock, or a sensor's delay, is off
+    for all energies at once: what each of its errors does is summed, with its sign, before the worst is taken.
     """
     names = list(dict.fromkeys(name for b, _ in parts for name in b.components_j))
     found: Dict[str, Optional[float]] = {}
@@ -124,10 +137,20 @@ def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
     together_j2 = sum(float(b.sum()) for b in bias_j) ** 2 - sum(float(np.dot(b, b)) for b in bias_j)
     if together_j2 > 0:
         found["edges"] = math.hypot(found.get("edges") or 0.0, math.sqrt(together_j2))
+    if found.get("lag") is not None:
+        found["lag"] = _lag_of_sum_j(parts, found["lag"] or 0.0)
     clock = [b.clock_changes_j[at].sum(axis=0) for b, at in parts if b.clock_changes_j is not None]
     if clock:
         found["clock"] = float(_clock_j(np.sum(clock, axis=0)))
     return found
+
+
+def _lag_of_sum_j(parts: Sequence[Tuple[Budget, Ints]], in_squares_j: float) -> float:
+    """`lag` of a sum: what a delay that is off does to each energy is in the sum of squares, but adds with its sign."""
+    changes_j = [b.delay_changes_j[at] for b, at in parts if b.delay_changes_j is not None]
+    each_j2 = sum(float(np.square(lateness.delay_j(c)).sum()) for c in changes_j)
+    together_j2 = float(lateness.delay_j(np.sum([c.sum(axis=0) for c in changes_j], axis=0))) ** 2 if changes_j else 0.0
+    return math.sqrt(max(in_squares_j**2 - each_j2, 0.0) + together_j2)
 
 
 def of_difference(
@@ -160,7 +183,10 @@ def merged(budgets: Sequence[Budget]) -> Budget:
     clock_changes_j = np.concatenate(clocks, axis=1) if clocks else None
     if clock_changes_j is not None:
         components["clock"] = _clock_j(clock_changes_j)
-    return Budget(components, bias_j, np.logical_and.reduce([b.unresolved for b in budgets]), clock_changes_j)
+    delays = [b.delay_changes_j for b in budgets if b.delay_changes_j is not None]
+    delay_changes_j: Optional[Floats] = np.sum(delays, axis=0) if delays else None
+    unresolved = np.logical_and.reduce([b.unresolved for b in budgets])
+    return Budget(components, bias_j, unresolved, clock_changes_j, delay_changes_j)
 
 
 def half_width_j(components_j: Dict[str, Optional[float]]) -> float:
@@ -198,93 +224,36 @@ def _edges_j(integrals: Integrals) -> Tuple[Floats, Floats]:
     In the interval h that holds an edge at place u, a step dP may lie anywhere. The line errs by -dP h (1-u)^2 / 2 (step at
     or before the edge) to dP h (1-u^2) / 2 (step at the interval's end) on the part after the edge.
     """
+    if integrals.series.is_counter:
+        return _counter_edges_j(integrals)
     bounds, biases = [], []
     for edge, outside, sign in (
         (integrals.start, integrals.start.place, -1.0),
         (integrals.end, 1 - integrals.end.place, 1.0),
     ):
         jump_j = edge.interval_s * edge.step_w
-        if integrals.series.is_counter:  # the mean over the interval is known: at most dP h u (1-u)
-            bounds.append(np.abs(jump_j) * edge.place * (1 - edge.place))
-            biases.append(np.zeros_like(jump_j))
-        else:
-            bounds.append(np.abs(jump_j) * (1 - outside**2) / 2)
-            biases.append(sign * jump_j * (1 - outside) ** 2 / 2)
+        bounds.append(np.abs(jump_j) * (1 - outside**2) / 2)
+        biases.append(sign * jump_j * (1 - outside) ** 2 / 2)
     largest_j = np.maximum(np.abs(integrals.start.step_w), np.abs(integrals.end.step_w)) * integrals.covered_s
     return np.minimum(np.sqrt(bounds[0] ** 2 + bounds[1] ** 2), largest_j) / _ROOT3, biases[0] + biases[1]
 
 
-def _lag_j(integrals: Integrals) -> Tuple[Floats, Floats]:
-    """Standard uncertainty of a sensor that averages over a time a, or whose delay is known to u, and its signed part.
+def _counter_edges_j(integrals: Integrals) -> Tuple[Floats, Floats]:
+    """The same of a counter, which tells the energy of the interval h: a step dP errs by at most dP h u (1-u), at the edge itself.
 
-    A step D exactly at an edge is smeared evenly to both sides by a centred average: D a / 8 leaks out. Ripple faster than a
-    shows as what is left in the average. A delay that is known to u moves each step by as much.
+    What the power does within h no counter shows: a power of many small steps whose means over h step by D differs from the line
+    by D h sqrt(u (1-u) / 2). D is what is usual in the whole trace.
     """
-    averaging_s = memory_s(integrals.series, integrals.pace)[0]
-    zero = np.zeros_like(integrals.covered_s)
-    if smear_s(integrals.series, integrals.pace) == 0:
-        return zero, zero
-    higher = sharper(averaging_s, integrals.duration_s)
-    step_start_w, step_end_w = (_step_w(e) * higher for e in (integrals.start, integrals.end))
-    is_long = integrals.duration_s >= 1.5 * averaging_s
-    leaks_j = [
-        averaging_s * higher * _leaks_w(in_time_w, is_long)
-        for in_time_w in (_in_time_w(integrals.start), _in_time_w(integrals.end)[:, ::-1])
+    start, end = integrals.start, integrals.end
+    biases = [
+        sign * edge.step_w * edge.interval_s * edge.place * (1 - edge.place) for edge, sign in ((start, -1), (end, 1))
     ]
-    leak_j = -(leaks_j[0] + leaks_j[1])
-    both_j2 = leaks_j[0] ** 2 + leaks_j[1] ** 2
-    ripple_j2 = (0.3 * averaging_s) ** 2 * (_ripple_w(integrals.start) ** 2 + _ripple_w(integrals.end) ** 2)
-    moved_j2 = integrals.series.lateness.delay_u_s**2 * (step_start_w**2 + step_end_w**2)
-    return np.sqrt(np.maximum(leak_j**2, both_j2) / 3 + ripple_j2 + moved_j2), leak_j
-
-
-def _hold_j(integrals: Integrals) -> Tuple[Floats, Floats]:
-    """Standard uncertainty of a register that keeps its value for a time T, and its signed part.
-
-    It shows a step up to T late, on average T / 2. That is known also where nobody knows over how long it averages.
-    """
-    update_s = memory_s(integrals.series, integrals.pace)[1]
-    zero = np.zeros_like(integrals.covered_s)
-    if update_s == 0:
-        return zero, zero
-    late_w = integrals.end.around_w[:, 0] - integrals.start.around_w[:, 0]
-    late_j2 = update_s**2 * (late_w**2 + 0.25 * _step_w(integrals.end) ** 2)
-    return np.sqrt(late_j2 / 3), -update_s / 2 * late_w
-
-
-def _leaks_w(inwards_w: Floats, is_long: Bools) -> Floats:
-    """How much of a second of a mean over a leaks out of a phase at an edge, over a (W): D/8 at a single step D.
-
-    `inwards_w`: the means from a outside of the edge to a inside, every a/4. Where the power outside returns after r < a/2, they
-    show D r/a, of which (1 - r/a) / 2 leaks: up to 1/2. Whether it does is seen in the means further out, unless the phase is so
-    short (not `is_long`) that these hold what was before it.
-    """
-    far_w, outer_w, outside_w, inside_w, inner_w = (inwards_w[:, i] for i in (0, 2, 3, 6, 7))
-    outside_w = np.where(np.abs(outside_w - inside_w) > np.abs(outer_w - inside_w), outside_w, outer_w)
-    is_inner = is_long & (np.abs(inner_w - outside_w) > np.abs(inside_w - outside_w))
-    step_w = np.where(is_inner, inner_w, inside_w) - outside_w
-    returned = np.divide(
-        np.abs(far_w - outside_w), np.abs(step_w), out=np.ones_like(step_w), where=is_long & (step_w != 0)
-    )
-    leaks_w: Floats = (1 / 8 + 3 / 8 * np.minimum(returned, 1.0) ** 2) * step_w
-    return leaks_w
-
-
-def _in_time_w(edge: Edges) -> Floats:
-    """The power around an edge, in the order of time."""
-    in_time_w: Floats = edge.around_w[:, [5, 6, 0, 1, 2, 3, 4, 7, 8]]
-    return in_time_w
-
-
-def _step_w(edge: Edges) -> Floats:
-    """By how much the power around an edge changes over the time in which a step at the edge would show."""
-    return edge.around_w[:, 4] - edge.around_w[:, 0]
-
-
-def _ripple_w(edge: Edges) -> Floats:
-    """What the power around an edge does beyond one step: its way up and down in time, less the step."""
-    way_w: Floats = np.abs(np.diff(_in_time_w(edge), axis=1)).sum(axis=1)
-    return way_w - np.abs(_step_w(edge))
+    both_j2 = biases[0] ** 2 + biases[1] ** 2
+    bias_j = biases[0] + biases[1]
+    largest_j = np.maximum(np.abs(start.step_w), np.abs(end.step_w)) * integrals.covered_s
+    steps_j = np.minimum(np.sqrt(np.maximum(bias_j**2, both_j2)), largest_j) / _ROOT3
+    within_j2 = sum((e.interval_s * integrals.usual_step_w) ** 2 * e.place * (1 - e.place) / 2 for e in (start, end))
+    return np.sqrt(steps_j**2 + within_j2), bias_j
 
 
 def _gaps_j(integrals: Integrals) -> Floats:
@@ -310,14 +279,8 @@ def _unresolved_j(integrals: Integrals) -> Tuple[Floats, Bools]:
     is_unseen = (integrals.readings == 0) | (integrals.covered_s < update_s) | is_smeared
     away_w = np.maximum(away_w, np.where(is_unseen, np.abs(mean_w), 0.0))
     apart_s = max(look_s(integrals.series, integrals.pace), averaging_s)
-    unseen_s = np.minimum(integrals.covered_s, apart_s) * sharper(averaging_s, integrals.duration_s)
+    unseen_s = np.minimum(integrals.covered_s, apart_s) * lateness.sharper(averaging_s, integrals.duration_s)
     return np.where(few, away_w * unseen_s / _ROOT3, 0.0), few
-
-
-def sharper(averaging_s: float, duration_s: Floats) -> Floats:
-    """How much higher than a mean over `averaging_s` shows it the power may have been in a phase that is shorter."""
-    times: Floats = np.maximum(1.0, averaging_s / np.maximum(duration_s, 1e-9))
-    return times
 
 
 def _looks(integrals: Integrals) -> Floats:

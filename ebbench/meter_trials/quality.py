@@ -89,7 +89,8 @@ def stated(
 ) -> Tuple[float, Tuple[str, ...]]:
     """The half width (k = 2) of `POWER_W` for `LENGTH_S`, as a part of it, by the same budget as any run's; what it lacks."""
     rate_hz = max(rate_hz, 0.1)
-    time_ns = np.rint(np.arange(-2, LENGTH_S * rate_hz + 3) / rate_hz * NS_PER_S).astype(np.int64) + 10 * NS_PER_S
+    behind = series.lateness.shift_s * rate_hz + 3
+    time_ns = np.rint(np.arange(-2, LENGTH_S * rate_hz + behind) / rate_hz * NS_PER_S).astype(np.int64) + 10 * NS_PER_S
     power_w = POWER_W + scatter_w * np.random.default_rng(0).standard_normal(time_ns.size)
     if series.rail.resolution_w:
         power_w = np.rint(power_w / series.rail.resolution_w) * series.rail.resolution_w

@@ -67,6 +67,7 @@ def test_energy_is_the_instruments_counter_and_power_its_mean_over_the_block(ben
     assert np.diff(block.time_ns).tolist() == [50_000_000] * 3
     assert (info.total, info.scope, info.simulated) == (("DUT",), "devkit", False)
     assert (info.rails[0].kind, info.rails[0].averaging_s, info.time_bound_s) == (AVERAGE, 0.05, 0.02)
+    assert (info.rails[0].counter_averaging_s, info.rails[0].counter_delay_s) == (0.0, 0.0)  # its clock's bound is all
 
 
 def test_a_block_that_is_lost_costs_no_energy_and_is_told(bench):

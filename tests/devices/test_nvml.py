@@ -70,6 +70,7 @@ def test_power_and_counter_are_read_as_the_driver_gives_them(driver):
     assert list(meter.read()) == [101_000, 5_000]
     assert (info.scope, info.total, info.default_rate_hz, info.simulated) == ("gpu", ("GPU",), 20.0, False)
     assert info.rails[0].kind == INSTANT and info.identity["power_from"] == "instant"
+    assert info.rails[0].counter_averaging_s is None  # how late its counter is no document says
 
 
 def test_who_knows_the_gpu_better_than_nvml_states_it(driver):

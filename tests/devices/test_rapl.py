@@ -83,6 +83,20 @@ def test_on_amd_the_core_is_known_to_be_one_of_them(tree, tmp_path):
     assert info.identity["core"] == "one core of the package" and info.total == ("package_0",)
 
 
+@pytest.mark.parametrize(
+    ("vendor", "late_s"),
+    [("GenuineIntel", (0.0, 5e-4, 1e-3 / 12**0.5)), ("AuthenticAMD", (None, None, 0.0)), ("", (None, None, 0.0))],
+)
+def test_how_old_a_count_is_at_most_is_known_of_intels_alone(tree, tmp_path, vendor, late_s):
+    tree()
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t: fpu\n")
+    rails = opened()[1].rails
+    assert {(r.counter_averaging_s, r.counter_delay_s, r.counter_delay_u_s) for r in rails} == {late_s}
+    stated = opened(averaging_s="0.01", delay_s="0.002")[1].rails
+    assert {(r.counter_averaging_s, r.counter_delay_s) for r in stated} == {(0.01, 0.002)}
+
+
 def test_the_same_package_through_another_register_is_not_counted_twice(tree):
     tree()
     assert all("mmio" not in str(zone["folder"]) for zone in opened()[1].identity["zones"].values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterator, Sequence, Tuple
+from typing import Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -119,6 +119,32 @@ class Sensor:
             _, same = np.unique(times_s, return_inverse=True)
             value = value + rng.normal(0, self.noise_w, same.max() + 1)[same]
         return np.rint(value / self.resolution_w) * self.resolution_w if self.resolution_w else value
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Counts the energy of a waveform averaged over `averaging_s` and later by `late_s`, turning every `update_s`.
+
+    It counts in steps of `count_j`. `says`: what its rail says of that.
+    """
+
+    late_s: float = 0.0
+    averaging_s: float = 0.0
+    update_s: float = 0.0
+    count_j: float = 0.0
+    says: Mapping[str, Optional[float]] = field(default_factory=dict)
+
+    def series(self) -> Series:
+        rail = Rail("X", "module", gain_ratio=0.0, offset_w=0.0, averaging_s=None, **self.says)
+        return Series("X", (("X_j",),), rail, is_counter=True, step_j=self.count_j)
+
+    def read(self, wave: Waveform, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.update_s:
+            shift_s = rng.uniform(0, self.update_s)
+            times_s = np.floor((times_s - shift_s) / self.update_s) * self.update_s + shift_s
+        ago_s = self.late_s + self.averaging_s * ((np.arange(64) + 0.5) / 64 - 0.5)
+        energy_j = np.mean([wave.energy_j(times_s - ago) for ago in ago_s], axis=0)
+        return np.floor(energy_j / self.count_j) * self.count_j if self.count_j else energy_j
 
 
 SENSORS: Dict[str, Sensor] = {

@@ -47,8 +47,11 @@ def test_corrections_of_a_calibration_do_not_change_what_is_asked_about():
 
 
 def test_a_counter_is_assessed_as_a_counter():
-    found, unknown = meter_quality.stated(series(True, 0.001, gain_ratio=0.01, offset_w=0.0), 20.0, 0.0)
+    facts = {"gain_ratio": 0.01, "offset_w": 0.0, "counter_averaging_s": 0.0, "counter_delay_s": 0.3}
+    found, unknown = meter_quality.stated(series(True, 0.001, **facts), 20.0, 0.0)
     assert found == pytest.approx(0.02, rel=0.02) and unknown == ()
+    _, unknown = meter_quality.stated(series(True, 0.001, gain_ratio=0.01, offset_w=0.0), 20.0, 0.0)
+    assert unknown == ("lag",)  # how late it is nobody says
 
 
 @pytest.mark.realtime

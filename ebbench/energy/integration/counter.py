@@ -66,3 +66,45 @@ class Knots:
             return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int8)
         self._last_is_knot = True
         return np.array([self._last[0]]), np.array([self._last[1]]), np.zeros(1, np.int8)
+
+
+class Turns:
+    """The mean powers between a counter's knots: how they step from one to the next, and what is around each of m edges.
+
+    Where a neighbour is a gap, or there is none, the power of the edge's own interval stands for it.
+    """
+
+    def __init__(self, m: int) -> None:
+        self._earlier_w, self._own_w, self._later_w = np.zeros((3, m))
+        self._waiting = slice(0, 0)  # edges in the last interval so far: what is after it comes with the next block
+        self._last_w = np.nan
+        self._steps_w2, self._steps = 0.0, 0
+
+    def add(self, power_w: Floats, where: slice, at: Ints) -> None:
+        """Take the powers (W) of the next block's intervals, NaN in gaps; the edges `where` lie in the intervals `at`."""
+        around_w = np.concatenate(([self._last_w], power_w, [np.nan]))
+        step_w = np.diff(around_w)[:-1]
+        step_w = step_w[np.isfinite(step_w)]
+        self._steps_w2 += float(np.einsum("i,i", step_w, step_w))
+        self._steps += step_w.size
+        if np.isfinite(power_w[0]):
+            self._later_w[self._waiting] = power_w[0]
+        own_w = np.nan_to_num(around_w[at + 1])
+        self._own_w[where] = own_w
+        for side_w, neighbour_w in ((self._earlier_w, around_w[at]), (self._later_w, around_w[at + 2])):
+            side_w[where] = np.where(np.isfinite(neighbour_w) & np.isfinite(around_w[at + 1]), neighbour_w, own_w)
+        is_last = (at == power_w.size - 1) & np.isfinite(around_w[at + 1])
+        self._waiting = slice(where.stop - int(np.count_nonzero(is_last)), where.stop)
+        self._last_w = float(power_w[-1])
+
+    @property
+    def step_w(self) -> Floats:
+        """By how much the power changes on its way over each edge's interval [m]: up and down together, signed as the whole way."""
+        way_w = np.abs(self._own_w - self._earlier_w) + np.abs(self._later_w - self._own_w)
+        signed_w: Floats = np.where(self._later_w < self._earlier_w, -way_w, way_w)
+        return signed_w
+
+    @property
+    def usual_step_w(self) -> float:
+        """Root mean square of the steps from one mean power to the next."""
+        return float(np.sqrt(self._steps_w2 / self._steps)) if self._steps else 0.0

@@ -29,8 +29,9 @@ class Edges:
     """What surrounds one end of each of m intervals; arrays [m]. In gaps `step_w` is 0, outside the trace `interval_s` too.
 
     The edge lies in an interval of `interval_s` between two readings, at `place` 0..1 of it, and over that interval the power
-    steps by `step_w`. `around_w` [m, probes] is the power read around the edge, as long as the sensor remembers
-    (`integrate.probes_ns`; no probes for a sensor without memory).
+    steps by `step_w` (a counter's from the interval before to the one after: up and down together, signed as the whole way).
+    `around_w` [m, probes] is the power read around the edge, as long as the sensor remembers (`integrate.probes_ns`; no probes
+    for a sensor without memory).
     """
 
     interval_s: Floats
@@ -49,8 +50,9 @@ class Integrals:
     of the squares of what exceeds 1.5 median intervals. `variance_w2`: variance of the readings inside; `changes`: readings
     that differ from the one before, counted where the rail's resolution is known. `clock_changes_j` [m, k]: by how much k errors
     of the clock, each within its bound, change the energy (`shifts`); k = 0 where the clock is the phases' own.
-    `low_w`, `high_w`: range of power in the whole trace; `whole_...`: its sums, `whole_jump_j4` that of (h dP)^4.
-    `saturated`: readings at the end of the rail's range.
+    `low_w`, `high_w`: range of power in the whole trace; `whole_...`: its sums, `whole_jump_j4` that of (h dP)^4; `usual_step_w`:
+    root mean square of the steps from one mean power of a counter to the next, 0 for a power. `saturated`: readings at the end of
+    the rail's range.
     """
 
     series: Series
@@ -76,6 +78,7 @@ class Integrals:
     whole_jump_j4: float
     whole_cross_j2: float
     whole_cross_2_j2: float
+    usual_step_w: float
     first_ns: Optional[int]
     last_ns: Optional[int]
     saturated: int

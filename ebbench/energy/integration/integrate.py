@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ebbench.energy.integration.cells import Cells, cut
-from ebbench.energy.integration.counter import JOINED, NO_READING, REASONS, Codes, Knots, joints
+from ebbench.energy.integration.counter import JOINED, NO_READING, REASONS, Codes, Knots, Turns, joints
 from ebbench.energy.integration.integrals import Bools, Edges, Gap, Integrals
 from ebbench.energy.integration.shifts import changes_j, shifts
 from ebbench.energy.integration.spread import Block, Spread
@@ -94,11 +94,14 @@ def probes_ns(series: Series, pace: Pace) -> Ints:
     """Where to look around an edge (ns): five places over the time in which a step there would show, then four beyond.
 
     A step of power at an edge reaches the readings (shifted by half the averaging time) from half the averaging time before
-    it to as much after it, and up to one update period later. Empty for a sensor without memory.
+    it to as much after it, and up to one update period later. A counter shows power as the mean between two of its turns, so that
+    the turns around are looked at too. Empty for a sensor without memory.
     """
     spread_s, update_s = smear_s(series, pace), memory_s(series, pace)[1]
     if spread_s + update_s == 0:
         return np.zeros(0, np.int64)
+    if series.is_counter and pace.readings > 1:
+        spread_s += 2 * pace.turn_s
     inside = -spread_s / 2 + (spread_s + update_s) * np.arange(5) / 4
     beyond = spread_s * np.array([-1, -0.75, 0.75, 1]) + update_s * np.array([0, 0, 1, 1])
     return np.rint(np.concatenate((inside, beyond)) * NS_PER_S).astype(np.int64)
@@ -132,6 +135,7 @@ class _Running:
         self._edges = _rising(np.concatenate([edges, moved.ravel()] + [edges + p for p in self._probes_ns]))
         m = self._edges.size
         self._placed = 0
+        self._turns = Turns(m) if series.is_counter else None
         self._cells = Cells(("energy",), m)
         self._spread = Spread(
             pace, m, holds=self._holds, update_s=self._update_s, counts_changes=series.rail.resolution_w is not None
@@ -211,8 +215,9 @@ class _Running:
         edges = self._edges[first:last]
         at = np.searchsorted(time_ns, edges, "right") - 1  # the reading at or before each edge
         block = Block(time_ns, value, interval_s, rise, longest_s, broken, cut(first, at), slice(first, last), at)
-        if self.series.is_counter:
-            energy_j, rise_w = self._of_counter(rise, interval_s, codes)
+        if self._turns is not None:
+            self._add_turns(self._turns, block)
+            energy_j, rise_w = rise.copy(), np.zeros_like(rise)
         else:
             self._spread.add(block)
             energy_j, rise_w = segment_energy_j(value[:-1], value[1:], interval_s), rise
@@ -227,6 +232,17 @@ class _Running:
             self._gap_ns += int(step_ns[broken].sum())
         self._count += time_ns.size - 1
         self._placed = last
+
+    def _add_turns(self, turns: Turns, block: Block) -> None:
+        """Keep the range of a counter's power, and what it is around the edges."""
+        power_w = block.rise / block.interval_s
+        self._last_w = float(power_w[-1])
+        if block.broken is not None:
+            power_w[block.broken] = np.nan
+        turns.add(power_w, block.where, block.at)
+        known_w = power_w[np.isfinite(power_w)]
+        self._low_w = min(self._low_w, float(known_w.min(initial=np.inf)))
+        self._high_w = max(self._high_w, float(known_w.max(initial=-np.inf)))
 
     def _place_edges(self, block: Block, edges: Ints, rise_w: Floats) -> None:
         """Cut at the edges that fall between the readings of a block."""
@@ -252,17 +268,6 @@ class _Running:
             self._partial_j[outside] = self._step_w[outside] = 0.0
             self._inside[outside] = self._place[outside] == 0  # at the reading before the gap the power is known
 
-    def _of_counter(self, rise_j: Floats, interval_s: Floats, codes: Optional[Codes]) -> Tuple[Floats, Floats]:
-        """Energies between a counter's knots, and how much the power differs from the neighbours'."""
-        power_w = rise_j / interval_s
-        good = power_w if codes is None else power_w[codes == JOINED]
-        if good.size:
-            self._low_w, self._high_w = min(self._low_w, float(good.min())), max(self._high_w, float(good.max()))
-        around_w = np.concatenate(([self._last_w if self._count else power_w[0]], power_w, power_w[-1:]))
-        self._last_w = float(power_w[-1])
-        step_w = np.maximum(np.abs(power_w - around_w[:-2]), np.abs(power_w - around_w[2:]))
-        return rise_j.copy(), step_w
-
     def _add_gaps(self, time_ns: Ints, codes: Optional[Codes], broken: Bools) -> None:
         assert codes is not None
         for i in np.flatnonzero(broken):
@@ -277,6 +282,8 @@ class _Running:
             self._add(*self._knots.rest())
         self._close()
         self._add_gap_behind(int(ends_ns.max(initial=0)) + self.series.shift_ns, notes)
+        if self._turns is not None:
+            self._step_w = self._turns.step_w
         start, end = self._placed_at(starts_ns), self._placed_at(ends_ns)
         energy_j, covered_s = self._energies(start, end)
         readings = self._readings[end] - self._readings[start]
@@ -306,6 +313,7 @@ class _Running:
             whole_jump_j4=spread.whole_jump_j4,
             whole_cross_j2=spread.whole("cross"),
             whole_cross_2_j2=spread.whole("cross_2"),
+            usual_step_w=self._turns.usual_step_w if self._turns is not None else 0.0,
             first_ns=self._first_ns if self._last else None,
             last_ns=self._last[0] if self._last else None,
             saturated=self._saturated,

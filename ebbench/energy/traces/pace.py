@@ -43,6 +43,11 @@ class Pace:
         """Whether the same value is usually read several times before it changes."""
         return self.change_s > LONG_INTERVALS * self.interval_s
 
+    @property
+    def turn_s(self) -> float:
+        """How often a new value of a counter is seen (s)."""
+        return self.change_s if self.is_staircase else self.interval_s
+
     def max_gap_s(self) -> float:
         """The longest interval that is interpolated unless somebody says otherwise."""
         return max(MAX_GAP_S, MAX_GAP_INTERVALS * self.interval_s) if self.readings > 1 else MAX_GAP_S
@@ -123,11 +128,14 @@ def _backwards(where: str, row: int, step_ns: int) -> InputError:
 
 
 def memory_s(series: Series, pace: Pace) -> Tuple[float, float]:
-    """The averaging time and the update period (s) of a sensor; 0 where none is known. Counters have no memory."""
+    """The averaging time and the update period (s) of a sensor; 0 where none is known.
+
+    A counter has no update period: it is interpolated between the moments at which it was seen to turn.
+    """
+    rail, averaging_s = series.rail, series.lateness.averaging_s or 0.0
     if series.is_counter:
-        return 0.0, 0.0
-    rail = series.rail
-    averaging_s, stated_s = rail.averaging_s or 0.0, rail.update_period_s or 0.0
+        return averaging_s, 0.0
+    stated_s = rail.update_period_s or 0.0
     if rail.kind == HOLD:
         return averaging_s, stated_s or (pace.change_s if pace.is_staircase else 0.0)
     return (averaging_s if rail.kind == AVERAGE else 0.0), stated_s if pace.is_staircase else 0.0
@@ -140,7 +148,7 @@ def look_s(series: Series, pace: Pace) -> float:
 
 def smear_s(series: Series, pace: Pace) -> float:
     """How far (s) around its moment a step of the power may show: the averaging time, and twice what its delay is known to."""
-    return memory_s(series, pace)[0] + (0.0 if series.is_counter else 4 * series.rail.delay_u_s)
+    return memory_s(series, pace)[0] + 4 * series.lateness.delay_u_s
 
 
 class _Surveyor:
