@@ -13,6 +13,7 @@ import numpy as np
 
 from ebbench import plugins
 from ebbench.calibration import store as calibration_store
+from ebbench.calibration.fits import fit_of, own_fit, readings_of
 from ebbench.clock import monotonic_ns
 from ebbench.energy.calibration import FORMAT_VERSION, constitution
 from ebbench.energy.phases import PhaseLog, intervals, read_events
@@ -22,21 +23,15 @@ from ebbench.energy.step_response.plateaus import (
     BUSY,
     HALF,
     IDLE,
-    Level,
     Plateau,
     levels,
-    noise_w,
-    renewals,
     step_w,
-    update_period_s,
 )
-from ebbench.energy.step_response.response import fit_response
-from ebbench.energy.traces.batches import Chunk, Floats, Ints
-from ebbench.energy.traces.pace import valid_blocks
+from ebbench.energy.traces.batches import Chunk
 from ebbench.energy.traces.series import Series, power_of
 from ebbench.energy.traces.trace import compact, read_whole
 from ebbench.environment import package_version
-from ebbench.errors import ConfigError, ResultError
+from ebbench.errors import ConfigError
 from ebbench.protocols import Board, MeterInfo, MeterRequest
 from ebbench.rundir import RunDir
 from ebbench.units import NS_PER_S
@@ -158,6 +153,11 @@ def _check_pair(infos: Sequence[MeterInfo]) -> None:
             f"the meter measures the {meter.scope} and the reference the {reference.scope}: what lies between them is no "
             "error of the meter; take a reference at the same place, or leave out --against"
         )
+    for called, info in zip(("meter", "reference"), infos):
+        if info.total and power_of(info, info.total) is None:
+            raise ConfigError(
+                f"the {called} ({info.name}) gives no power to compare, only an energy counter; leave out --against"
+            )
     if meter.simulated != reference.simulated:
         raise ConfigError("one of the two meters is simulated; take a real or a simulated one for both")
     if not meter.total or not reference.total:
@@ -179,12 +179,10 @@ def _document(
     info = infos[0]
     total = info.total or (info.rails[0].name,)
     whole = power_of(info, total)
-    if whole is None:
-        raise ResultError(f"{meter} gives no power, only an energy counter: its response does not show")
-    fits = {"+".join(total): _fit(chunk, whole, plateaus)}
+    fits = {"+".join(total): fit_of(chunk, info, total, plateaus)}
     for rail in info.rails:
-        fits.update(_own(info, rail.name, chunk, plateaus, fits, total))
-    comparison = _compare(rundir, whole, chunk, infos, plateaus) if len(infos) > 1 else None
+        fits.update(own_fit(info, rail.name, chunk, plateaus, fits, total))
+    comparison = None if whole is None or len(infos) < 2 else _compare(rundir, whole, chunk, infos, plateaus)
     is_single = len(total) == 1 and f"{total[0]}_j" not in [column.name for column in info.columns]
     return {
         "format_version": FORMAT_VERSION,
@@ -205,65 +203,12 @@ def _document(
     }  # fmt: skip
 
 
-def _own(
-    info: MeterInfo, name: str, chunk: Chunk, plateaus: Sequence[Plateau], fits: Dict[str, Any], total: Sequence[str]
-) -> Dict[str, Any]:
-    """The fit of one rail; that of the total for a part of the total whose own step does not show; else none."""
-    series = power_of(info, [name])
-    if name in fits or series is None:
-        return {}
-    try:
-        return {name: _fit(chunk, series, plateaus)}
-    except ResultError:
-        return {name: fits["+".join(total)]} if name in total else {}
-
-
-def _readings(chunk: Chunk, series: Series) -> Tuple[Ints, Floats]:
-    """Times (ns) and powers (W) that were read."""
-    blocks = list(valid_blocks(series, chunk))
-    if not sum(times.size for times, _ in blocks):
-        raise ResultError(f"{series.name} gave no reading; try it with `ebbench meters sample`")
-    return np.concatenate([times for times, _ in blocks]), np.concatenate([power for _, power in blocks])
-
-
-def _fit(chunk: Chunk, series: Series, plateaus: Sequence[Plateau]) -> Dict[str, Any]:
-    """Response, noise, steps and renewal of one series."""
-    time_ns, power_w = _readings(chunk, series)
-    seen = levels(time_ns, power_w, plateaus)
-    idle_w, busy_w = noise_w(seen, IDLE), noise_w(seen, BUSY)
-    period = update_period_s(time_ns, power_w, len(plateaus))
-    if period is not None:  # a register: what counts is how it is renewed; that it is kept is known
-        time_ns, power_w = renewals(time_ns, power_w)
-        seen = [new or old for new, old in zip(levels(time_ns, power_w, plateaus), seen)]
-    resolution_w = step_w(power_w)
-    known_w = series.rail.resolution_w if series.rail.resolution_w is not None else resolution_w
-    response = fit_response(time_ns, power_w, seen, max(idle_w or 0.0, busy_w or 0.0), known_w or 0.0)
-    return {
-        "response": response.to_json(),
-        "idle_w": _mean_w(seen, IDLE),
-        "load_w": _mean_w(seen, BUSY),
-        "idle_noise_w": idle_w,
-        "load_noise_w": busy_w,
-        "resolution_w": resolution_w,
-        "update_period_s": period and period[0],
-        "update_period_u_s": period and period[1],
-        "readings": int(time_ns.size),
-        "rate_hz": NS_PER_S / float(np.median(np.diff(chunk.time_ns))),
-    }
-
-
-def _mean_w(seen: Sequence[Optional[Level]], name: str) -> Optional[float]:
-    each = [level.power_w for level in seen if level is not None and level.plateau.name == name]
-    return float(np.mean(each)) if each else None
-
-
 def _compare(
     rundir: RunDir, whole: Series, chunk: Chunk, infos: Sequence[MeterInfo], plateaus: Sequence[Plateau]
 ) -> Comparison:
     reference = power_of(infos[1], infos[1].total)
-    if reference is None:
-        raise ResultError("the reference gives no power to compare with, only an energy counter")
-    readings = _readings(chunk, whole)
-    others = _readings(read_whole(rundir.traces(_REFERENCE)[0]), reference)
+    assert reference is not None, "it was opened without a power"
+    readings = readings_of(chunk, whole)
+    others = readings_of(read_whole(rundir.traces(_REFERENCE)[0]), reference)
     resolution_w = whole.rail.resolution_w if whole.rail.resolution_w is not None else step_w(readings[1])
     return compare(levels(*readings, plateaus), levels(*others, plateaus), resolution_w or 0.0, reference.rail)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import click
 
@@ -56,7 +56,7 @@ def _print(document: Dict[str, Any]) -> None:
     from ebbench.cli.display import print_table
 
     headers = ["rail", "idle W", "load W", "delay ms", "width ms", "noise W", "step W", "renewed ms"]
-    print_table(headers, [_row(name, fit) for name, fit in document["rails"].items()])
+    print_table(headers, [row for name, fit in document["rails"].items() for row in _rows(name, fit)])
     comparison = document["comparison"]
     if comparison is None:
         click.echo("gain and offset: not compared (--against METER)")
@@ -73,21 +73,24 @@ def _print(document: Dict[str, Any]) -> None:
         click.echo("its total is no single rail without a counter: this is recorded, and readings are not corrected")
 
 
-def _row(name: str, fit: Dict[str, Any]) -> List[str]:
-    response = fit["response"]
-    width = f"{response['width_s'] * 1e3:.3g} ± {2 * response['width_u_s'] * 1e3:.1g} ({response['model']})"
-    if not response["width_s"]:
-        width = f"under {2 * response['width_u_s'] * 1e3:.1g}"
-    return [
-        name,
-        _number(fit["idle_w"]),
-        _number(fit["load_w"]),
-        f"{response['delay_s'] * 1e3:.3g} ± {2 * response['delay_u_s'] * 1e3:.1g}",
-        width,
-        _number(fit["idle_noise_w"], "{:.2g}"),
-        _number(fit["resolution_w"], "{:.2g}"),
-        _number(fit["update_period_s"] and fit["update_period_s"] * 1e3, "{:.3g}"),
-    ]
+def _rows(name: str, fit: Dict[str, Any]) -> Iterator[List[str]]:
+    """Of a rail its power, and its counter, whose noise and steps are not looked for."""
+    levels = [_number(fit["idle_w"]), _number(fit["load_w"])]
+    if fit["response"]:
+        period_s = fit["update_period_s"]
+        own = [_number(fit["idle_noise_w"], "{:.2g}"), _number(fit["resolution_w"], "{:.2g}")]
+        renewed = _number(period_s and period_s * 1e3, "{:.3g}")
+        yield [name, *levels, *_response(fit["response"]), *own, renewed]
+    if fit["counter"]:
+        yield [f"{name} (counter)", *levels, *_response(fit["counter"]), *[_number(None)] * 3]
+
+
+def _response(fitted: Dict[str, Any]) -> List[str]:
+    """Delay and width with k = 2."""
+    width = f"{fitted['width_s'] * 1e3:.3g} ± {2 * fitted['width_u_s'] * 1e3:.1g} ({fitted['model']})"
+    if not fitted["width_s"]:
+        width = f"under {2 * fitted['width_u_s'] * 1e3:.1g}"
+    return [f"{fitted['delay_s'] * 1e3:.3g} ± {2 * fitted['delay_u_s'] * 1e3:.1g}", width]
 
 
 def _number(value: Optional[float], form: str = "{:.4g}") -> str:

@@ -3,7 +3,8 @@
 A calibration is a JSON document (`FORMAT_VERSION`): the fits of `response`, `plateaus` and `comparison` per rail, and what the
 meter said of itself at the time. It never changes a trace. `calibrated` applies it where a `MeterInfo` enters the account:
 
-* the delay, with its uncertainty, the averaging time and the update period of each rail whose response was seen;
+* the delay, with its uncertainty, the averaging time and the update period of each rail whose response was seen, of its power and
+  of its energy counter each by its own;
 * gain and offset of a rail that is the whole total of its meter, where it was compared with a reference.
 """
 
@@ -55,14 +56,19 @@ def damage(document: Mapping[str, Any]) -> Optional[str]:
         return "it has no rails"
     for name, fit in rails.items():
         try:
+            seen = [Response(**part) for part in (fit["response"], fit.get("counter")) if part is not None]
             numbers = [
-                *dataclasses.astuple(Response(**fit["response"]))[1:],
+                *(number for response in seen for number in dataclasses.astuple(response)[1:]),
                 fit["update_period_s"],
                 fit["resolution_w"],
             ]
         except (KeyError, TypeError):
             return f"rail {name} lacks a part of its response"
-        if not all(number is None or _is_number(number) for number in numbers):
+        if not seen:
+            return f"rail {name} shows nothing"
+        uncertain = [u_s for response in seen for u_s in (response.delay_u_s, response.width_u_s)]
+        are_numbers = all(number is None or _is_number(number) for number in numbers)
+        if not are_numbers or not all(u_s is not None and u_s >= 0 for u_s in uncertain):
             return f"rail {name} holds what is no number"
     if comparison is None:
         return None
@@ -84,8 +90,11 @@ def calibrated(info: MeterInfo, document: Optional[Mapping[str, Any]]) -> MeterI
     comparison = document.get("comparison")
     rails: List[Rail] = []
     for rail in info.rails:
-        if rail.name in fits:
-            rail = _with_response(rail, fits[rail.name], info.clock == MONOTONIC)
+        fit, is_our_clock = fits.get(rail.name) or {}, info.clock == MONOTONIC
+        if fit.get("response"):
+            rail = _with_response(rail, fit, is_our_clock)
+        if fit.get("counter"):
+            rail = _with_counter(rail, Response(**fit["counter"]), is_our_clock)
         if comparison is not None and info.total == (rail.name,) and f"{rail.name}_j" not in _names(info):
             rail = _corrected(rail, comparison)
         rails.append(rail)
@@ -120,6 +129,16 @@ def _with_response(rail: Rail, fit: Mapping[str, Any], is_our_clock: bool) -> Ra
     )
 
 
+def _with_counter(rail: Rail, response: Response, is_our_clock: bool) -> Rail:
+    """The same of the rail's energy counter; a width that does not show may hide, and counts as if it were there."""
+    return dataclasses.replace(
+        rail,
+        counter_delay_s=response.delay_s if is_our_clock else rail.counter_delay_s,
+        counter_delay_u_s=response.delay_u_s if is_our_clock else rail.counter_delay_u_s,
+        counter_averaging_s=response.averaging_s or response.width_u_s,
+    )
+
+
 def _corrected(rail: Rail, comparison: Mapping[str, Any]) -> Rail:
     gain, offset_w = comparison["gain_correction"], comparison["offset_correction_w"]
     return dataclasses.replace(
@@ -136,10 +155,9 @@ def _corrected(rail: Rail, comparison: Mapping[str, Any]) -> Rail:
 def summary(document: Mapping[str, Any]) -> str:
     """A calibration in one line."""
     name, fit = next(iter(document["rails"].items()))
-    response = Response(**fit["response"])
-    text = f"{name} {response.delay_s * 1e3:.3g} ± {2 * response.delay_u_s * 1e3:.2g} ms late"
-    if response.width_s:
-        text += f", {'averages over' if response.model == MEAN else 'time constant'} {response.width_s * 1e3:.3g} ms"
+    text = f"{name} {_said(fit['response'])}" if fit["response"] else name
+    if fit.get("counter"):
+        text += f"{', ' if fit['response'] else ' '}its counter {_said(fit['counter'])}"
     comparison = document.get("comparison")
     if comparison:
         text += (
@@ -147,3 +165,11 @@ def summary(document: Mapping[str, Any]) -> str:
             f" (± {200 * comparison['gain_u']:.2g} % ± {2 * comparison['offset_u_w']:.2g} W)"
         )
     return f"{document['date'][:10]}: {text}"
+
+
+def _said(fitted: Mapping[str, Any]) -> str:
+    response = Response(**fitted)
+    text = f"{response.delay_s * 1e3:.3g} ± {2 * response.delay_u_s * 1e3:.2g} ms late"
+    if not response.width_s:
+        return text
+    return text + f", {'averages over' if response.model == MEAN else 'time constant'} {response.width_s * 1e3:.3g} ms"

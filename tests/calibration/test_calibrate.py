@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "devices"))
+from powercap_tree import PowercapTree
 
 from ebbench import plugins
 from ebbench.calibration import store as calibration_store
 from ebbench.calibration.calibrate import calibrate, pattern
 from ebbench.clock import monotonic_ns
 from ebbench.energy.account import account
-from ebbench.energy.calibration import calibrated, constitution, misfit
+from ebbench.energy.calibration import calibrated, constitution, misfit, summary
 from ebbench.energy.step_response.plateaus import BUSY, HALF, IDLE
 from ebbench.errors import ConfigError, MeterError, ResultError, UserError
 from ebbench.measuring.monitor import EnergyMonitor
-from ebbench.protocols import AVERAGE, HOLD, INSTANT, REMOTE, Column, MeterInfo, Rail
+from ebbench.protocols import AVERAGE, HOLD, INSTANT, REMOTE, Column, MeterInfo, MeterRequest, Rail
 from ebbench.rundir import RunDir, read_json
 from ebbench.sealing.record import integrate_again
+from ebbench_devices.rapl import RaplMeter
 
 METER = "sim?averaging_s=0.04&noise_w=0.05&gain_error=0.05&offset_w=0.3&gain_u=0.01&offset_u_w=0.01&rate_hz=200"
 REFERENCE = "sim?gain_u=0.0005&offset_u_w=0.002&noise_w=0.02"
@@ -129,13 +135,68 @@ def test_a_meter_that_shows_no_load_is_refused_and_nothing_is_kept(shelf):
     assert not shelf.exists()
 
 
+class Package:
+    """A processor whose register shows the energy that the load took `late_s` before."""
+
+    late_s = 0.04
+
+    def __init__(self, root):
+        self._tree = PowercapTree(root)
+        self._edges = [(monotonic_ns(), 5.0)]
+
+    def work(self, end_ns, share):
+        self._edges.append((monotonic_ns(), 5.0 + 20.0 * share))
+        while monotonic_ns() < end_ns:
+            self._tree.show("intel-rapl:0", round(1e6 * self._energy_j(monotonic_ns() - round(self.late_s * 1e9))))
+            time.sleep(0.002)
+
+    def _energy_j(self, until_ns):
+        ends_ns = [t for t, _ in self._edges[1:]] + [until_ns]
+        return 10 + sum(p * max(min(e, until_ns) - t, 0) for (t, p), e in zip(self._edges, ends_ns)) * 1e-9
+
+
+@pytest.mark.realtime
+def test_the_delay_of_an_energy_counter_is_found_and_used(shelf, tmp_path, monkeypatch):
+    monkeypatch.setenv("EBBENCH_SYSFS_ROOT", str(tmp_path / "root"))
+    package = Package(tmp_path / "root")
+    found = calibrate("rapl", work=package.work, seconds=6.0, rate_hz=50.0)
+    fit = found.document["rails"]["package_0"]
+    response = fit["counter"]
+    assert fit["response"] is None and abs(response["delay_s"] - 0.04) <= 4 * response["delay_u_s"] < 0.03
+    stored = calibration_store.load(found.path.stem)
+    known = calibrated(RaplMeter(MeterRequest()).open(), stored)
+    assert known.rails[0].counter_delay_s == response["delay_s"] and known.rails[0].counter_averaging_s > 0
+    assert f"package_0 its counter {response['delay_s'] * 1e3:.3g} ± " in summary(stored)
+
+
+def test_a_calibration_knows_power_and_counter_each_by_its_own_response():
+    of = info(columns=("A_w", "A_j"))
+    both = document(of)
+    both["rails"]["A"]["counter"] = {**RESPONSE, "delay_s": 0.1, "delay_u_s": 0.003, "width_s": 0.0, "width_u_s": 0.06,
+                                     "model": INSTANT}  # fmt: skip
+    rail = calibrated(of, both).rails[0]
+    assert (rail.delay_s, rail.averaging_s) == (0.02, 0.04)
+    assert (rail.counter_delay_s, rail.counter_delay_u_s, rail.counter_averaging_s) == (0.1, 0.003, 0.06)
+    alone = document(of)
+    alone["rails"]["A"].update(counter=both["rails"]["A"]["counter"], response=None)
+    rail = calibrated(of, alone).rails[0]
+    assert (rail.delay_s, rail.averaging_s, rail.counter_delay_s) == (None, 0.0, 0.1)
+    of = dataclasses.replace(of, clock=REMOTE)
+    assert calibrated(of, document(of, rails=both["rails"])).rails[0].counter_delay_s is None
+
+
 def test_a_reference_that_cannot_be_opened_or_does_not_know_itself_is_said_before_any_load(shelf, tmp_path):
     (tmp_path / "log.csv").write_text("time_s,P_w\n0,1\n1,1\n")
 
     def never(end_ns, share):
         raise AssertionError("no load is wanted")
 
-    for reference, fault in (("replay:none.csv", "none.csv"), (f"replay:{tmp_path}/log.csv", "reference")):
+    (tmp_path / "counter.csv").write_text("time_s,P_j\n0,1\n1,2\n")
+    for reference, fault in (
+        ("replay:none.csv", "none.csv"),
+        (f"replay:{tmp_path}/log.csv?scope=module", "does not say how well"),
+        (f"replay:{tmp_path}/counter.csv?scope=module", "reference .replay. gives no power to compare, only an energy"),
+    ):
         with pytest.raises((UserError, MeterError), match=fault):
             calibrate("sim", reference, work=never, seconds=2.0)
     assert not shelf.exists()
@@ -259,6 +320,9 @@ def test_a_damaged_calibration_is_said_and_never_skipped(shelf):
         (lambda d: d["rails"]["A"].pop("response"), "lacks a part"),
         (lambda d: d["rails"]["A"]["response"].pop("delay_s"), "lacks a part"),
         (lambda d: d["rails"]["A"]["response"].update(delay_s="late"), "no number"),
+        (lambda d: d["rails"]["A"].update(response=None), "shows nothing"),
+        (lambda d: d["rails"]["A"].update(counter={"delay_s": 0.1}), "lacks a part"),
+        (lambda d: d["rails"]["A"].update(counter={**RESPONSE, "delay_u_s": -0.1}), "no number"),
         (lambda d: d["rails"]["A"].update(update_period_s=float("nan")), "no number"),
         (lambda d: d["comparison"].update(gain_correction=-5.0), "cannot be"),
         (lambda d: d["comparison"].update(gain_correction=None), "cannot be"),

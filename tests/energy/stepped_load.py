@@ -48,6 +48,32 @@ def readings(rng, found, rate_hz, model, delay_s, width_s, noise=0.0, step=0.0, 
     return np.rint(times_s * 1e9).astype(np.int64), power_w
 
 
+def counted_j(model, x_s, delay_s, width_s):
+    """The integral of `shape`: how much energy of a step of 1 W at 0 shows at `x_s`."""
+    if width_s == 0:
+        return np.maximum(x_s - delay_s, 0)
+    if model == AVERAGE:
+        return width_s / 2 * shape(model, x_s, delay_s, width_s) ** 2 + np.maximum(x_s - delay_s - width_s / 2, 0)
+    late_s = np.maximum(x_s - (delay_s - width_s), 0)
+    return late_s - width_s * (1 - np.exp(-late_s / width_s))
+
+
+def counts(rng, found, rate_hz, model, delay_s, width_s, count_j=0.0, period_s=0.0):
+    """Times (ns) and energies (J) of a counter of such a power, which turns every `period_s`; read as above."""
+    start_s, end_s = found[0].start_ns * 1e-9, found[-1].end_ns * 1e-9
+    slots = np.arange(int((end_s - start_s) * rate_hz))
+    times_s = start_s + (slots + rng.uniform(0, 1, slots.size)) / rate_hz
+    turned_s = times_s
+    if period_s:
+        shift_s = rng.uniform(0, period_s)
+        turned_s = np.floor((times_s - shift_s) / period_s) * period_s + shift_s
+    energy_j = LEVELS_W[found[0].name] * (turned_s - start_s)
+    for before, after in zip(found, found[1:]):
+        change_w = LEVELS_W[after.name] - LEVELS_W[before.name]
+        energy_j += change_w * counted_j(model, turned_s - after.start_ns * 1e-9, delay_s, width_s)
+    return np.rint(times_s * 1e9).astype(np.int64), np.floor(energy_j / count_j) * count_j if count_j else energy_j
+
+
 def fitted(seed, rate_hz, model, delay_s, width_s, noise=0.0, step=0.0, mean_s=2.0):
     rng = np.random.default_rng(seed)
     found = plateaus(rng, mean_s)

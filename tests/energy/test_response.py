@@ -9,7 +9,7 @@ import pytest
 import stepped_load
 from stepped_load import fitted, plateaus, readings
 
-from ebbench.energy.step_response.plateaus import BUSY, IDLE, levels, noise_w
+from ebbench.energy.step_response.plateaus import BUSY, IDLE, levels, mean_powers, noise_w, usual_interval_s
 from ebbench.energy.step_response.response import AVERAGE, INSTANT, LEAK_OF_LOWPASS, LOWPASS, Response, fit_response
 from ebbench.errors import ResultError
 
@@ -134,3 +134,59 @@ def test_a_lowpass_leaks_over_an_edge_what_a_mean_of_its_averaging_time_does():
 def test_the_same_readings_give_the_same_fit():
     one, other = (stepped_load.fitted(5, 100, LOWPASS, 0.1, 0.1, noise=0.1) for _ in range(2))
     assert one == other
+
+
+# --- counters
+
+#: rate (Hz), shape, delay and width (s), one count (J), time between its turns (s)
+COUNTERS = [
+    (20, AVERAGE, 0.101, 0.05, 1e-3, 0.1),
+    (20, LOWPASS, 0.101, 0.046, 1e-3, 0.1),
+    (20, AVERAGE, 0.05, 0.0, 1e-3, 0.1),
+    (50, AVERAGE, 0.02, 0.0, 61e-6, 0.0),
+    (50, AVERAGE, 0.03, 0.04, 61e-6, 0.0),
+    (10, AVERAGE, 5e-4, 0.0, 61e-6, 0.0),
+    (100, AVERAGE, 0.3, 0.1, 1e-3, 0.02),
+]
+
+
+def response_of_counter(seed, *counter):
+    rng = np.random.default_rng(seed)
+    found = plateaus(rng)
+    time_ns, power_w = mean_powers(*stepped_load.counts(rng, found, *counter))
+    seen = levels(time_ns, power_w, found)
+    noise = max(noise_w(seen, IDLE) or 0.0, noise_w(seen, BUSY) or 0.0)
+    return fit_response(time_ns, power_w, seen, noise).without_mean(usual_interval_s(time_ns))
+
+
+@pytest.fixture(scope="module")
+def counter_fits():
+    return [(counter, response_of_counter(seed, *counter)) for counter in COUNTERS for seed in SEEDS]
+
+
+def test_the_delay_of_a_counter_shows_in_its_mean_powers(counter_fits):
+    """Of 35 intervals with k = 2, 31 or more hold."""
+    assert sum(within(fit.delay_s - counter[2], fit.delay_u_s) for counter, fit in counter_fits) >= 31
+    for counter in COUNTERS:
+        u_s = float(np.median([fit.delay_u_s for other, fit in counter_fits if other == counter]))
+        assert u_s < 0.2 * max(1 / counter[0], counter[5]) + 0.1 * counter[3]
+
+
+def test_what_the_means_hide_of_a_counters_width_is_said_and_nothing_is_made_up(counter_fits):
+    for (_, _, _, width_s, _, _), fit in counter_fits:
+        if fit.model == INSTANT:
+            assert fit.averaging_s == 0 and width_s < 2 * fit.width_u_s
+        else:
+            assert width_s > 0 and within(fit.averaging_s - width_s, fit.width_u_s + 0.3 * width_s)
+    seen = {counter[:2] for counter, fit in counter_fits if fit.model != INSTANT}
+    assert (100, AVERAGE) in seen and (50, AVERAGE) in seen  # where the turns are finer than the width, it shows
+
+
+def test_a_counter_that_turns_as_it_is_read_has_its_powers_between_its_readings_and_never_backwards():
+    time_ns = np.array([0, 100, 250, 400, 500], np.int64) * 1_000_000
+    at_ns, power_w = mean_powers(time_ns, np.array([0.0, 1.0, 2.5, 0.5, 1.5]))
+    assert at_ns.tolist() == [175_000_000, 450_000_000] and power_w == pytest.approx([10, 10])
+    time_ns = np.arange(0, 12, dtype=np.int64) * 50_000_000
+    at_ns, power_w = mean_powers(time_ns, np.repeat([0.0, 1.0, 3.0, 4.0], 3))
+    assert at_ns.tolist() == [200_000_000, 350_000_000] and power_w == pytest.approx([2 / 0.15, 1 / 0.15])
+    assert mean_powers(time_ns, np.zeros(12))[1].size == 0

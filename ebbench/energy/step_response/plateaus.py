@@ -19,6 +19,8 @@ TRIM = 0.1
 ENOUGH_CHANGES = 3
 #: so many values, at least, show the step between them
 ENOUGH_VALUES = 8
+#: a counter that turns less often than every so many readings is read more often than it turns
+STAIRCASE = 1.5
 #: the phases of a load pattern: nothing, half of the time, all of the time
 IDLE, HALF, BUSY = "idle", "evaluate", "train"
 
@@ -111,3 +113,26 @@ def renewals(time_ns: Ints, power_w: Floats) -> Tuple[Ints, Floats]:
     """The values of a register as they are renewed: each new value, half way between the reading before it and its first."""
     new = np.flatnonzero(np.diff(power_w) != 0) + 1
     return (time_ns[new] + time_ns[new - 1]) // 2, power_w[new]
+
+
+def mean_powers(time_ns: Ints, energy_j: Floats) -> Tuple[Ints, Floats]:
+    """The mean powers (W) between the moments at which a counter was seen to turn, each in the middle of its interval.
+
+    One that is read more often than it turns did so between the reading before and the one that shows it, half way at best
+    knowledge. Where it goes backwards nothing is known.
+    """
+    turned = np.flatnonzero(np.diff(energy_j) != 0) + 1
+    if turned.size < 2:
+        return np.zeros(0, np.int64), np.zeros(0)
+    at_ns = time_ns[turned]
+    if np.median(np.diff(at_ns)) > STAIRCASE * np.median(np.diff(time_ns)):
+        at_ns = (time_ns[turned] + time_ns[turned - 1]) // 2
+    power_w = np.diff(energy_j[turned]) / np.diff(at_ns) * NS_PER_S
+    rises = power_w > 0
+    return ((at_ns[1:] + at_ns[:-1]) // 2)[rises], power_w[rises]
+
+
+def usual_interval_s(time_ns: Ints) -> float:
+    """Over how long mean powers are means (s): root mean square; much longer intervals than usual count as three usual ones."""
+    apart_s = np.diff(time_ns) / NS_PER_S
+    return math.sqrt(float(np.mean(np.square(np.minimum(apart_s, 3 * np.median(apart_s))))))

@@ -40,6 +40,8 @@ _HUBER = 2.5
 #: so many readings on either side of the response take part in the fit
 NEIGHBOURS = 30
 _ROOT2, _ROOT3, _ROOT12 = math.sqrt(2.0), math.sqrt(3.0), math.sqrt(12.0)
+#: what the means between a counter's turns add to the uncertainty of a width, as a part of their length
+UNEQUAL = 0.1
 #: a centred mean of width 8/e time constants lets as much of a step leak over an edge as the low-pass does
 LEAK_OF_LOWPASS = 8 / math.e
 
@@ -72,6 +74,19 @@ class Response:
     def ends_s(self) -> float:
         """When (s after a step) it has been followed: wholly, or by a low-pass to 98 %."""
         return self.delay_s + (self.width_s / 2 if self.model == AVERAGE else 3 * self.width_s)
+
+    def without_mean(self, interval_s: float) -> Response:
+        """The response itself, of one that was seen through means over `interval_s`: their variances add, their delays do not.
+
+        Two means one after the other are no mean, and the intervals are not equal: a tenth of them is added to what is not known.
+        """
+        means_s = interval_s if self.model == AVERAGE else interval_s / _ROOT12
+        width2_s2 = max(self.width_s**2 - means_s**2, 0.0)
+        width_s, seen_u_s = math.sqrt(width2_s2), math.hypot(self.width_u_s, UNEQUAL * means_s)
+        if width2_s2 > 2 * seen_u_s * self.width_s:
+            return dataclasses.replace(self, width_s=width_s, width_u_s=seen_u_s * self.width_s / width_s)
+        hidden_s = math.sqrt(width2_s2 + 2 * self.width_s * seen_u_s + seen_u_s**2)
+        return dataclasses.replace(self, model=INSTANT, width_s=0.0, width_u_s=hidden_s)
 
     def to_json(self) -> Dict[str, Any]:
         """As JSON values."""
