@@ -18,6 +18,7 @@ from ebbench.board.change import changed
 from ebbench.board.state_log import StateLog
 from ebbench.calibration import store as calibration_store
 from ebbench.config import Bench, load_bench, read_bench
+from ebbench.cuda_driver import gpu_uuid
 from ebbench.energy.account.run_meter import infos_of
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.recording import Recording
@@ -88,22 +89,25 @@ class EnergyMonitor:
         if self.rundir.manifest.exists():
             raise UserError(f"{self.rundir.path} holds a run already; choose another out folder")
         board = plugins.choose_board(self.bench.board)
-        meters = plugins.choose_meters(self.bench.meters, board, _device_uuid(), may_simulate=False)
+        gpu = _device_uuid()
+        meters = plugins.choose_meters(self.bench.meters, board, gpu, may_simulate=False)
         if self.bench.calibration:
             calibration_store.check(board, meters)
-        change = plugins.choose_control(self.bench.power_mode, self.bench.lock_clocks, _device_uuid())
+        change = plugins.choose_control(self.bench.power_mode, self.bench.lock_clocks, gpu)
         self.rundir.create()
         self._lock = self.rundir.lock()
         try:
             with forgotten_unless_begun(self.rundir):
-                self._start(board, meters, change)
+                self._start(board, meters, change, gpu)
         except BaseException:
             self._around.close()
             self._lock.close()
             raise
         return self
 
-    def _start(self, board: Any, meters: Sequence[Tuple[str, str, Any]], change: Optional[BoardChange]) -> None:
+    def _start(
+        self, board: Any, meters: Sequence[Tuple[str, str, Any]], change: Optional[BoardChange], gpu: Optional[str]
+    ) -> None:
         phases = str(self.rundir.phases.resolve())
         wanted = [
             (name, factory, dataclasses.replace(r, phases=phases), self.bench.rate_hz) for name, factory, r in meters
@@ -119,7 +123,7 @@ class EnergyMonitor:
         }
         write_json(self.rundir.manifest, manifest)
         self._around.enter_context(changed(change, self.rundir.board, logging.getLogger("ebbench").warning))
-        self._around.enter_context(StateLog(self.rundir.board, plugins.registered(plugins.STATES), _device_uuid()))
+        self._around.enter_context(StateLog(self.rundir.board, plugins.registered(plugins.STATES), gpu))
         recording = Recording(self.rundir, wanted, synchronize=_synchronize)
         recording.open()
         try:
@@ -211,8 +215,8 @@ def _device_uuid() -> Optional[str]:
     used = _gpus_in_use()
     if len(used) != 1:
         return None
-    uuid = getattr(sys.modules["torch"].cuda.get_device_properties(used[0]), "uuid", None)
-    return f"GPU-{uuid}" if uuid else None
+    cuda = sys.modules["torch"].cuda
+    return gpu_uuid(used[0], getattr(cuda.get_device_properties(used[0]), "uuid", None), cuda.device_count())
 
 
 def _gpus_in_use() -> List[int]:

@@ -11,6 +11,7 @@ from typing import Callable, Iterator, Optional
 
 import torch
 
+from ebbench.cuda_driver import gpu_uuid
 from ebbench.errors import ConfigError, DeviceError, UserError
 from ebbench.training import heap
 
@@ -54,10 +55,8 @@ def choose_device(name: str) -> Device:
     with gpu_faults():
         torch.cuda.set_device(index)  # else some calls of torch would take memory of the first GPU too
         properties = torch.cuda.get_device_properties(index)
-    uuid = getattr(properties, "uuid", None)  # torch 2.4 and newer; NVML falls back on the index
-    return Device(
-        f"cuda:{index}", properties.name, f"GPU-{uuid}" if uuid else None, lambda: torch.cuda.synchronize(index)
-    )
+    uuid = gpu_uuid(index, getattr(properties, "uuid", None), count)
+    return Device(f"cuda:{index}", properties.name, uuid, lambda: torch.cuda.synchronize(index))
 
 
 @contextlib.contextmanager

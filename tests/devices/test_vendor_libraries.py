@@ -40,3 +40,11 @@ def test_a_vendors_library_is_loaded_by_one_module():
     known = {(name, devices / path) for name, path in KNOWN_TO.items()}
     assert {one for one in known if one[0] in ("pynvml", "jtop")} <= found  # the search itself finds what is there
     assert found <= known
+
+
+def test_the_cuda_driver_is_loaded_by_one_module():
+    """By its file's name, since it has no package of its own."""
+    root = Path(ebbench.__file__).parent
+    packages = (ebbench, ebbench_baselines, ebbench_devices, ebbench_reports)
+    files = [path for package in packages for path in Path(package.__file__).parent.rglob("*.py")]
+    assert [path for path in files if "libcuda.so" in path.read_text(encoding="utf-8")] == [root / "cuda_driver.py"]
