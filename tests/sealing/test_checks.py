@@ -129,6 +129,13 @@ def test_a_counter_that_disagrees_with_its_power_is_found_beyond_what_scatter_ex
     assert "counter agrees with power" not in verdicts(healthy)
 
 
+@pytest.mark.parametrize(("unresolved", "verdict"), [(False, PASS), (True, FAIL)])
+def test_many_phases_that_are_known_together_count_as_one(healthy, unresolved, verdict):
+    (name, phase), *_ = healthy.by_phase.items()
+    steps = dataclasses.replace(phase, count=200, readings=100, unresolved=unresolved)
+    assert verdicts(dataclasses.replace(healthy, by_phase={name: steps}))["readings per phase"] == verdict
+
+
 def test_a_phase_below_one_percent_of_the_energy_may_have_few_readings(healthy):
     assert verdicts(healthy)["readings per phase"] == PASS
     thin = dataclasses.replace(healthy, by_phase={**healthy.by_phase, "retrain": phase(400.0, 40.0, 8)})

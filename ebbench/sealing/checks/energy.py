@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Dict, Iterable, List, Optional
 
+from ebbench.energy.uncertainty import FEW
 from ebbench.records import (
     FAIL,
     NOT_CHECKED,
@@ -86,10 +87,13 @@ def _trace_damage(energy: EnergyAccount) -> Check:
 
 
 def _readings(energy: EnergyAccount) -> Check:
-    """Readings per instance of the phases that count; one that happens once and is short has its interval and never fails."""
+    """Readings per instance of the phases that count; one that happens once and is short has its interval and never fails.
+
+    Instances that are each too short to be seen, but are known together, count as one.
+    """
     rate_hz = energy.trace.get("rate_hz") or math.inf
     counted = [
-        (phase.readings / phase.count, phase.count == 1 and phase.duration_s * rate_hz < TOO_FEW_READINGS)
+        (_readings_of(phase), phase.count == 1 and phase.duration_s * rate_hz < TOO_FEW_READINGS)
         for phase in counting(energy).values()
     ]
     if not counted:
@@ -99,6 +103,11 @@ def _readings(energy: EnergyAccount) -> Check:
     verdict = worst([_enough(*each) for each in counted])
     advice = "" if verdict == PASS else "run longer phases, or sample faster with --rate or a faster meter"
     return Check("readings per phase", verdict, min(counted)[0], ENOUGH_READINGS, advice)
+
+
+def _readings_of(phase: PhaseEnergy) -> float:
+    each = phase.readings / phase.count
+    return phase.readings if each < FEW and not phase.unresolved else each
 
 
 def counting(energy: EnergyAccount) -> Dict[str, PhaseEnergy]:
