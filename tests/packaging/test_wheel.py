@@ -38,6 +38,13 @@ def test_the_wheel_is_exactly_the_sources(names, checkout):
     assert {name for name in names if is_payload(name)} == sources
 
 
+def test_every_file_of_the_wheel_is_the_sources_to_the_byte(wheel, names, checkout):
+    with zipfile.ZipFile(wheel) as archive:
+        for name in filter(is_payload, names):
+            package, _, inside = name.partition("/")
+            assert archive.read(name) == (checkout / PACKAGES[package] / inside).read_bytes(), name
+
+
 def test_the_wheel_holds_code_and_data_and_no_leftovers(names):
     assert [name for name in names if is_payload(name) and not name.endswith(SUFFIXES)] == []
 
