@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conductor import call, write_experiment
+from conductor import Nursery, write_experiment
 
 import ebbench
 from ebbench.cli.display import print_runs
@@ -39,14 +39,14 @@ BENCH = Bench(meters=("sim",), idle_s=0.0, amplify_s=0.0, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Path:
     """The three methods, really run by the command line on the embedded images."""
     folder = tmp_path_factory.mktemp("low")
     extra = f"[matrix]\nmethod = {json.dumps(METHODS)}\n"
     experiment = write_experiment(folder, images=48, epochs=3, extra=extra)
     text = experiment.read_text().replace("fifo_length = 2", "fifo_length = 1\naverage_from = 0.5")
     experiment.write_text(text)
-    code, _, err = call("run", experiment, "--out", "runs", "--json", cwd=folder)
+    code, _, err = nursery.call("run", experiment, "--out", "runs", "--json", cwd=folder)
     assert code == 0, err
     return folder / "runs"
 

@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conductor import call, only_run, record, write_experiment
+from conductor import only_run, record, write_experiment
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, nursery):
     """EB Train of 40 epochs with an assumed ticket, of which 4 + 4 are trained."""
     folder = tmp_path_factory.mktemp("extrapolated")
     path = write_experiment(folder, images=48, epochs=40, extra="")
     path.write_text(path.read_text().replace("epsilon = 0.9", "epsilon = 1e-6"))
-    code, _, err = call("run", path, "--measure-epochs", 3, "--ticket-epoch", 10, "--out", folder / "runs", cwd=folder)
+    code, _, err = nursery.call(
+        "run", path, "--measure-epochs", 3, "--ticket-epoch", 10, "--out", folder / "runs", cwd=folder
+    )
     assert code in (0, 1), err  # 1: the epochs drifted, on a machine that does something else
     return only_run(folder / "runs")
 
@@ -38,8 +40,8 @@ def test_the_record_is_of_the_whole_schedule_and_says_so(run):
         assert energy["uncertainty_j"] > energy["extrapolation"]["measured"]["uncertainty_j"]
 
 
-def test_the_table_shows_both_kinds_and_what_was_assumed(run, tmp_path):
-    code, _, err = call("report", run, "--format", "md,html", "--out", tmp_path / "report", cwd=tmp_path)
+def test_the_table_shows_both_kinds_and_what_was_assumed(run, tmp_path, nursery):
+    code, _, err = nursery.call("report", run, "--format", "md,html", "--out", tmp_path / "report", cwd=tmp_path)
     assert code == 0, err
     table = (tmp_path / "report" / "table-2.md").read_text()
     if record(run)["status"] == "success":
@@ -49,21 +51,21 @@ def test_the_table_shows_both_kinds_and_what_was_assumed(run, tmp_path):
         assert "not extrapolated" in table
 
 
-def test_integrating_again_extrapolates_again(run):
-    code, out, err = call("integrate", run, "--json", cwd=run.parent)
+def test_integrating_again_extrapolates_again(run, nursery):
+    code, out, err = nursery.call("integrate", run, "--json", cwd=run.parent)
     assert code == 0, err
     assert json.loads(out)["energy"] == record(run)["energy"]
 
 
-def test_a_search_cut_short_without_an_assumption_is_refused_before_anything_is_written(tmp_path):
-    code, _, err = call("run", "quickstart", "--measure-epochs", 3, "--out", tmp_path / "runs", cwd=tmp_path)
+def test_a_search_cut_short_without_an_assumption_is_refused_before_anything_is_written(tmp_path, nursery):
+    code, _, err = nursery.call("run", "quickstart", "--measure-epochs", 3, "--out", tmp_path / "runs", cwd=tmp_path)
     assert code == 2 and "--ticket-epoch" in err and len(err.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_of_which_no_epoch_is_left_out_is_whole_and_says_so_before_and_after(tmp_path):
+def test_a_run_of_which_no_epoch_is_left_out_is_whole_and_says_so_before_and_after(tmp_path, nursery):
     path = write_experiment(tmp_path, method="dense", images=32, epochs=2)
-    code, _, err = call("run", path, "--measure-epochs", 3, "--out", tmp_path / "runs", cwd=tmp_path)
+    code, _, err = nursery.call("run", path, "--measure-epochs", 3, "--out", tmp_path / "runs", cwd=tmp_path)
     assert code == 0, err
     assert "measure_epochs = 3 leaves none out" in err
     found = record(only_run(tmp_path / "runs"))

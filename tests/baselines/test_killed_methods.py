@@ -29,6 +29,7 @@ batch_size = 16
 thinet_images = 48
 thinet_positions = 14
 checkpoint_s = 0.001
+share_phases = false
 [matrix]
 method = ["lt", "snip", "ns", "thinet", "sfp"]
 [bench]
