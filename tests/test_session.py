@@ -31,12 +31,12 @@ def sealed(tmp_path_factory):
     return only_run(folder / "runs"), json.loads(out)
 
 
-def test_a_folder_of_runs_is_checked_run_by_run_and_one_that_did_not_end_hides_none(sealed, tmp_path):
+def test_a_folder_of_runs_is_checked_run_by_run_and_one_that_did_not_end_hides_none(sealed, tmp_path, nursery):
     folder, _ = sealed
     shutil.copytree(folder, tmp_path / "whole")
     (tmp_path / "begun").mkdir()
     shutil.copy(folder / "manifest.json", tmp_path / "begun")
-    code, out, err = call("check", tmp_path, "--json", cwd=tmp_path)
+    code, out, err = nursery.call("check", tmp_path, "--json", cwd=tmp_path)
     assert [run["checks"] for run in json.loads(out)["runs"]] == [record(folder)["checks"]]
     assert code == 2 and "begun holds a run that did not end" in err
 
@@ -67,9 +67,9 @@ def test_the_total_is_the_training_phases_without_evaluation_and_checkpoints(sea
     assert energy["total_j"] == pytest.approx(training - nested, rel=1e-9)
 
 
-def test_a_run_without_a_meter_is_not_measured_and_says_so(tmp_path):
+def test_a_run_without_a_meter_is_not_measured_and_says_so(tmp_path, nursery):
     experiment = write_experiment(tmp_path, method="dense", epochs=1)
-    code, out, err = call("run", experiment, "--meter", "off", "--out", "runs", cwd=tmp_path)
+    code, out, err = nursery.call("run", experiment, "--meter", "off", "--out", "runs", cwd=tmp_path)
     assert code == 0, err
     assert "not measured" in out and "NOT MEASURED: no meter was read" in out and "gaps" not in out
     found = record(only_run(tmp_path / "runs"))

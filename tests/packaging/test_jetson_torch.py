@@ -83,12 +83,16 @@ class Machine:
         return {item["metadata"]["name"] for item in report["install"]}
 
 
-@pytest.fixture
-def machine(tmp_path):
+@pytest.fixture(scope="module")
+def able_pip() -> None:
     pip = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, text=True).stdout
     version = re.match(r"pip (\d+)\.(\d+)", pip)
     if version is None or tuple(map(int, version.groups())) < (22, 3):
         pytest.skip("pip of 22.3 or newer is needed to ask what it would install elsewhere")
+
+
+@pytest.fixture
+def machine(able_pip, tmp_path):
     return Machine(tmp_path)
 
 
