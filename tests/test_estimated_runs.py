@@ -169,3 +169,16 @@ def test_estimates_have_an_axis_of_their_own_beside_measured_bars(folder: Path) 
     assert [len(axes.get_yticks()) for axes in both.axes] == [1, 2] and len(alone.get_yticks()) == 3
     assert "not of this board" in both.axes[1].get_xlabel() and "not of this board" not in both.axes[0].get_xlabel()
     assert both.get_label().startswith("PARTLY ESTIMATED")
+
+
+def test_the_names_of_many_phases_stay_inside_the_picture(folder: Path) -> None:
+    runs = collect([folder]).runs
+    names = ("train", "draw", "rewind", "retrain", "prune", "finetune", "search")
+    account = runs[0].record.energy
+    many = dataclasses.replace(account, by_phase={name: account.by_phase["search"] for name in names})
+    figure = figures.energy(
+        [dataclasses.replace(run, record=dataclasses.replace(run.record, energy=many)) for run in runs]
+    )
+    legend = figure.axes[0].get_legend()
+    assert {text.get_text() for text in legend.get_texts()} == set(names)
+    assert legend.get_window_extent().x1 <= figure.bbox.x1

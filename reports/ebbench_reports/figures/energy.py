@@ -18,6 +18,8 @@ from ebbench_reports.figures.phase_colours import colour_of
 
 #: bars in one figure
 MAX_BARS = 40
+#: names of phases side by side; more than these run out of the picture beside the longest labels of the bars
+LEGEND_COLUMNS = 4
 _HATCHES = {"search": "", "draw": "xxx", "prune": "...", "retrain": "///", "finetune": "\\\\\\", "train": ""}
 
 
@@ -38,7 +40,7 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
         _draw_energies(axes, panel, names, seen)
     handles = [Patch(facecolor=colour_of(n), hatch=_HATCHES.get(n, ""), edgecolor=PAPER, label=n) for n in seen]
     all_axes[0, 0].legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=8, borderpad=0, handlelength=1.4
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=LEGEND_COLUMNS, borderpad=0, handlelength=1.4
     )
     return finish(figure, "Energy by phase", runs, of_energies=True)
 
