@@ -239,3 +239,10 @@ def test_every_format_renders(runs):
     table = paper_table(collect([runs]), 2, compare=True, whole=True)
     assert "\\begin{tabular}" in to_latex(table) and to_latex(table).isascii()
     assert to_html(table).count("<tbody>") == 4
+
+
+def test_a_run_of_eb_train_that_table_2_has_no_row_for_is_named_below_it(runs):
+    drawn(runs, [3])
+    table = paper_table(collect([runs]), 2, compare=False)
+    (number,) = {run.number for run in collect([runs]).runs} - {number for number, _ in table.sources}
+    assert any(note.startswith(f"Run {number}: in no row of this table") for note in table.notes)

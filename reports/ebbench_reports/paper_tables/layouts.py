@@ -43,6 +43,8 @@ class Layout:
     measures: Tuple[Measure, ...]
     belongs: Callable[[Group], bool]
     section: Tuple[str, ...] = ("model", "dataset")
+    #: why a run of one of its methods stands in no row nevertheless; empty where the title says it
+    absent: str = ""
 
 
 def _accuracy(title: str = "acc. (%)", name: str = "accuracy", key: str = "best") -> Measure:
@@ -65,6 +67,9 @@ _ENERGY = (
 )
 _DRAWN = (
     "Tickets are drawn at the epoch in the head of the column; of shorter trainings, at the same part of the training. "
+)
+_ELSEWHERE_DRAWN = (
+    "in no row of this table: it holds EB Train as it draws by itself, and this ticket was drawn when the user said"
 )
 
 LAYOUTS = (
@@ -90,6 +95,7 @@ LAYOUTS = (
             Measure("flops", "FLOPs (P)", ("flops", "total"), 1e-15, is_ratio=True),
         ),
         belongs=_draws_early_bird,
+        absent=_ELSEWHERE_DRAWN,
     ),
     Layout(
         3,
@@ -106,6 +112,7 @@ LAYOUTS = (
             Measure("energy", "Energy (MJ)", None, 1e-6, is_ratio=True),
         ),
         belongs=_draws_early_bird,
+        absent=_ELSEWHERE_DRAWN,
     ),
     Layout(
         4,

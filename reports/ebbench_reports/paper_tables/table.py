@@ -65,9 +65,19 @@ def paper_table(collection: Collection, number: int, *, compare: bool, whole: bo
         ),
         sections=tuple(Section(part.title, tuple(_rows(plan, part, columns, compare))) for part in parts),
         banner=banner(runs),
-        notes=(*extrapolation_notes(runs), *charged_notes(runs, collection.runs), *findings_notes(runs), *left_out(collection)),
+        notes=(
+            *_absent_notes(collection, plan), *extrapolation_notes(runs), *charged_notes(runs, collection.runs),
+            *findings_notes(runs), *left_out(collection),
+        ),
         sources=tuple((run.number, run.record.run_id) for run in runs),
     )  # fmt: skip
+
+
+def _absent_notes(collection: Collection, plan: Layout) -> List[str]:
+    """The runs that ended well and yet stand in no row, in one sentence: nothing is left out unsaid."""
+    groups = [group for group in pool(collection.runs) if group.recipe.get("method") and not plan.belongs(group)]
+    numbers = sorted(run.number for group in groups for run in group.runs)
+    return [f"Run {', '.join(map(str, numbers))}: {plan.absent}."] if numbers and plan.absent else []
 
 
 def _in_fitting_unit(measure: Measure, groups: Sequence[Group]) -> Measure:
