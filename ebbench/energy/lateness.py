@@ -14,6 +14,9 @@ from ebbench.energy.integration.integrals import Bools, Edges, Integrals
 from ebbench.energy.traces.batches import Floats
 from ebbench.energy.traces.pace import memory_s
 
+#: how much of a change of the mean from one place to the next near an edge may leak (over a), and of a dip at the edge itself
+LEAK_OF_CHANGE, LEAK_OF_DIP = 0.15, 0.35
+
 _ROOT3 = math.sqrt(3.0)
 
 
@@ -37,6 +40,30 @@ def smear_j(integrals: Integrals) -> Tuple[Floats, Floats]:
     both_j2 = leaks_j[0] ** 2 + leaks_j[1] ** 2
     ripple_j2 = (0.3 * averaging_s) ** 2 * (_ripple_w(integrals.start) ** 2 + _ripple_w(integrals.end) ** 2)
     return np.sqrt(np.maximum(leak_j**2, both_j2) / 3 + ripple_j2), leak_j
+
+
+def pattern_j(integrals: Integrals) -> Optional[Floats]:
+    """What of the power's own pattern near the edges a mean over a may let leak out of each phase, signed [m, parts].
+
+    A step of a training has a pattern, and each has the same. How much of it leaks cannot be told from the means, but what they do
+    near an edge is the same then, time after time, while noise and what differs from step to step goes either way. The parts: the
+    changes of the mean from one place to the next around each edge, and the dips at both edges.
+    """
+    averaging_s = memory_s(integrals.series, integrals.pace)[0]
+    if averaging_s == 0:
+        return None
+    around_w = [_in_time_w(edge) for edge in (integrals.start, integrals.end)]
+    changes_w = np.concatenate([np.diff(w, axis=1) for w in around_w], axis=1)
+    dips_w = sum(w[:, 4] - (w[:, 0] + w[:, 8]) / 2 for w in around_w)
+    parts_w = np.column_stack((LEAK_OF_CHANGE * changes_w, LEAK_OF_DIP * dips_w))
+    higher = sharper(averaging_s, integrals.duration_s)[:, None]
+    parts_j: Floats = averaging_s * higher * parts_w
+    return parts_j
+
+
+def repeated_j2(parts_j: Floats) -> float:
+    """By how much the square of the sum of signed parts [m, parts] is more than the sum of their squares."""
+    return max(float(np.square(parts_j.sum(axis=0)).sum() - np.square(parts_j).sum()), 0.0)
 
 
 def delay_changes_j(integrals: Integrals) -> Optional[Floats]:

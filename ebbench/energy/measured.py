@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -19,6 +20,8 @@ from ebbench.energy.traces.trace import TraceReader
 from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_difference, of_sum
 from ebbench.records import MISSING, OK, PARTIAL
 
+#: of the half width of what no reading resolves in a hole: up to three times its mean power instead of twice
+BURST = math.sqrt(3.0)
 #: what of an interval may be uncovered by rounding alone
 HALF_NS_S = 5e-10
 
@@ -82,10 +85,8 @@ class Measured:
         is_smeared = self.duration_s[rows.holes] < averaging_s
         smeared, seen = rows.holes[is_smeared], rows.holes[~is_smeared]
         holes_j, unresolved_j = self._of_sum(seen), self.budget.components_j["unresolved"]
-        if (
-            smeared.size and unresolved_j is not None
-        ):  # what they all hold is in the hull: none of a burst of many times
-            within_j = unresolved_j[smeared] / sharper(averaging_s, self.duration_s[smeared])
+        if smeared.size and unresolved_j is not None:  # what they all hold is in the hull: none of many times its power
+            within_j = BURST * unresolved_j[smeared] / sharper(averaging_s, self.duration_s[smeared])
             holes_j["unresolved"] = (holes_j.get("unresolved") or 0.0) + float(np.sum(within_j))
         return of_difference(self._of_sum(rows.at), self._of_sum(rows.hulls), holes_j)
 
@@ -160,7 +161,8 @@ def _spread(one: Budget, at: Ints, m: int, known: npt.NDArray[np.bool_]) -> Budg
     components = {name: None if c is None else wide(c) for name, c in one.components_j.items()}
     clock_changes_j = None if one.clock_changes_j is None else wide(one.clock_changes_j)
     delay_changes_j = None if one.delay_changes_j is None else wide(one.delay_changes_j)
-    return Budget(components, wide(one.bias_j), unresolved, clock_changes_j, delay_changes_j)
+    pattern_j = None if one.pattern_j is None else wide(one.pattern_j)
+    return Budget(components, wide(one.bias_j), unresolved, clock_changes_j, delay_changes_j, pattern_j)
 
 
 def _reasons(

@@ -51,6 +51,8 @@ class Budget:
     `clock_changes_j` [m, traces, errors]: what each error of a clock does to each energy; None where no clock may be off.
     `delay_changes_j` [m, sides]: what a delay that is off by its standard uncertainty does to each, by the power on either side
     of the steps at its edges; None where no delay may be off. It is a part of the component `lag`.
+    `pattern_j` [m, parts]: what may leak of the power's pattern near the edges, where it is the same in all phases of a sum; None
+    where the sensor does not average.
     """
 
     components_j: Dict[str, Optional[Floats]]
@@ -58,6 +60,7 @@ class Budget:
     unresolved: Bools
     clock_changes_j: Optional[Floats] = None
     delay_changes_j: Optional[Floats] = None
+    pattern_j: Optional[Floats] = None
 
     @property
     def half_width_j(self) -> Floats:
@@ -70,9 +73,11 @@ class Budget:
     def common_half_width_j(self) -> Floats:
         """The part of the half widths (J) that equal phases share: it does not become smaller by taking more of them."""
         known = [c for name, c in self.components_j.items() if name in (*COMMON, "clock") and c is not None]
-        known += (
-            [self.bias_j, lateness.delay_j(self.delay_changes_j)] if self.delay_changes_j is not None else [self.bias_j]
-        )
+        known.append(self.bias_j)
+        if self.delay_changes_j is not None:
+            known.append(lateness.delay_j(self.delay_changes_j))
+        if self.pattern_j is not None:
+            known.append(np.sqrt(np.square(self.pattern_j).sum(axis=1)))
         shared_j: Floats = COVERAGE_FACTOR * np.sqrt(np.sum(np.square(known), axis=0))
         return np.minimum(shared_j, self.half_width_j)
 
@@ -111,7 +116,10 @@ def budget(integrals: Integrals, time_base: float = TIME_BASE) -> Budget:
     bias_j = np.where(none, 0.0, edge_bias_j + lag_bias_j + hold_bias_j)
     if delay_changes_j is not None:
         delay_changes_j[none] = 0.0
-    return Budget(known, bias_j, unresolved, clock_changes_j, delay_changes_j)
+    pattern_j = lateness.pattern_j(integrals)
+    if pattern_j is not None:
+        pattern_j[none] = 0.0
+    return Budget(known, bias_j, unresolved, clock_changes_j, delay_changes_j, pattern_j)
 
 
 def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
@@ -146,11 +154,14 @@ def of_sum(parts: Sequence[Tuple[Budget, Ints]]) -> Dict[str, Optional[float]]:
 
 
 def _lag_of_sum_j(parts: Sequence[Tuple[Budget, Ints]], in_squares_j: float) -> float:
-    """`lag` of a sum: what a delay that is off does to each energy is in the sum of squares, but adds with its sign."""
+    """`lag` of a sum: what a delay that is off does to each energy is in the sum of squares, but adds with its sign; and what leaks
+    of a pattern that the phases have in common adds too."""
     changes_j = [b.delay_changes_j[at] for b, at in parts if b.delay_changes_j is not None]
     each_j2 = sum(float(np.square(lateness.delay_j(c)).sum()) for c in changes_j)
     together_j2 = float(lateness.delay_j(np.sum([c.sum(axis=0) for c in changes_j], axis=0))) ** 2 if changes_j else 0.0
-    return math.sqrt(max(in_squares_j**2 - each_j2, 0.0) + together_j2)
+    patterns_j = [b.pattern_j[at] for b, at in parts if b.pattern_j is not None]
+    pattern_j2 = lateness.repeated_j2(np.concatenate(patterns_j)) if patterns_j else 0.0
+    return math.sqrt(max(in_squares_j**2 - each_j2, 0.0) + together_j2 + pattern_j2)
 
 
 def of_difference(
@@ -185,8 +196,10 @@ def merged(budgets: Sequence[Budget]) -> Budget:
         components["clock"] = _clock_j(clock_changes_j)
     delays = [b.delay_changes_j for b in budgets if b.delay_changes_j is not None]
     delay_changes_j: Optional[Floats] = np.sum(delays, axis=0) if delays else None
+    patterns = [b.pattern_j for b in budgets if b.pattern_j is not None]
+    pattern_j: Optional[Floats] = np.sum(patterns, axis=0) if patterns else None
     unresolved = np.logical_and.reduce([b.unresolved for b in budgets])
-    return Budget(components, bias_j, unresolved, clock_changes_j, delay_changes_j)
+    return Budget(components, bias_j, unresolved, clock_changes_j, delay_changes_j, pattern_j)
 
 
 def half_width_j(components_j: Dict[str, Optional[float]]) -> float:

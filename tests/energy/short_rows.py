@@ -42,15 +42,29 @@ def measured(
     rests_s = load.rest_s * rng.uniform(0.5, 1.5, load.count)
     edges_s = 5.0 + np.concatenate(([0.0], np.cumsum(np.stack((phases_s, rests_s), 1))))
     levels_w = np.concatenate(([3.0], np.tile([load.phase_w, load.rest_w], load.count), [3.0]))
-    wave, series = waveforms.steps(np.concatenate(([-10.0], edges_s)), levels_w), sensor.series()
+    wave = waveforms.steps(np.concatenate(([-10.0], edges_s)), levels_w)
+    edges_ns = np.rint(edges_s * 1e9).astype(np.int64)
+    found, rows = integrated(wave, sensor, rate_hz, np.stack((edges_ns[:-1:2], edges_ns[1::2]), 1), rng, until_s)
+    return found, rows, float(load.phase_w * np.sum(np.diff(edges_ns)[::2]) / 1e9)
+
+
+def integrated(
+    wave: waveforms.Waveform,
+    sensor: waveforms.Sensor,
+    rate_hz: float,
+    phases_ns: np.ndarray,
+    rng: np.random.Generator,
+    until_s: float = np.inf,
+) -> Tuple[Measured, Rows]:
+    """What a sensor that is read `until_s` makes of a waveform over phases (start, end) and as their sum."""
+    series = sensor.series()
     time_ns = np.unique(np.rint(waveforms.schedule_s(rate_hz, rng) * 1e9).astype(np.int64))
     time_ns = time_ns[time_ns < until_s * 1e9]
     chunk = waveforms.chunk_of(time_ns, X_w=sensor.read(wave, time_ns * 1e-9, rng))
     pace = survey([chunk], [series])
-    edges_ns = np.rint(edges_s * 1e9).astype(np.int64)
     table = RowTable()
     together = Together(table, look_s(series, pace[0]))
-    together.add(table.add((int(s), int(e), "boot") for s, e in zip(edges_ns[:-1:2], edges_ns[1::2])))
+    together.add(table.add((int(s), int(e), "boot") for s, e in phases_ns))
     starts_ns, ends_ns, _ = table.arrays()
     one = integrate([chunk], [series], pace, starts_ns, ends_ns)[0]
     duration_s = (ends_ns - starts_ns) / 1e9
@@ -58,4 +72,4 @@ def measured(
     found = Measured(
         series, one.energy_j, duration_s, one.covered_s, one.readings, one.longest_s, budget(one, 0.0), reasons
     )
-    return found, together.rows(), float(load.phase_w * np.sum(np.diff(edges_ns)[::2]) / 1e9)
+    return found, together.rows()

@@ -39,8 +39,8 @@ class RowTable:
 class Together:
     """Rows of a table whose energies are wanted together, segment by segment.
 
-    Where single ones are shorter than a few looks at the power (`look_s` apart), and together fill most of the time from the first
-    to the last, there are also rows of a hull around them all, and of the holes between them.
+    Where single ones are shorter than a few looks at the power (`look_s` apart) there are also rows of a hull around them all,
+    and of the holes between them.
     """
 
     def __init__(self, table: RowTable, look_s: float) -> None:
@@ -54,7 +54,7 @@ class Together:
         stretches = [self._table[i][:2] for i in at]
         time = union(stretches)
         self._at += at
-        if len(at) < 2 or min(map(_length, stretches)) >= self._shortest_ns or not _fill(stretches, time):
+        if len(at) < 2 or min(map(_length, stretches)) >= self._shortest_ns or not _are_apart(stretches, time):
             self._hulls += at
             return
         hull, boot_id = (time[0][0], time[-1][1]), self._table[at[0]][2]
@@ -67,10 +67,9 @@ class Together:
         return Rows(at, hulls[:0] if self._hulls == self._at else hulls, holes)
 
 
-def _fill(stretches: Sequence[Stretch], time: Sequence[Stretch]) -> bool:
-    """Whether `stretches`, together `time`, do not overlap, and leave out less than half from the first to the last."""
-    filled_ns = sum(map(_length, time))
-    return bool(time) and filled_ns == sum(map(_length, stretches)) and 2 * filled_ns > time[-1][1] - time[0][0]
+def _are_apart(stretches: Sequence[Stretch], time: Sequence[Stretch]) -> bool:
+    """Whether `stretches`, together `time`, last some time and do not overlap."""
+    return bool(time) and sum(map(_length, time)) == sum(map(_length, stretches))
 
 
 def _length(stretch: Stretch) -> int:
