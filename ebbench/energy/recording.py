@@ -11,7 +11,7 @@ from ebbench.clock import Clock, monotonic_ns
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.reasons import LOST
 from ebbench.energy.sampler import Sampler
-from ebbench.energy.traces.series import series_of
+from ebbench.energy.traces.series import latest_ns
 from ebbench.energy.traces.size import bytes_per_s
 from ebbench.errors import DeviceError, DiskError, EbbenchError, MeterError, under_name
 from ebbench.protocols import MeterInfo, MeterRequest
@@ -123,7 +123,7 @@ class Recording:
     def know(self, infos: Sequence[MeterInfo]) -> None:
         """What the readings of the meters mean, as their calibrations know it: the last ones must show the power at the end."""
         for seat, info in zip(self._seats, infos):
-            seat.late_ns = max(0, series_of(info, info.total or (info.rails[0].name,)).shift_ns)
+            seat.late_ns = latest_ns(info)
 
     def live(self) -> Optional[Dict[str, Any]]:
         """The reference meter's last word: power_w, energy_j, readings, missed, t_ns, reason; None before its first."""

@@ -50,6 +50,18 @@ class Late(Constant):
         return (10.0,)
 
 
+class LateRail(Constant):
+    """Shows its total at once, and that of a rail as the mean of the last so many seconds, as the option says."""
+
+    def open(self):
+        slow = Rail("GPU", "gpu", "VDD_IN", kind=AVERAGE, averaging_s=float(self.options["averaging_s"]))
+        columns = (Column("VDD_IN_w"), Column("GPU_w"))
+        return MeterInfo("late", "module", True, (Rail("VDD_IN", "module"), slow), columns, ("VDD_IN",), 100.0)
+
+    def read(self):
+        return (10.0, 4.0)
+
+
 class Unplugged(Constant):
     """Cannot be opened."""
 

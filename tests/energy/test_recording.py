@@ -85,6 +85,18 @@ def test_a_sensor_that_shows_the_power_late_is_read_until_it_has_shown_the_end(r
     assert read_whole(rundir.trace("late", 0)).time_ns[-1] > max(edges(rundir)) + 0.25e9
 
 
+def test_a_rail_that_is_shown_later_than_the_total_is_read_for_as_long(rundir):
+    recording = record(rundir, wanted("late", "LateRail", averaging_s=0.5))
+    write_json(rundir.manifest, {"meters": [{**i.to_json(), "reference": True} for i in recording.infos]})
+    with recording.phases.phase("train"):
+        pass
+    recording.stop("success")
+    assert {name: rail["status"] for name, rail in account(rundir).rails.items()} == {
+        "late/VDD_IN": "ok",
+        "late/GPU": "ok",
+    }
+
+
 def test_a_sensor_whose_calibration_knows_it_to_be_late_is_read_for_as_long(rundir):
     recording = record(rundir, wanted("a"))
     rails = tuple(dataclasses.replace(rail, delay_s=0.3) for rail in recording.infos[0].rails)

@@ -101,6 +101,13 @@ def power_of(info: MeterInfo, names: Sequence[str]) -> Optional[Series]:
         return None
 
 
+def latest_ns(info: MeterInfo) -> int:
+    """How much later (ns) than it was the power of any of a meter's rails is read, or the energy that it counts; at least 0."""
+    power_s = [Lateness(r.averaging_s, r.delay_s, r.delay_u_s).shift_s for r in info.rails]
+    counter_s = [Lateness(r.counter_averaging_s, r.counter_delay_s, r.counter_delay_u_s).shift_s for r in info.rails]
+    return round(max(0.0, *power_s, *counter_s) * NS_PER_S)
+
+
 def _columns_of(meter: str, name: str, columns: Dict[str, Column], is_counter: bool) -> Tuple[str, ...]:
     if is_counter:
         return (f"{name}_j",)
