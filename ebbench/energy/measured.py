@@ -105,22 +105,40 @@ def measure(
     is_simulated: bool,
     holes: Sequence[Hole] = (),
 ) -> List[Measured]:
-    """Integrate each series over all intervals, each over the traces of its own boot; every trace is read once."""
+    """Integrate each series over all intervals, each over the traces of its own boot; every trace is read once.
+
+    Where one trace goes on into the next (the sampler of a run that was ended in haste still reads when it is resumed), it counts
+    until the next one begins: nothing is counted twice.
+    """
     parts: List[List[Tuple[Integrals, Ints]]] = [[] for _ in series]
-    for trace in traces:
+    for number, trace in enumerate(traces):
         if not trace.paces:
             continue
-        at = np.flatnonzero(boots == trace.boot_id)
+        until_ns = _until_ns(trace, traces[number + 1 :], max(one.shift_ns for one in series))
+        at = np.flatnonzero((boots == trace.boot_id) & (starts_ns < until_ns))
         columns = sorted({c for s in series for group in s.columns for c in group})
         chunks = trace.clock.applied(TraceReader(trace.path, columns=columns))
         trace.integrals = integrate(
-            chunks, series, trace.paces, starts_ns[at], ends_ns[at], max_gap_s, trace.clock.bound_s
+            chunks,
+            series,
+            trace.paces,
+            starts_ns[at],
+            np.minimum(ends_ns[at], until_ns),
+            max_gap_s,
+            trace.clock.bound_s,
         )
         for found, integrals in zip(parts, trace.integrals):
             found.append((integrals, at))
     duration_s: Floats = (ends_ns - starts_ns) / 1e9
     time_base = 0.0 if is_simulated else TIME_BASE
     return [_joined(one, found, duration_s, time_base, holes) for one, found in zip(series, parts)]
+
+
+def _until_ns(trace: TraceFile, later: Sequence[TraceFile], shift_ns: int) -> int:
+    """From when on (ns) a later trace of the same boot, begun before this one ended, tells the power; else the end of all time."""
+    last_ns, begun_ns = trace.last_ns or 0, [t.first_ns for t in later if t.boot_id == trace.boot_id and t.paces]
+    within_ns = [first_ns for first_ns in begun_ns if first_ns is not None and first_ns < last_ns]
+    return min(within_ns) - shift_ns if within_ns else int(np.iinfo(np.int64).max)
 
 
 def _joined(

@@ -14,7 +14,7 @@ from ebbench.energy.account import account
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.traces.trace import TraceWriter, compact
 from ebbench.errors import InputError
-from ebbench.protocols import Column, MeterInfo, Rail
+from ebbench.protocols import AVERAGE, Column, MeterInfo, Rail
 from ebbench.records import EnergyAccount, account_from_json
 from ebbench.rundir import RunDir, write_json
 from ebbench.sealing.checks import check_run
@@ -111,6 +111,23 @@ def test_the_total_is_the_training_without_evaluation_and_idle(run):
     assert (run.status, run.reason, run.kind) == ("ok", None, "simulated")
     assert run.reference == {"meter": "sim", "rail": "VDD_IN", "scope": "module"}
     assert run.redone_j == 0 and run.down_s == 0
+
+
+@pytest.mark.parametrize("averaging_s", [0.0, 1.0])
+def test_what_two_traces_show_is_counted_once(tmp_path, averaging_s):
+    """A run was ended in haste: its sampler still reads, to show the end of it, when the next start has begun."""
+    rails = tuple(dataclasses.replace(rail, kind=AVERAGE, averaging_s=averaging_s) for rail in RAILS)
+    bench, power_w = Bench(tmp_path, [dataclasses.replace(METER, rails=rails)]), POWER_W["retrain"]
+    for status in ("aborted", "success"):
+        bench.log.start()
+        bench.phase("retrain", 4.0)
+        bench.log.stop(status)
+    bench.steps = [(0, power_w)]
+    bench.trace(end_s=10.5)
+    bench.trace(number=1, start_s=8.9)
+    found = account(bench.rundir)
+    assert (found.status, found.covered_s, found.duration_s) == ("ok", 8.0, 8.0)
+    assert found.total_j == pytest.approx(8 * power_w, rel=1e-9)
 
 
 def test_an_idle_phase_inside_a_command_is_a_rest_and_one_between_amplified_blocks_is_not(tmp_path):

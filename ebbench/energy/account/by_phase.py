@@ -8,7 +8,7 @@ import numpy as np
 
 from ebbench.energy.account.run_meter import RunMeter
 from ebbench.energy.account.timeline import Timeline
-from ebbench.energy.measured import Measured
+from ebbench.energy.measured import Measured, Rows
 from ebbench.energy.phases import Interval
 from ebbench.energy.reasons import together
 from ebbench.energy.traces.batches import Ints
@@ -37,9 +37,16 @@ def energy_by_phase(
             status=OK if kinds == {OK} else MISSING if kinds == {MISSING} else PARTIAL,
             reason=together(total.reasons[i] for i in at),
             readings=int(total.readings[at].sum()),
-            unresolved=bool(total.budget.unresolved[rows.hulls if total.is_by_hulls(rows) else at].all()),
+            unresolved=_is_unresolved(total, rows),
         )
     return found
+
+
+def _is_unresolved(total: Measured, rows: Rows) -> bool:
+    """Whether `rows` were hardly looked at: each by itself, or what they fill most of, where they are known from that."""
+    fill_most = total.duration_s[rows.at].sum() > total.duration_s[rows.holes].sum()
+    seen = rows.hulls if fill_most and total.is_by_hulls(rows) else rows.at
+    return bool(total.budget.unresolved[seen].all())
 
 
 def instances(phases: Sequence[Interval], total: Measured) -> List[Dict[str, Any]]:
