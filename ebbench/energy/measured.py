@@ -17,10 +17,19 @@ from ebbench.energy.trace_file import TraceFile
 from ebbench.energy.traces.batches import Floats, Ints
 from ebbench.energy.traces.series import Series
 from ebbench.energy.traces.trace import TraceReader
-from ebbench.energy.uncertainty import TIME_BASE, Budget, budget, half_width_j, merged, of_difference, of_sum
+from ebbench.energy.uncertainty import (
+    COVERAGE_FACTOR,
+    TIME_BASE,
+    Budget,
+    budget,
+    half_width_j,
+    merged,
+    of_difference,
+    of_sum,
+)
 from ebbench.records import MISSING, OK, PARTIAL
 
-#: of the half width of what no reading resolves in a hole: up to three times its mean power instead of twice
+#: of what no reading resolves in a hole that is shorter than the averaging time: up to three times what is read there, not twice
 BURST = math.sqrt(3.0)
 #: what of an interval may be uncovered by rounding alone
 HALF_NS_S = 5e-10
@@ -81,14 +90,19 @@ class Measured:
         return half_width_j(self._by_hulls_j(rows)) < half_width_j(self._of_sum(rows.at))
 
     def _by_hulls_j(self, rows: Rows) -> Dict[str, Optional[float]]:
-        averaging_s = self.series.lateness.averaging_s or 0.0
-        is_smeared = self.duration_s[rows.holes] < averaging_s
-        smeared, seen = rows.holes[is_smeared], rows.holes[~is_smeared]
-        holes_j, unresolved_j = self._of_sum(seen), self.budget.components_j["unresolved"]
-        if smeared.size and unresolved_j is not None:  # what they all hold is in the hull: none of many times its power
-            within_j = BURST * unresolved_j[smeared] / sharper(averaging_s, self.duration_s[smeared])
-            holes_j["unresolved"] = (holes_j.get("unresolved") or 0.0) + float(np.sum(within_j))
+        """Of holes shorter than the averaging time all but what is unresolved is in the hull: the mean shows what they hold."""
+        averaging_s, duration_s = self.series.lateness.averaging_s or 0.0, self.duration_s[rows.holes]
+        is_smeared, unresolved_j = duration_s < averaging_s, self.budget.components_j["unresolved"]
+        holes_j = self._of_sum(rows.holes[~is_smeared])
+        if rows.holes.size and unresolved_j is not None:
+            times = np.where(is_smeared, BURST / sharper(averaging_s, duration_s), 1.0)
+            within_j = float(np.sum(times * unresolved_j[rows.holes]))
+            holes_j["unresolved"] = min(within_j, self._most_j(rows) / COVERAGE_FACTOR)
         return of_difference(self._of_sum(rows.at), self._of_sum(rows.hulls), holes_j)
+
+    def _most_j(self, rows: Rows) -> float:
+        """By how much the holes in hulls that are known may be off: no power is negative, so that the one side has at most all."""
+        return max(abs(float(np.nansum(self.energy_j[at]))) for at in (rows.holes, rows.at))
 
     def _of_sum(self, at: Ints) -> Dict[str, Optional[float]]:
         return of_sum([(self.budget, at[~np.isnan(self.energy_j[at])])])
