@@ -62,6 +62,14 @@ def is_running(pid):
         return False
 
 
+def test_what_is_read_after_the_stop_is_written_as_what_was_read_before(start):
+    """A sensor may show the power many seconds late: a power cut meanwhile takes the last half second, and not all of them."""
+    sampler = start("Constant")
+    stop_ns = monotonic_ns()
+    sampler.request_stop(late_ns=60 * S)
+    eventually(lambda: read_whole(sampler.trace).time_ns[-1] > stop_ns + S // 2)
+
+
 def test_readings_cover_all_from_ready_to_stop(start):
     sampler = start("Constant")
     ready_ns = monotonic_ns()

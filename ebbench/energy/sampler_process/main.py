@@ -185,6 +185,8 @@ class Sampling:
         while (instant_ns := self._next_slot(monotonic_ns())) < until_ns:
             time.sleep(max(instant_ns - monotonic_ns(), 0) / NS_PER_S)
             self._step()
+            if monotonic_ns() >= self._flush_ns:
+                self._flush()
         time.sleep(max(until_ns - monotonic_ns(), 0) / NS_PER_S)
 
     def _take_last(self) -> None:
