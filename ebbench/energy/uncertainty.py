@@ -5,7 +5,7 @@ meter does not tell (its gain, say) is None, "unknown", and U covers only what i
 
 sampling    what the power did between readings (`_sampling_j`)
 edges       where in the interval around an edge the power stepped (`_edges_j`, `_counter_edges_j`)
-lag         what a sensor that averages smears over the edges, and what its delay may be off (`lateness`)
+lag         what a sensor that averages smears over the edges, also of a pattern that phases share, and what its delay may be off
 hold        what a register that keeps its value shows late (`lateness`)
 gaps        what happened in intervals that were long but interpolated
 unresolved  the power was hardly looked at: fewer than five readings or updates (`_unresolved_j`)
