@@ -32,14 +32,13 @@ def smear_j(integrals: Integrals) -> Tuple[Floats, Floats]:
         return zero, zero
     higher = sharper(averaging_s, integrals.duration_s)
     is_long = integrals.duration_s >= 1.5 * averaging_s
-    leaks_j = [
-        averaging_s * higher * _leaks_w(in_time_w, is_long)
-        for in_time_w in (_in_time_w(integrals.start), _in_time_w(integrals.end)[:, ::-1])
-    ]
+    inwards_w = (_in_time_w(integrals.start), _in_time_w(integrals.end)[:, ::-1])
+    leaks_j = [averaging_s * higher * _leaks_w(w, is_long) for w in inwards_w]
+    by_dip_j = [averaging_s * np.where(is_long, _leaks_by_dip_w(w), 0.0) for w in inwards_w]
     leak_j = -(leaks_j[0] + leaks_j[1])
-    both_j2 = leaks_j[0] ** 2 + leaks_j[1] ** 2
+    largest_j2 = np.max([f for x, y in (leaks_j, by_dip_j) for f in ((x + y) ** 2, x**2 + y**2)], axis=0)
     ripple_j2 = (0.3 * averaging_s) ** 2 * (_ripple_w(integrals.start) ** 2 + _ripple_w(integrals.end) ** 2)
-    return np.sqrt(np.maximum(leak_j**2, both_j2) / 3 + ripple_j2), leak_j
+    return np.sqrt(largest_j2 / 3 + ripple_j2), leak_j
 
 
 def pattern_j(integrals: Integrals) -> Optional[Floats]:
@@ -120,6 +119,13 @@ def _leaks_w(inwards_w: Floats, is_long: Bools) -> Floats:
         np.abs(far_w - outside_w), np.abs(step_w), out=np.ones_like(step_w), where=is_long & (step_w != 0)
     )
     leaks_w: Floats = (1 / 8 + 3 / 8 * np.minimum(returned, 1.0) ** 2) * step_w
+    return leaks_w
+
+
+def _leaks_by_dip_w(inwards_w: Floats) -> Floats:
+    """The same from the dip at the edge below the means on either side: where these differ, dip and step may hide each other."""
+    far_w, edge_w, inner_w = (inwards_w[:, i] for i in (0, 4, 8))
+    leaks_w: Floats = (inner_w - far_w) / 8 + ((inner_w + far_w) / 2 - edge_w) / 2
     return leaks_w
 
 
