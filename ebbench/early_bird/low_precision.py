@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ebbench.early_bird.search import EarlyBirdInherit
 from ebbench.protocols import Outcome
-from ebbench.training.averaging import add_to_average, averaged
+from ebbench.training.averaging import add_to_average, averaged, estimate_norms, take_average
 from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.counting.work import work_of
 from ebbench.training.data.batches import steps_per_epoch
@@ -70,7 +70,7 @@ class EarlyBirdLow(_EightBit):
     def _finish(self, trainer: Trainer) -> None:
         if averaged(trainer.state):
             trainer.evaluate("retrain/evaluate")
-            trainer.average_weights()
+            _average_weights(trainer)
         trainer.evaluate()
 
     def _outcome(self, trainer: Trainer) -> Outcome:
@@ -82,6 +82,17 @@ class EarlyBirdLow(_EightBit):
         else:
             outcome.notes.append("accuracy: of the last 8-bit weights, no epoch of retraining is beyond average_from")
         return outcome
+
+
+def _average_weights(trainer: Trainer) -> None:
+    """Put the average of the weights in their place, with running statistics of its own; its cost is one of evaluating."""
+    state = trainer.state
+    with trainer.context.phase("evaluate"):
+        trainer.precision.begin("average", state.epoch, 0)
+        take_average(state, trainer.model)
+        batches = trainer.feed.epoch("average", state.epoch)
+        images = estimate_norms(trainer.model, (x_BCHW for _, x_BCHW, _ in batches))
+    state.book(f"{state.stage}/average/evaluate", images)
 
 
 class EarlyBirdWage(_EightBit):

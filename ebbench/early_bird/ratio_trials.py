@@ -73,7 +73,7 @@ def choose_ratio(trainer: Trainer, pruned: Pruned, first_epoch: Callable[[int], 
     """
     state, context = trainer.state, trainer.context
     trainer.total_epochs += trainer.recipe.auto_epochs * (1 + len(trainer.recipe.ratios))  # at most
-    held = trainer.hold_out(held_out_count(len(trainer.dataset.train), trainer.recipe.auto_images))
+    held = trainer.feed.hold_out(held_out_count(len(trainer.dataset.train), trainer.recipe.auto_images))
     with context.phase("search"):
         if state.stage == "search":
             _search(trainer)
@@ -88,7 +88,7 @@ def choose_ratio(trainer: Trainer, pruned: Pruned, first_epoch: Callable[[int], 
         with context.phase("checkpoint"):  # writing files is not part of the method
             trials.save_masks()
     trials.take_ticket()
-    trainer.train_on_all()
+    trainer.feed.take_all()
     context.mark(
         "ticket", **{name: state.facts["ticket"][name] for name in ("found", "epoch", "kept_channels", "prune_ratio")}
     )

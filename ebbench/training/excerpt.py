@@ -40,8 +40,8 @@ def carry_on(state: TrainState, stage: Stage, *, train_images: int, test_images:
         return
     state.facts["is_cut"] = True
     books = f"{stage.path}/evaluate"
-    state.images[stage.path] = state.images.get(stage.path, 0) + (stage.epochs - stage.trained) * train_images
-    state.images[books] = state.images.get(books, 0) + (stage.evaluations - evaluated(state)) * test_images
+    state.book(stage.path, (stage.epochs - stage.trained) * train_images)
+    state.book(books, (stage.evaluations - evaluated(state)) * test_images)
     if not state.images[books]:
         del state.images[books]
     state.epoch = stage.first + stage.epochs

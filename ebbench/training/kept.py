@@ -21,9 +21,10 @@ from ebbench.config import Recipe
 from ebbench.errors import UserError
 from ebbench.training.draws import draw_of, kept_name
 from ebbench.training.models import Network
+from ebbench.training.provenance import arithmetic
 from ebbench.training.pruning.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
 from ebbench.training.pruning.ranking import Ranking
-from ebbench.training.state import Arrays, TrainState, arithmetic, load_weights, weights_of
+from ebbench.training.state import Arrays, TrainState, load_weights, weights_of
 from ebbench.whole_file import write_whole
 
 _GAMMA, _HELD = "lent/gamma", "lent/best/"

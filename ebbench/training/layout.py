@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from ebbench.protocols import RunContext
 
 CONTIGUOUS, CHANNELS_LAST = "contiguous", "channels_last"
 MEMORY_FORMATS: Dict[str, torch.memory_format] = {
@@ -24,6 +26,30 @@ TORCH_FOR_CHANNELS_LAST = 2
 #: one H100 that no benchmark here repeats; older GPUs were not tried
 CAPABILITY_FOR_CHANNELS_LAST = (8, 0)
 TIMED_STEPS = 3
+
+
+def choose_layout(
+    context: RunContext,
+    model: nn.Module,
+    batch: Callable[[], Tuple[torch.Tensor, torch.Tensor]],
+    *,
+    taken: Optional[str],
+    is_repeatable: bool,
+) -> str:
+    """The layout for a whole run, with a mark that says by what it was chosen.
+
+    That of the run whose training is `taken`; else a rule where the run is to be repeatable (see `layout_by_rule`), and a
+    stopwatch on a `batch` of images where not.
+    """
+    if taken is not None:
+        chosen, by = taken, "the run whose training is taken"
+    elif is_repeatable:
+        chosen, by = layout_by_rule(capability_of(context.device), torch.__version__), "rule"
+    else:
+        with context.phase("warmup"):
+            chosen, by = layout_by_timing(model.to(context.device), *batch()), "timing"
+    context.mark("memory_format", chosen=chosen, by=by)
+    return chosen
 
 
 def capability_of(device: str) -> Optional[Tuple[int, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ebbench.errors import UserError
+from ebbench.training.provenance import arithmetic
 
 Arrays = Dict[str, np.ndarray]
 
@@ -33,35 +33,13 @@ class TrainState:
     facts: Dict[str, Any] = field(default_factory=dict)
     arrays: Arrays = field(default_factory=dict)
 
+    def book(self, path: str, images: int) -> None:
+        """Count `images` more under this phase."""
+        self.images[path] = self.images.get(path, 0) + images
+
     def best_top1(self, stage: str) -> Optional[float]:
         """The best top-1 accuracy among the evaluations of `stage`; None before the first."""
         return max((entry["top1"] for entry in self.accuracy if entry["stage"] == stage), default=None)
-
-
-def arithmetic() -> Dict[str, Any]:
-    """What decides the last bit of a sum: the torch build, the number of threads, the CPU's instruction set; on a GPU cuDNN.
-
-    Which GPU it is stands in the manifest of a run.
-    """
-    capability = getattr(getattr(torch.backends, "cpu", None), "get_cpu_capability", None)
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "cpu": capability() if capability else None,  # torch 1.x does not say
-        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_initialized() else None,
-    }
-
-
-def refuse_other_arithmetic(then: Mapping[str, Any]) -> None:
-    """Raise UserError where resuming here would not end with the bits of an uninterrupted run."""
-    now = arithmetic()
-    names = {"torch": "torch", "threads": "CPU threads", "cpu": "CPU instruction set", "cudnn": "cuDNN"}
-    faults = [f"{names[key]} {then[key]}, here {now[key]}" for key in names if key in then and then[key] != now[key]]
-    if faults:
-        raise UserError(
-            f"the checkpoint was written with {'; '.join(faults)}: the result would differ in its last bits; "
-            "resume where the run began, or start it anew with another --out"
-        )
 
 
 def pack(

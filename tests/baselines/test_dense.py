@@ -10,8 +10,8 @@ from noise import write_noise
 
 from ebbench.config import Recipe
 from ebbench.testing import FakeContext
-from ebbench.training import loop
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training import sgd
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.models import build_model
 from ebbench_baselines.dense import DensePipeline
 
@@ -59,6 +59,6 @@ def test_flops_are_of_all_epochs_and_there_is_no_ticket(recipe: Recipe):
 
 def test_there_is_no_l1_in_dense_training(recipe: Recipe, monkeypatch: pytest.MonkeyPatch):
     penalties: Any = []
-    monkeypatch.setattr(loop, "add_l1", lambda gammas, l1: penalties.append(l1))
+    monkeypatch.setattr(sgd, "add_l1", lambda gammas, l1: penalties.append(l1))
     DensePipeline(recipe).run(FakeContext(due=False))
     assert set(penalties) == {0.0}

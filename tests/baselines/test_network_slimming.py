@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ebbench.testing import FakeContext
-from ebbench.training import loop
+from ebbench.training import loop, sgd
 from ebbench.training.models import build_model
 from ebbench_baselines.network_slimming import NetworkSlimmingPipeline
 
@@ -54,7 +54,7 @@ def test_the_small_network_inherits_the_kept_channels(recipe_of, monkeypatch):
 
 def test_l1_is_on_while_training_and_while_fine_tuning(recipe_of, monkeypatch):
     penalties = []
-    monkeypatch.setattr(loop, "add_l1", lambda gammas, l1: penalties.append((len(gammas), l1)))
+    monkeypatch.setattr(sgd, "add_l1", lambda gammas, l1: penalties.append((len(gammas), l1)))
     run(recipe_of("ns", l1=3e-4))
     assert penalties == [(5, 3e-4)] * 8
 

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from ebbench.training import compat, heap
-from ebbench.training.loop import add_l1
 from ebbench.training.models import build_model
 from ebbench.training.precision.block import BlockPrecision
 from ebbench.training.precision.full import FullPrecision
@@ -24,6 +23,7 @@ from ebbench.training.precision.noise import Noise
 from ebbench.training.precision.wage import WagePrecision
 from ebbench.training.pruning.masks import draw_mask, layer_sizes_of
 from ebbench.training.pruning.physical import HeldMask, plan_of, reinit
+from ebbench.training.sgd import add_l1
 
 L1 = 1e-4
 PRECISIONS = {

@@ -20,7 +20,7 @@ from ebbench.protocols import Outcome
 from ebbench.sharing.first_training import key_of
 from ebbench.testing import FakeContext
 from ebbench.training.accuracy import evaluate
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.data.batches import epoch_plan
 from ebbench.training.data.datasets import ImageSet
 from ebbench.training.data.hold_out import held_out_count, hold_out
@@ -157,7 +157,7 @@ def test_a_trial_gives_the_accuracy_of_a_training_done_by_hand(recipe, method, p
         (context.masks[0][-1], candidate["accuracy"]),
     ):
         trainer = Trainer(varied, FakeContext(due=False), "by-hand")
-        held = trainer.hold_out(HELD)
+        held = trainer.feed.hold_out(HELD)
         dense = trainer.dense_model()
         dense.load_state_dict({name: torch.from_numpy(value) for name, value in searched.items()})
         first = 3 if method == "eb-ff" else 0

@@ -13,10 +13,10 @@ from noise import write_noise
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError, RunFailed
 from ebbench.testing import FakeContext
-from ebbench.training import loop
+from ebbench.training import feed, layout, loop
 from ebbench.training.data.batches import augmented_batches
-from ebbench.training.layout import CHANNELS_LAST, CONTIGUOUS
-from ebbench.training.loop import Trainer, add_l1
+from ebbench.training.layout import CHANNELS_LAST, CONTIGUOUS, MEMORY_FORMATS
+from ebbench.training.loop import Trainer
 from ebbench.training.recipe_check import refuse_misfits
 from ebbench.training.schedule import learning_rate
 
@@ -85,15 +85,6 @@ def test_thirds_of_ninety_epochs_are_thirty_and_sixty():
     assert [learning_rate(recipe, epoch) for epoch in (29, 30, 59, 60)] == pytest.approx([0.1, 0.01, 0.01, 0.001])
 
 
-def test_l1_adds_its_sign_and_leaves_a_zero_alone():
-    gamma = torch.tensor([2.0, -3.0, 0.0], requires_grad=True)
-    gamma.grad = torch.ones(3)
-    add_l1([gamma], 0.5)
-    assert gamma.grad.tolist() == [1.5, 0.5, 1.0]
-    add_l1([gamma], 0.0)
-    assert gamma.grad.tolist() == [1.5, 0.5, 1.0]
-
-
 def test_a_loss_that_is_not_a_number_ends_the_run_and_names_the_step(recipe: Recipe, monkeypatch: pytest.MonkeyPatch):
     trainer = trainer_of(recipe)
     plant_nan(trainer, monkeypatch, at_call=5)  # epochs have three steps
@@ -152,7 +143,7 @@ def test_a_retrained_network_sees_other_batches_than_the_search_and_dense_the_sa
 ):
     phases: List[str] = []
     monkeypatch.setattr(
-        loop, "augmented_batches", lambda *a, **k: (phases.append(k["phase"]), augmented_batches(*a, **k))[1]
+        feed, "augmented_batches", lambda *a, **k: (phases.append(k["phase"]), augmented_batches(*a, **k))[1]
     )
     for stage in ("train", "search", "retrain"):
         Trainer(recipe, FakeContext(due=False), stage).train_epoch(0.0)
@@ -168,23 +159,21 @@ def test_the_layout_goes_by_a_rule_where_runs_are_to_repeat_and_by_a_stopwatch_w
     assert context.marks[0][1]["by"] == "timing" and context.paths == ["warmup"]
 
 
-@pytest.mark.parametrize("layout", [CONTIGUOUS, CHANNELS_LAST])
-def test_timing_the_layouts_leaves_no_trace_in_the_weights(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, layout: str
-):
-    monkeypatch.setattr(loop, "layout_by_rule", lambda *a: layout)
+@pytest.mark.parametrize("order", [CONTIGUOUS, CHANNELS_LAST])
+def test_timing_the_layouts_leaves_no_trace_in_the_weights(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, order: str):
+    monkeypatch.setattr(layout, "layout_by_rule", lambda *a: order)
     timed, ruled = (trainer_of(dataclasses.replace(recipe, deterministic=flag)) for flag in (False, True))
     for name, value in timed.model.state_dict().items():
         assert torch.equal(value, ruled.model.state_dict()[name]), name
-    assert ruled.model.features[0].weight.is_contiguous(memory_format=loop.MEMORY_FORMATS[layout])
+    assert ruled.model.features[0].weight.is_contiguous(memory_format=MEMORY_FORMATS[order])
 
 
-@pytest.mark.parametrize("layout", [CONTIGUOUS, CHANNELS_LAST])
-def test_resuming_in_either_layout_gives_the_same_bits(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, layout: str):
-    monkeypatch.setattr(loop, "layout_by_rule", lambda *a: layout)
+@pytest.mark.parametrize("order", [CONTIGUOUS, CHANNELS_LAST])
+def test_resuming_in_either_layout_gives_the_same_bits(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, order: str):
+    monkeypatch.setattr(layout, "layout_by_rule", lambda *a: order)
     whole = FakeContext()
     Trainer(recipe, whole, "train").train_until(2, l1=recipe.l1)
-    monkeypatch.setattr(loop, "layout_by_rule", lambda *a: "not asked again")
+    monkeypatch.setattr(layout, "layout_by_rule", lambda *a: "not asked again")
     for checkpoint in whole.checkpoints[:-1]:
         context = FakeContext(checkpoint=checkpoint)
         Trainer(recipe, context, "train").train_until(2, l1=recipe.l1)

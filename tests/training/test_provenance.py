@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ebbench.errors import UserError
-from ebbench.training.state import arithmetic, refuse_other_arithmetic
+from ebbench.training.provenance import arithmetic, refuse_other_arithmetic
 
 
 def test_another_torch_or_number_of_threads_is_refused_with_both_named():
