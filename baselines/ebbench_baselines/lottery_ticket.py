@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.counting.tally import run_flops
 from ebbench.training.draw_point import planned_epochs
 from ebbench.training.loop import Trainer

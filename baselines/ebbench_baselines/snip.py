@@ -12,7 +12,7 @@ from torch import nn
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError
 from ebbench.protocols import Outcome, RunContext
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.counting.tally import run_flops
 from ebbench.training.loop import Trainer
 from ebbench.training.pruning.masks import layer_sizes_of

@@ -10,7 +10,7 @@ import torch
 from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training import excerpt
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.counting.tally import run_flops
 from ebbench.training.loop import Trainer
 from ebbench.training.models import Network

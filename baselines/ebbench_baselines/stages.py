@@ -8,7 +8,7 @@ import numpy as np
 
 from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.counting.tally import run_flops
 from ebbench.training.draw_point import DrawPoint, planned_epochs
 from ebbench.training.loop import Trainer

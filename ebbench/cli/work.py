@@ -63,11 +63,11 @@ def flops(
     ebbench flops --method eb-ff --prune-ratio auto --auto-chosen 0.7 --ticket-epoch 20
     """
     from ebbench.cli.display import print_flops
-    from ebbench.training.counting.flops import document
+    from ebbench.training.counting.flops import Training, document
     from ebbench.training.counting.trials import Trials
 
     trials = Trials(auto_chosen, auto_ratio, auto_epochs, auto_images)
-    found = document(widths=widths, trials=trials, **options)
+    found = document(Training(widths=widths, trials=trials, **options))
     if as_json:
         click.echo(json.dumps(found, allow_nan=False))
     else:

@@ -15,7 +15,7 @@ from ebbench.config import Recipe
 from ebbench.config.method_settings import AUTO
 from ebbench.early_bird.ratio_trials import RatioChecks, choose_ratio, epochs_of_trials, trial_costs
 from ebbench.protocols import Outcome, RunContext
-from ebbench.training.counting.flops import ForwardCost, draw_cost, forward_cost
+from ebbench.training.counting.forward_cost import ForwardCost, draw_cost, forward_cost
 from ebbench.training.counting.tally import run_flops
 from ebbench.training.data.hold_out import held_out_count
 from ebbench.training.draw_point import DrawPoint, planned_epochs

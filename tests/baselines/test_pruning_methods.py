@@ -13,7 +13,7 @@ from same_end import assert_same_end, dying_again_and_again
 from ebbench import plugins
 from ebbench.errors import ConfigError
 from ebbench.testing import FakeContext, Killed
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.models import build_model
 from ebbench.training.pruning.masks import split
 

@@ -17,7 +17,7 @@ from ebbench.early_bird.search import Check, EarlyBirdInherit, EarlyBirdReinit
 from ebbench.errors import ConfigError, UserError
 from ebbench.protocols import Outcome
 from ebbench.testing import FakeContext
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.loop import Trainer
 from ebbench.training.models import build_model
 from ebbench.training.pruning.masks import draw_mask, hamming, layer_sizes_of

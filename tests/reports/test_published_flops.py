@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ebbench_reports
-from ebbench.training.counting.flops import document
+from ebbench.training.counting.flops import Training, document
 from ebbench.training.counting.forward_cost import PAPER, forward_cost, paper_rounded
 from ebbench.training.models import SELECT, empty_model
 from ebbench.training.pruning.widths import fewer, uniform_widths
@@ -40,7 +40,7 @@ def settings_of(row):
 def total_p(row):
     """Our total (P) by the paper's convention."""
     settings = settings_of(SETTINGS[row])
-    return document(*row[:3], convention=PAPER, **settings)["total_flops"] / 1e15
+    return document(Training(*row[:3], convention=PAPER, **settings))["total_flops"] / 1e15
 
 
 def test_every_published_row_is_accounted_for():

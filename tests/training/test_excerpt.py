@@ -11,7 +11,7 @@ from noise import write_noise
 from ebbench.config import Recipe
 from ebbench.early_bird.search import EarlyBirdInherit, EarlyBirdReinit
 from ebbench.testing import FakeContext
-from ebbench.training.counting.flops import training_flops
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.models import build_model
 from ebbench_baselines.dense import DensePipeline
 
@@ -78,7 +78,7 @@ def test_dense_training_counts_the_flops_of_its_whole_schedule(recipe):
     cut, _ = run(DensePipeline, dense)
     whole, _ = run(DensePipeline, dataclasses.replace(dense, measure_epochs=None))
     assert cut.flops == whole.flops
-    assert cut.flops["total"] == training_flops(build_model("vgg16-small", 10), EPOCHS * TRAIN)
+    assert cut.flops["total"] == EPOCHS * TRAIN * forward_cost(build_model("vgg16-small", 10)).training_flops()
 
 
 @pytest.mark.parametrize("pipeline", [EarlyBirdInherit, EarlyBirdReinit])

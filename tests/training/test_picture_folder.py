@@ -17,7 +17,7 @@ from picture_tree import encoded, pixels, write_tree
 from PIL import Image
 
 from ebbench.errors import ConfigError, InputError
-from ebbench.training.counting.flops import document
+from ebbench.training.counting.flops import Training, document
 from ebbench.training.data.datasets import load_dataset
 from ebbench.training.data.pictures.folder import evenly, list_folder
 from ebbench.training.data.pictures.read import read_pictures
@@ -212,7 +212,7 @@ def test_a_name_with_too_much_or_too_little_is_refused(name, line):
 
 
 def test_flops_counts_the_files_of_a_folder(tree):
-    counted = document("vgg16-small", f"imagefolder:{tree}", "dense", epochs=2)
+    counted = document(Training("vgg16-small", f"imagefolder:{tree}", "dense", epochs=2))
     assert (counted["phases"][0]["images"], counted["evaluation"]["images"]) == (18, 9)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebbench.training.counting.flops import forward_cost
+from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.counting.tally import run_flops
 from ebbench.training.models import build_model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from ebbench.training.counting.flops import EXACT, ForwardCost
+from ebbench.training.counting.forward_cost import EXACT, ForwardCost
 
 #: phases whose work is the pruned network's, where there is one
 OF_PRUNED = ("retrain", "finetune", "evaluate")

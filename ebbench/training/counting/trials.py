@@ -8,12 +8,13 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from ebbench.config import Recipe
 from ebbench.config.method_settings import AUTO_METHODS
 from ebbench.errors import ConfigError
+from ebbench.training.counting.image_cost import ImageCost
 from ebbench.training.data.hold_out import held_out_count
 
 #: the ratio that is assumed to be found where nobody says
 CHOSEN = 0.5
-#: (FLOPs of one forward pass, FLOPs of one step) of one image at a ratio; 0 is the dense network
-CostAt = Callable[[float], Tuple[int, int]]
+#: the cost of one image at a ratio; 0 is the dense network
+CostAt = Callable[[float], ImageCost]
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class Trials:
         held, found = self.held_out(images), []
         tried = [0.0, *(ratio for ratio in self.ratios[::-1] if ratio >= (self.chosen or 0.0))]
         for number, ratio in enumerate(tried):
-            forward, step = cost_at(ratio)
+            cost = cost_at(ratio)
             for part, epochs, count, each in (
-                ("retrain", self.epochs or 0, images - held, step),
-                ("draw", 1, held, forward),
+                ("retrain", self.epochs or 0, images - held, cost.step),
+                ("draw", 1, held, cost.forward),
             ):
                 found.append({
-                    "phase": f"search/trial-{number}/{part}", "epochs": epochs, "images": count, "forward_flops": forward,
+                    "phase": f"search/trial-{number}/{part}", "epochs": epochs, "images": count, "forward_flops": cost.forward,
                     "flops": epochs * count * each,
                 })  # fmt: skip
         return found
