@@ -168,7 +168,7 @@ def test_estimates_have_an_axis_of_their_own_beside_measured_bars(folder: Path) 
     both = figures.energy([measured, *estimated[1:]])
     assert [len(axes.get_yticks()) for axes in both.axes] == [1, 2] and len(alone.get_yticks()) == 3
     assert "not of this board" in both.axes[1].get_xlabel() and "not of this board" not in both.axes[0].get_xlabel()
-    assert both.get_label().startswith("PARTLY ESTIMATED")
+    assert both.get_label().startswith("ENERGY PARTLY ESTIMATED · ")
 
 
 def test_the_names_of_many_phases_stay_inside_the_picture(folder: Path) -> None:

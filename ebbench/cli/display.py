@@ -125,7 +125,10 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
         _print_reasons(record)
     _print_unknown(records)
     if any(record.kind == SIMULATED for record in records):
-        _stdout().print("Energies are SIMULATED: no real meter was read.", style="bold yellow")
+        _stdout().print(
+            "Energies are SIMULATED: no real meter was read. Accuracies are of trainings that really ran.",
+            style="bold yellow",
+        )
     if any(record.kind == NOT_MEASURED for record in records):
         _stdout().print(
             "NOT MEASURED: no meter was read ('off' was asked for), there is no energy.", style="bold yellow"
@@ -166,7 +169,7 @@ def print_measurement(record: RunRecord, path: Path) -> None:
 
 def print_checks(record: RunRecord) -> None:
     """All checks of one run."""
-    _stdout().print(f"{record.run_id}: {record.verdict} ({record.status}, {record.kind_text})", markup=False)
+    _stdout().print(f"{record.run_id}: {record.verdict} ({record.status}; energy {record.kind_text})", markup=False)
     rows = [[c.verdict, c.name, _number(c.value), _number(c.limit), c.advice] for c in record.checks]
     print_table(["", "check", "value", "limit", "advice"], rows)
     _print_cross_checks(record)

@@ -12,8 +12,13 @@ from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title, ratio_text
 from ebbench_reports.markup import Cell, Column, Section, Table, ranges
 
-SIMULATED_BANNER = "SIMULATED: made from a simulated power sensor. No energy here was measured; do not cite it."
-PARTLY_SIMULATED_BANNER = "PARTLY SIMULATED: rows of the kind 'simulated' are not measurements; do not cite them."
+_WHAT_IS_REAL = "Accuracies, masks and FLOPs are of trainings that really ran."
+SIMULATED_BANNER = (
+    f"POWER SIMULATED: no energy here was measured, all come from a simulated sensor; do not cite them. {_WHAT_IS_REAL}"
+)
+PARTLY_SIMULATED_BANNER = (
+    f"POWER PARTLY SIMULATED: energies of the kind 'simulated' are not measurements; do not cite them. {_WHAT_IS_REAL}"
+)
 ESTIMATED_BANNER = (
     "ESTIMATED: rows of the kind 'estimated' were trained in a simulated arithmetic; their energy comes from counted operations "
     "and bytes, not from a meter. Compare them with each other, never with a measured row."

@@ -147,6 +147,16 @@ def test_a_report_of_simulated_runs_says_so_in_every_file(tmp_path):
         assert found or path.name == "overhead.csv", path.name
 
 
+def test_a_simulated_power_stands_across_energies_and_powers_only_and_every_title_says_what_is_simulated(tmp_path):
+    for seed in (1, 2):
+        write_run(tmp_path / f"eb-{seed}", early_bird(f"eb-{seed}", kind="simulated", recipe={"seed": seed}))
+    runs = collect([tmp_path]).runs
+    shown = {"ENERGY": figures.energy(runs), "POWER": figures.distances(runs)}
+    across = {name: [text.get_text() for text in figure.texts if text.get_rotation()] for name, figure in shown.items()}
+    assert all(figure.get_label().startswith(f"{name} SIMULATED · ") for name, figure in shown.items())
+    assert across == {"ENERGY": ["ENERGY SIMULATED"], "POWER": []}
+
+
 def test_a_measured_report_shouts_nothing(tmp_path):
     write_run(tmp_path / "dense", record())
     for path in HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["md", "tex", "html", "svg"]}):

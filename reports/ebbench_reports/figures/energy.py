@@ -13,7 +13,7 @@ from ebbench.records import ESTIMATED
 from ebbench_reports.collect import Run
 from ebbench_reports.curves import phase_energies
 from ebbench_reports.figures.labels import labels
-from ebbench_reports.figures.look import INK, PAPER, WIDTH_IN, finish, subplots
+from ebbench_reports.figures.look import ENERGY, INK, PAPER, WIDTH_IN, finish, subplots
 from ebbench_reports.figures.phase_colours import colour_of
 
 #: bars in one figure
@@ -42,7 +42,7 @@ def energy(runs: Sequence[Run]) -> Optional[Figure]:
     all_axes[0, 0].legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=LEGEND_COLUMNS, borderpad=0, handlelength=1.4
     )
-    return finish(figure, "Energy by phase", runs, of_energies=True)
+    return finish(figure, "Energy by phase", runs, shows=ENERGY)
 
 
 def _draw_energies(axes: Axes, runs: Sequence[Run], names: Mapping[int, str], seen: Dict[str, None]) -> None:

@@ -26,7 +26,8 @@ def labels(runs: Sequence[Run]) -> Dict[int, str]:
         for run in members:
             found[run.number] = plain(found[run.number] + settings_text(run.record.recipe, differing))
     return {
-        run.number: f"{run.number}  {found[run.number]}{f', {run.record.kind_text}' if mixed else ''}" for run in runs
+        run.number: f"{run.number}  {found[run.number]}{f', energy {run.record.kind_text}' if mixed else ''}"
+        for run in runs
     }
 
 

@@ -32,6 +32,9 @@ _STYLE = {
 }  # fmt: skip
 WIDTH_IN = 9.0
 
+#: what a figure shows of its runs
+ENERGY, POWER, TRAINING = "energy", "power", "training"
+
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
@@ -52,11 +55,12 @@ def legend_beside(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=2.6)
 
 
-def finish(figure: Figure, title: str, runs: Sequence[Run], of_energies: bool = False) -> Figure:
-    """Title, and SIMULATED over everything that was; over energies, ESTIMATED too."""
-    kinds = {run.record.kind if of_energies else run.measured["kind"] for run in runs}
-    word = " AND ".join(kind.upper() for kind in (SIMULATED, ESTIMATED) if kind in kinds)
-    word = f"PARTLY {word}" if kinds - {SIMULATED, ESTIMATED} and word else word
+def finish(figure: Figure, title: str, runs: Sequence[Run], shows: str = TRAINING) -> Figure:
+    """Title, with what of the runs is SIMULATED (of energies, ESTIMATED too); across the figure as well, where it shows that.
+
+    `shows`: ENERGY, POWER, or what was really trained.
+    """
+    word = _not_measured(runs, shows)
     title = f"{word} · {title}" if word else title
     carried_on = [run.record.energy.extrapolation is not None for run in runs]
     title += (
@@ -73,11 +77,23 @@ def finish(figure: Figure, title: str, runs: Sequence[Run], of_energies: bool = 
         "alpha": 0.13,
         "zorder": 10,
     }
-    figure.text(0.5, 0.48, word, fontsize=64 if len(word) < 10 else 40, **mark)
+    if shows != TRAINING:
+        figure.text(0.5, 0.48, word, fontsize=min(48, 640 / max(len(word), 1)), **mark)
     figure.canvas.draw()  # the layout is solved once, not again for every format
     if hasattr(figure, "set_layout_engine"):
         figure.set_layout_engine("none")
     return figure
+
+
+def _not_measured(runs: Sequence[Run], shows: str) -> str:
+    """What of these runs was not measured, in capitals; empty where everything was."""
+    of_energies = shows == ENERGY
+    kinds = {run.record.kind if of_energies else run.measured["kind"] for run in runs}
+    word = " AND ".join(kind.upper() for kind in (SIMULATED, ESTIMATED) if kind in kinds)
+    if not word:
+        return ""
+    partly = "PARTLY " if kinds - {SIMULATED, ESTIMATED} else ""
+    return f"{'ENERGY' if of_energies else 'POWER'} {partly}{word}"
 
 
 def render(figure: Figure, formats: Sequence[str]) -> Dict[str, bytes]:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from ebbench_reports.collect import Run
 from ebbench_reports.figures.labels import label, plain
-from ebbench_reports.figures.look import INK, PAPER, WIDTH_IN, finish, subplots
+from ebbench_reports.figures.look import INK, PAPER, POWER, WIDTH_IN, finish, subplots
 from ebbench_reports.figures.phase_colours import PHASE_COLOURS, colour_of
 from ebbench_reports.timeline import Band, Timeline
 
@@ -33,7 +33,7 @@ def power(run: Run, timeline: Timeline) -> Optional[Figure]:
     top.set_ylabel(f"Power of {plain(str(reference.get('rail') or 'the rail'), 24)} (W)")
     _legend_of_phases(top, timeline.bands)
     top.set_xlim(0, timeline.duration_s / scale)
-    return finish(figure, f"Power over time, run {run.number}: {label(run, ('model', 'seed'))}", [run])
+    return finish(figure, f"Power over time, run {run.number}: {label(run, ('model', 'seed'))}", [run], shows=POWER)
 
 
 def _draw_power(axes: Axes, timeline: Timeline, scale: float) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ebbench.quantity import prefix_for
 from ebbench_reports.collect import method_title, ratio_text
 from ebbench_reports.compare import Group
-from ebbench_reports.figures.look import LINES, MARKERS, WIDTH_IN, finish, legend_beside, subplots
+from ebbench_reports.figures.look import ENERGY, LINES, MARKERS, WIDTH_IN, finish, legend_beside, subplots
 from ebbench_reports.markup import ranges
 
 
@@ -30,7 +30,7 @@ def tradeoff(groups: Sequence[Group]) -> Optional[Figure]:
     for axes, members in zip(all_axes[:, 0], shown):
         _draw_tradeoff(axes, members)
     drawn = [run for members in shown for g in members for run in g.runs]
-    return finish(figure, "Accuracy against energy", drawn, of_energies=True)
+    return finish(figure, "Accuracy against energy", drawn, shows=ENERGY)
 
 
 def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
@@ -54,7 +54,7 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
         max(lowest, 0), min(highest, 102)
     )  # the interval of two replicates may reach beyond what an accuracy can be
     task = f"{groups[0].recipe.get('model')} on {groups[0].recipe.get('dataset')}"
-    axes.set_title(f"{task}, {groups[0].bench.kind}", fontweight="normal")
+    axes.set_title(f"{task}, energy {groups[0].bench.kind}", fontweight="normal")
     axes.set_xlabel(f"Training energy ({letter}J)")
     axes.set_ylabel("Final test accuracy (%)")
     legend_beside(axes)
