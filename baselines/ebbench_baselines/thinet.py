@@ -37,7 +37,9 @@ class ThiNetPipeline(PrunesTrained):
         self.stored_bytes = stored_bytes(self.recipe, dataset, model)
         images, available = self._images(len(dataset.train)), len(dataset.train)
         if images > available:
-            raise ConfigError(f"thinet_images = {images}, but there are {available} training images; take at most as many")
+            raise ConfigError(
+                f"thinet_images = {images}, but there are {available} training images; take at most as many"
+            )
         widest = max(size for size, route in zip(layer_sizes_of(model), routes_of(model)) if _is_open(route))
         if images * self.recipe.thinet_positions < ROWS_PER_CHANNEL * widest:
             raise ConfigError(

@@ -343,6 +343,17 @@ def test_the_interval_of_two_accuracies_stretches_no_axis_beyond_what_an_accurac
     assert lowest >= 0 and 98 < highest <= 102
 
 
+def test_points_that_differ_in_the_draw_alone_are_told_apart_by_it(tmp_path):
+    for draw in (10, 20):
+        write_run(
+            tmp_path / f"eb-{draw}",
+            record(f"eb-{draw}", recipe={"method": "eb-ff", "prune_ratio": 0.5, "draw": [draw]}),
+        )
+    (axes,) = figures.tradeoff(pool(collect([tmp_path]).runs)).axes
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [name.rsplit(", ", 1)[1] for name in names] == ["draw=10", "draw=20"]
+
+
 def test_formats_are_given_with_commas_or_one_by_one(tmp_path):
     from click.testing import CliRunner
 

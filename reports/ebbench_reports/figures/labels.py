@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 from ebbench_reports.collect import Run, method_title, ratio_text
 from ebbench_reports.compare import differing_settings, settings_text
@@ -17,18 +17,24 @@ def labels(runs: Sequence[Run]) -> Dict[int, str]:
     if len({run.record.recipe.get("model") for run in runs}) > 1 and "dataset" in names:
         names.remove("dataset")  # said by the model already, in all but the oddest reports
     mixed = len({run.record.kind_text for run in runs}) > 1
-    found = {run.number: label(run, names) for run in runs}
-    alike: Dict[str, List[Run]] = {}
-    for run in runs:
-        alike.setdefault(found[run.number], []).append(run)
-    for members in alike.values():
-        differing = [n for n in differing_settings([r.record.recipe for r in members]) if n in TOLD_APART_BY]
-        for run in members:
-            found[run.number] = plain(found[run.number] + settings_text(run.record.recipe, differing))
+    found = told_apart([label(run, names) for run in runs], [run.record.recipe for run in runs])
     return {
-        run.number: f"{run.number}  {found[run.number]}{f', energy {run.record.kind_text}' if mixed else ''}"
-        for run in runs
+        run.number: f"{run.number}  {name}{f', energy {run.record.kind_text}' if mixed else ''}"
+        for run, name in zip(runs, found)
     }
+
+
+def told_apart(names: Sequence[str], recipes: Sequence[Mapping[str, Any]]) -> List[str]:
+    """The names of runs with these recipes; those that are alike with the settings in which they differ."""
+    alike: Dict[str, List[int]] = {}
+    for number, name in enumerate(names):
+        alike.setdefault(name, []).append(number)
+    found = list(names)
+    for name, members in alike.items():
+        differing = [n for n in differing_settings([recipes[i] for i in members]) if n in TOLD_APART_BY]
+        for i in members:
+            found[i] = plain(name + settings_text(recipes[i], differing))
+    return found
 
 
 def label(run: Run, names: Sequence[str]) -> str:

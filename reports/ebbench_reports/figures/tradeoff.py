@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ebbench.quantity import prefix_for
 from ebbench_reports.collect import method_title, ratio_text
 from ebbench_reports.compare import Group
+from ebbench_reports.figures.labels import told_apart
 from ebbench_reports.figures.look import ENERGY, LINES, MARKERS, WIDTH_IN, finish, legend_beside, subplots
 from ebbench_reports.markup import ranges
 
@@ -35,13 +36,11 @@ def tradeoff(groups: Sequence[Group]) -> Optional[Figure]:
 
 def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
     factor, letter = prefix_for(g.energy_j.value for g in groups if g.energy_j)
-    for i, group in enumerate(groups):
+    names = told_apart([_name_of(group) for group in groups], [group.recipe for group in groups])
+    for i, (group, name) in enumerate(zip(groups, names)):
         final = group.mean("accuracy", "final")
         assert group.energy_j is not None and final is not None
         energy_j = group.energy_j.scaled(1 / factor)
-        name = method_title(group.recipe.get("method"))
-        if group.recipe.get("method") != "dense":
-            name += f", p = {ratio_text(group.runs)}"
         name = f"{ranges([run.number for run in group.runs])}  {name}"  # as the bars and the tables' rows
         axes.errorbar(
             energy_j.value, 100 * final.value, xerr=energy_j.half_width, yerr=final.half_width and 100 * final.half_width,
@@ -58,3 +57,8 @@ def _draw_tradeoff(axes: Axes, groups: Sequence[Group]) -> None:
     axes.set_xlabel(f"Training energy ({letter}J)")
     axes.set_ylabel("Final test accuracy (%)")
     legend_beside(axes)
+
+
+def _name_of(group: Group) -> str:
+    name = method_title(group.recipe.get("method"))
+    return name if group.recipe.get("method") == "dense" else f"{name}, p = {ratio_text(group.runs)}"
