@@ -21,18 +21,18 @@ def watched() -> Iterator[List[str]]:
     """The list of what the block does, filled while it runs: addresses contacted, files written, programs started.
 
     Seen is what Python itself does, by its audit events (PEP 578), here or in threads that the block starts; not what a library
-    does in C.
+    does in C. Python keeps no compiled modules meanwhile: that would be its own deed, not the block's.
     """
     global _seen, _others, _is_hooked
     if not _is_hooked:  # a hook can never be taken away again
         sys.addaudithook(_hook)
         _is_hooked = True
     _others = frozenset(thread.ident for thread in threading.enumerate()) - {threading.get_ident()}
-    _seen = []
+    _seen, keeps_none, sys.dont_write_bytecode = [], sys.dont_write_bytecode, True
     try:
         yield _seen
     finally:
-        _seen = None
+        _seen, sys.dont_write_bytecode = None, keeps_none
 
 
 def _hook(event: str, arguments: Tuple[Any, ...]) -> None:
@@ -59,6 +59,6 @@ def _deed(event: str, arguments: Tuple[Any, ...]) -> Optional[str]:
 
 
 def _is_writing(path: Any, mode: Optional[str], flags: int) -> bool:
-    """Whether a file is opened to be changed; Python's own cache of compiled modules does not count."""
+    """Whether a file is opened to be changed."""
     writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) or any(c in (mode or "") for c in "wax+")
-    return writes and "__pycache__" not in str(path) and str(path) != os.devnull
+    return writes and str(path) != os.devnull

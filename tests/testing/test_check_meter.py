@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from faulty_meters import INFO, RAILS, Leaks, ProbeLeaks
 from ebbench.protocols import AVERAGE, Column, MeterRequest, Rail
 from ebbench.testing import MeterCase, check_meter
 from ebbench.testing.described import info_faults
+from ebbench.testing.quiet import watched
 
 
 @pytest.fixture
@@ -154,3 +156,12 @@ def test_a_contradiction_in_what_a_meter_says_of_itself_is_named(info, words):
 
 def test_a_meter_without_contradictions_has_no_fault():
     assert list(info_faults(INFO)) == []
+
+
+def test_a_module_that_python_compiles_meanwhile_is_no_deed_of_the_meters(tmp_path, monkeypatch):
+    (tmp_path / "imported_for_the_first_time.py").write_text("answer = 42\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    with watched() as seen:
+        importlib.import_module("imported_for_the_first_time")
+    assert seen == [] and sys.dont_write_bytecode is False
