@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import random
 import time
 import traceback
 from dataclasses import dataclass
@@ -20,17 +19,18 @@ from ebbench.board.state_log import StateLog
 from ebbench.calibration import store as calibration_store
 from ebbench.config import Bench, Recipe, run_id
 from ebbench.context import Display, SessionContext, Silent, read_checkpoint
-from ebbench.energy import blocks
 from ebbench.energy.account.run_meter import infos_of
 from ebbench.energy.alignment.clocks import chip_for
 from ebbench.energy.alignment.signature import pattern
 from ebbench.energy.estimate import UnitEnergies, unit_energies
 from ebbench.energy.phases import read_events
 from ebbench.energy.recording import Recording
-from ebbench.environment import describe, hottest_c, package_version
-from ebbench.errors import ConfigError, DeviceError, EbbenchError, Faults, ResultError, UserError
+from ebbench.environment import hottest_c
+from ebbench.errors import ConfigError, DeviceError, EbbenchError, Faults, ResultError
+from ebbench.manifest import new_manifest, refuse_other_rails, refuse_other_run
 from ebbench.protocols import Board, BoardChange, Lending, MeterRequest, Outcome
 from ebbench.records import RunRecord
+from ebbench.repeated_draws import amplify
 from ebbench.room import Room, recorded_needs
 from ebbench.rundir import RunDir, read_json, write_json
 from ebbench.sealing.record import load_record, seal
@@ -53,6 +53,18 @@ class Setup:
     board: Optional[Board]
     meters: List[Tuple[str, str, MeterRequest]]
     change: Optional[BoardChange] = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run that is conducted here."""
+
+    rundir: RunDir
+    recipe: Recipe
+    bench: Bench
+    setup: Setup
+    pipeline: Any
+    display: Display
 
 
 def conduct(
@@ -88,23 +100,24 @@ def conduct(
     setup = find_setup(bench, may_simulate, display.say)
     if hasattr(pipeline, "check_device"):
         pipeline.check_device(setup.device.name)
+    run = _Run(rundir, recipe, bench, setup, pipeline, display)
     rundir.create()
     with contextlib.closing(rundir.lock()), forgotten_unless_begun(rundir, rundir.log):
         clear(rundir)  # what a start that was killed before its first phase left
         if not _has_stopped(rundir):  # looked at once more when the meters are open
             Room(rundir).check_before(_stored_by(pipeline))
-        _write_manifest(rundir, recipe, bench, setup, units)
+        _write_manifest(run, units)
         lending = (
             lending_of(recipe, bench, rundir, among, display.say)
             if offered is None
             else lending_from(offered, recipe, rundir, display.say)
         )
         if not _has_stopped(rundir):
-            recording = Recording(rundir, _meters(rundir, setup, bench), synchronize=setup.device.synchronize)
+            recording = Recording(rundir, _meters(run), synchronize=setup.device.synchronize)
             with changed(setup.change, rundir.board, display.say), StateLog(
                 rundir.board, plugins.registered(plugins.STATES), setup.device.uuid
             ):
-                _record(recording, rundir, recipe, bench, setup, pipeline, lending, display)
+                _record(run, recording, lending)
         return seal(rundir)
 
 
@@ -134,97 +147,68 @@ def _has_stopped(rundir: RunDir) -> bool:
     return bool(events) and events[-1]["event"] == "stop" and events[-1]["status"] != "aborted"
 
 
-def _meters(rundir: RunDir, setup: Setup, bench: Bench) -> List[Tuple[str, str, MeterRequest, Optional[float]]]:
+def _meters(run: _Run) -> List[Tuple[str, str, MeterRequest, Optional[float]]]:
     """The meters as the recording wants them; each is told where the phases are logged."""
-    phases = str(rundir.phases.resolve())
-    return [(name, factory, dataclasses.replace(r, phases=phases), bench.rate_hz) for name, factory, r in setup.meters]
+    phases, rate_hz = str(run.rundir.phases.resolve()), run.bench.rate_hz
+    return [(name, factory, dataclasses.replace(r, phases=phases), rate_hz) for name, factory, r in run.setup.meters]
 
 
-def _write_manifest(rundir: RunDir, recipe: Recipe, bench: Bench, setup: Setup, units: Optional[UnitEnergies]) -> None:
+def _write_manifest(run: _Run, units: Optional[UnitEnergies]) -> None:
     """Write everything that is needed to interpret the data, before there are any; a resumed run must match its own.
 
     `units`: where the energy will be estimated, from what.
     """
-    manifest: Dict[str, Any] = {
-        "ebbench": package_version("ebbench"),
-        "run_id": run_id(recipe, bench),
-        "recipe": recipe.settings(),
-        "bench": bench.settings(),
-        "board": {"name": setup.board.name, "title": setup.board.title} if setup.board else {"name": "unknown"},
-        "device": {"name": setup.device.name, "title": setup.device.title, "uuid": setup.device.uuid},
-        "environment": describe(),
-        "meters": [],
-    }
+    rundir, used = run.rundir, run.setup.device
+    device = {"name": used.name, "title": used.title, "uuid": used.uuid}
+    manifest = new_manifest(rundir.path.name, run.recipe, run.bench, run.setup.board, device=device)
     if units is not None:
         manifest["unit_energies"] = units.to_json()
     if rundir.manifest.exists():
         old = read_json(rundir.manifest)
-        _refuse_other_run(rundir, old, manifest)
+        refuse_other_run(rundir, old, manifest)
         manifest = old
     write_json(rundir.manifest, manifest)
 
 
-def _refuse_other_run(rundir: RunDir, old: Dict[str, Any], new: Dict[str, Any]) -> None:
-    """Raise UserError with what differs; a setting that an older version did not know was at its default."""
-    defaults = Recipe(method=new["recipe"]["method"]).settings()
-    before = {**defaults, **(old.get("recipe") or {})}
-    differing = [name for name, value in new["recipe"].items() if before.get(name) != value]
-    differing += ["device"] if old.get("device") != new["device"] else []
-    if differing:
-        raise UserError(f"{rundir.path} cannot be resumed with another {', '.join(differing)}; choose another --out")
-
-
-def _describe_meters(rundir: RunDir, recording: Recording, bench: Bench, setup: Setup) -> None:
+def _describe_meters(run: _Run, recording: Recording) -> None:
     """Add to the manifest what the opened meters say about themselves; a resumed run must have the same rails."""
+    rundir, bench, setup = run.rundir, run.bench, run.setup
     manifest = read_json(rundir.manifest)
     infos = plugins.described(recording.infos, setup.meters, bench.meters)
     calibration_store.add_to(infos, recording.infos, setup.meters, setup.board, bench.calibration)
-    before = [(m["name"], [r["name"] for r in m["rails"]]) for m in manifest["meters"]]
-    now = [(m["name"], [r["name"] for r in infos[i]["rails"]]) for i, m in enumerate(infos)]
-    if before and before != now:
-        raise ConfigError(
-            f"{rundir.path} cannot be resumed: it was measured with {before}, now there is {now}; see --meter"
-        )
-    if not before:
+    refuse_other_rails(rundir, manifest["meters"], infos)
+    if not manifest["meters"]:
         manifest["meters"] = infos
         write_json(rundir.manifest, manifest)
     recording.know(infos_of(manifest))
 
 
-def _record(
-    recording: Recording,
-    rundir: RunDir,
-    recipe: Recipe,
-    bench: Bench,
-    setup: Setup,
-    pipeline: Any,
-    lending: Lending,
-    display: Display,
-) -> None:
+def _record(run: _Run, recording: Recording, lending: Lending) -> None:
     """From the first reading to the last. Whatever happens, the samplers are stopped and what was measured is on the disk."""
+    rundir, bench, display = run.rundir, run.bench, run.display
     found = read_checkpoint(rundir.checkpoint)
     status, reason = "aborted", None
     recording.open(restored=found[1]["taken"] if found else None)
     for line in recording.slow_meters:
         display.say(line)
     try:
-        stored = {**_stored_by(pipeline), **_kept_by(pipeline, lending)}
+        stored = {**_stored_by(run.pipeline), **_kept_by(run.pipeline, lending)}
         Room(rundir).check_before({**stored, **recorded_needs(recording.bytes_per_s)})
-        _describe_meters(rundir, recording, bench, setup)
+        _describe_meters(run, recording)
         if found is None:
             refuse_other_meters(rundir, lending)
         context = SessionContext(
             rundir,
             recording,
-            device=setup.device.name,
-            checkpoint_s=recipe.checkpoint_s,
+            device=run.setup.device.name,
+            checkpoint_s=run.recipe.checkpoint_s,
             display=display,
             lending=lending,
         )
         _cool_down(bench.cooldown_c, context, display)
         chip_s = chip_for(recording.infos, bench.rate_hz, bench.signature_s, bench.signature_least_s)
         with gpu_faults():
-            _measure(context, recipe, bench, pipeline, chip_s)
+            _measure(run, context, chip_s)
         status = "success"
     except ResultError as error:  # the run failed: it is sealed with its reason
         status, reason = "failed", str(error)
@@ -237,16 +221,17 @@ def _record(
         recording.stop(status, reason)
 
 
-def _measure(context: SessionContext, recipe: Recipe, bench: Bench, pipeline: Any, chip_s: float) -> None:
+def _measure(run: _Run, context: SessionContext, chip_s: float) -> None:
     """The pipeline with all that is measured around it, in this order."""
+    bench = run.bench
     _rest(context, bench.idle_s)
     _sign(context, chip_s)
-    _warm_up(context, recipe, bench.warmup_s)
+    _warm_up(context, run.recipe, bench.warmup_s)
     reset_peak_memory(context.device)
-    outcome: Outcome = pipeline.run(context)
+    outcome: Outcome = run.pipeline.run(context)
     context.mark("outcome", **_outcome_values(outcome, context.device))
     if outcome.repeat_draw is not None and bench.amplify_s > 0:
-        _amplify(context, outcome, bench.amplify_s)
+        amplify(context, outcome.repeat_draw, bench.amplify_s)
     _rest(context, bench.idle_s)
     _sign(context, chip_s)
 
@@ -317,53 +302,6 @@ def _cool_down(limit_c: Optional[float], context: SessionContext, display: Displ
             time.sleep(COOLDOWN_LOOK_S)
             warmest_c = hottest_c() or warmest_c
     context.mark("start_temperature", celsius=warmest_c)
-
-
-def _amplify(context: SessionContext, outcome: Outcome, seconds: float) -> None:
-    """Repeat the draw in blocks long enough to be measured, between equal blocks of rest (energy/blocks.py says why)."""
-    draw = outcome.repeat_draw
-    assert draw is not None
-    draw_s = blocks.time_once(draw)
-    plan = blocks.plan(draw_s, seconds, random.Random())
-    end_s = time.monotonic() + seconds
-    with context.phase("amplify"):
-        for number in range(len(plan)):
-            begun_s = time.monotonic()
-            block = blocks.fitted(plan[number:], draw_s, end_s - begun_s)
-            with context.phase(f"block-{number}"):
-                run = _draws if block.kind == blocks.DRAW else _draws_and_rest
-                measured, rested_s = run(context, block, draw)
-            if block.kind == blocks.DRAW:
-                draw_s = (time.monotonic() - begun_s - rested_s) / (block.repeats + 2 * block.around)
-            path = f"amplify/block-{number}{measured}"
-            context.mark("block", path=path, kind=block.kind, repeats=block.repeats, rested_s=rested_s)
-            context.progress(number + 1, len(plan))
-
-
-def _draws(context: SessionContext, block: blocks.Block, draw: Callable[[], None]) -> Tuple[str, float]:
-    """Draws, of which those in the middle are measured; which phase of the block that is, and how long was rested in it (s)."""
-    with context.phase("draw"):
-        for _ in range(block.around):
-            draw()
-        with context.phase("draw"):
-            rested_s = blocks.draw_in_runs(block, draw)
-        for _ in range(block.around):
-            draw()
-    return "/draw/draw", rested_s
-
-
-def _draws_and_rest(context: SessionContext, block: blocks.Block, draw: Callable[[], None]) -> Tuple[str, float]:
-    """Rest for the time of the block, and draw in the middle of it if it has draws; all of it is measured."""
-    end_s = time.monotonic() + block.seconds
-    for rest_s, count in block.runs:
-        with context.phase("idle"):
-            time.sleep(rest_s)
-        with context.phase("draw"):
-            for _ in range(count):
-                draw()
-    with context.phase("idle"):
-        time.sleep(max(0.0, end_s - time.monotonic()))
-    return "", 0.0
 
 
 def _log(rundir: RunDir, text: str) -> None:

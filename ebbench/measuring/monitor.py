@@ -23,8 +23,8 @@ from ebbench.energy.account.run_meter import infos_of
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.recording import Recording
 from ebbench.energy.watch import Watch
-from ebbench.environment import describe, package_version
 from ebbench.errors import DeviceError, DiskError, UserError
+from ebbench.manifest import new_manifest
 from ebbench.protocols import BoardChange
 from ebbench.records import RunRecord
 from ebbench.rundir import RunDir, write_json
@@ -112,15 +112,7 @@ class EnergyMonitor:
         wanted = [
             (name, factory, dataclasses.replace(r, phases=phases), self.bench.rate_hz) for name, factory, r in meters
         ]
-        manifest = {
-            "ebbench": package_version("ebbench"),
-            "run_id": self.rundir.path.name,
-            "recipe": None,
-            "bench": self.bench.settings(),
-            "board": {"name": board.name, "title": board.title} if board else {"name": "unknown"},
-            "environment": describe(),
-            "meters": [],
-        }
+        manifest = new_manifest(self.rundir.path.name, None, self.bench, board)
         write_json(self.rundir.manifest, manifest)
         self._around.enter_context(changed(change, self.rundir.board, logging.getLogger("ebbench").warning))
         self._around.enter_context(StateLog(self.rundir.board, plugins.registered(plugins.STATES), gpu))

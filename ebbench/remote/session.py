@@ -30,6 +30,7 @@ from ebbench.errors import (
     EbbenchError,
     UserError,
 )
+from ebbench.manifest import refuse_other_rails
 from ebbench.meter_ref import refs_of
 from ebbench.records import RunRecord
 from ebbench.remote.agent import TOLD_BYTES
@@ -301,13 +302,7 @@ class _Run:
         """Write what the laptop's meters are into the manifest; a reattached run must have the same ones."""
         manifest = read_json(self.rundir.manifest)
         infos = self.laptop.described()
-        before, now = (
-            [(m["name"], [r["name"] for r in m["rails"]]) for m in each] for each in (manifest["meters"], infos)
-        )
-        if before and before != now:
-            raise ConfigError(
-                f"{self.rundir.path} cannot be resumed: it was measured with {before}, now there is {now}; see --meter"
-            )
+        refuse_other_rails(self.rundir, manifest["meters"], infos)
         write_json(self.rundir.manifest, {**manifest, "meters": infos})
 
     def _say_how_to_come_back(self) -> None:

@@ -5,7 +5,7 @@ Which images come when is a pure function of (seed, phase, epoch), see `batches`
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Any, Dict, Iterator
 
 import numpy as np
 import torch
@@ -60,27 +60,21 @@ class Feed:
 
     def accuracy_of(self, model: Network) -> Accuracy:
         """How often `model` is right on the test part."""
-        data = self._dataset
-        return evaluate(
-            model,
-            self.test,
-            batch_size=self._batch_size,
-            mean=data.mean,
-            std=data.std,
-            memory_format=self.memory_format,
-        )
+        return evaluate(model, self.test, **self._looked_at())
 
     def right_of(self, model: Network, images: Images) -> np.ndarray:
         """Which of `images` the network gets right, bool [N]."""
+        return right_at_first(model, images, **self._looked_at())
+
+    def _looked_at(self) -> Dict[str, Any]:
+        """How images are shown to a network that does not learn from them."""
         data = self._dataset
-        return right_at_first(
-            model,
-            images,
-            batch_size=self._batch_size,
-            mean=data.mean,
-            std=data.std,
-            memory_format=self.memory_format,
-        )
+        return {
+            "batch_size": self._batch_size,
+            "mean": data.mean,
+            "std": data.std,
+            "memory_format": self.memory_format,
+        }
 
     def _batches(
         self, batch_size: int, phase: str, epoch: int, start_step: int = 0, augment: bool = True

@@ -13,6 +13,7 @@ from ebbench.errors import ConfigError, DiskError, Faults, InputError, MeterErro
 from ebbench.experiments import preflight
 from ebbench.experiments.conduct import find_experiment
 from ebbench.experiments.file import Experiment, load_experiment
+from ebbench.manifest import refuse_other_run
 from ebbench.rundir import RunDir
 from ebbench.training.data import datasets as data
 
@@ -165,10 +166,10 @@ def test_a_setting_that_an_older_version_did_not_know_was_at_its_default(tmp_pat
     rundir = RunDir(tmp_path / "run")
     new = {"recipe": Recipe(method="dense").settings(), "device": {"name": "cpu"}}
     older = {name: value for name, value in new["recipe"].items() if name not in ("share_phases", "width_multiple")}
-    session._refuse_other_run(rundir, {**new, "recipe": older}, new)
+    refuse_other_run(rundir, {**new, "recipe": older}, new)
     other = {**new, "recipe": Recipe(method="dense", seed=2, epochs=3).settings()}
     with pytest.raises(UserError, match="cannot be resumed with another seed, epochs; choose another --out"):
-        session._refuse_other_run(rundir, {**new, "recipe": older}, {**other})
+        refuse_other_run(rundir, {**new, "recipe": older}, {**other})
 
 
 def test_a_file_where_the_runs_are_to_go_is_one_line(tmp_path):
