@@ -14,11 +14,9 @@ import dataclasses
 import math
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-import numpy as np
-
 from ebbench.energy.account import measured_over
 from ebbench.energy.integration.stretches import Stretch, union, without
-from ebbench.energy.measured import Measured
+from ebbench.energy.measured import Measured, Rows
 from ebbench.energy.phases import Interval, Span
 from ebbench.energy.uncertainty import COMMON, half_width_j
 from ebbench.records import MEASURED, MISSING, NOT_MEASURED, OK, OTHER_PHASES, SIMULATED, EnergyAccount, PhaseEnergy
@@ -33,11 +31,12 @@ _NOT_OF_RAIL = "it does not wholly cover the first training, which another run d
 
 def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
     """What the training of the first `epochs` epochs of the phase `stage` cost, as JSON values; `status` as an account has it."""
-    rails = measured_over(rundir, lambda phases, again, segment: stretches_of(phases, again, segment, stage, epochs))
+    rows, rails = measured_over(
+        rundir, lambda phases, again, segment: stretches_of(phases, again, segment, stage, epochs)
+    )
     (name, total), *_ = rails
-    every = np.arange(total.duration_s.size)
-    energy_j, uncertainty_j, components_j = total.total(every)
-    totals = {rail: measured.total(every)[:2] if _is_whole(measured) else (None, None) for rail, measured in rails}
+    energy_j, uncertainty_j, components_j = total.total_of(rows)
+    totals = {rail: one.total_of(rows)[:2] if _is_whole(one, rows) else (None, None) for rail, one in rails}
     return {
         "stage": stage,
         "epochs": epochs,
@@ -45,17 +44,18 @@ def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
         "energy_j": energy_j,
         "uncertainty_j": uncertainty_j,
         "components_j": components_j,
-        "duration_s": float(total.duration_s.sum()),
-        "covered_s": float(total.covered_s.sum()),
-        "readings": int(total.readings.sum()),
-        "is_whole": _is_whole(total),
+        "duration_s": float(total.duration_s[rows.at].sum()),
+        "covered_s": float(total.covered_s[rows.at].sum()),
+        "readings": int(total.readings[rows.at].sum()),
+        "is_whole": _is_whole(total, rows),
         "rails": {rail: {"energy_j": values[0], "uncertainty_j": values[1]} for rail, values in totals.items()},
     }
 
 
-def _is_whole(measured: Measured) -> bool:
+def _is_whole(measured: Measured, rows: Rows) -> bool:
     """Whether there is a training, and readings of all of it."""
-    return bool(measured.duration_s.size) and all(status == OK for status in measured.statuses)
+    statuses = measured.statuses
+    return bool(rows.at.size) and all(statuses[i] == OK for i in rows.at)
 
 
 def stretches_of(

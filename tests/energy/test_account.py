@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ebbench.energy.account import account
+from ebbench.energy.charge import part_of
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.traces.trace import TraceWriter, compact
 from ebbench.errors import InputError
@@ -26,6 +27,7 @@ METER = MeterInfo("sim", "module", True, RAILS, (Column("VDD_IN_w"), Column("GPU
 POWER_W = {
     "idle": 2.0,
     "search": 8.0,
+    "train": 8.0,
     "epoch": 9.0,
     "step": 9.0,
     "draw": 6.0,
@@ -291,6 +293,26 @@ def test_many_steps_shorter_than_the_time_between_readings_have_a_useful_total(t
     assert steps.energy_j == pytest.approx(
         sum(p["energy_j"] for p in found.phases if p["path"].startswith("step")), rel=1e-12
     )
+
+
+def test_a_training_of_short_stretches_is_charged_with_the_interval_of_its_own_account(tmp_path):
+    """Each epoch ends with an evaluation that is not charged, and none of them holds a reading of its own."""
+    bench = Bench(tmp_path)
+    bench.log.start()
+
+    def epochs():
+        for number in range(1, 61):
+            bench.phase(f"train/epoch-{number}", 0.05)
+            bench.phase("train/evaluate", 0.005)
+
+    bench.phase("train", 0.0, epochs)
+    bench.log.stop("success")
+    bench.trace(rate_hz=5.0)
+    found, charge = account(bench.rundir), part_of(bench.rundir, "train", 60)
+    assert charge["energy_j"] == pytest.approx(found.total_j, rel=1e-12) and charge["is_whole"]
+    assert charge["uncertainty_j"] == pytest.approx(found.uncertainty_j, rel=1e-9)
+    assert charge["duration_s"] == pytest.approx(found.duration_s) == pytest.approx(3.0)
+    assert charge["components_j"] == pytest.approx(found.components_j, abs=1e-9)
 
 
 def test_a_run_without_readings_has_no_energy_rather_than_none_spent(tmp_path):

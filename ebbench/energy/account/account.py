@@ -14,6 +14,7 @@ import numpy as np
 
 from ebbench.energy.account.by_phase import energy_by_phase, instances, rails_of, self_energies_j, status_over
 from ebbench.energy.account.facts import cross_checks_of, facts_of, gaps_within
+from ebbench.energy.account.rows import RowTable, Together
 from ebbench.energy.account.run_meter import (
     NO_METER,
     UNMETERED,
@@ -25,7 +26,7 @@ from ebbench.energy.account.run_meter import (
 )
 from ebbench.energy.account.timeline import Timeline, down_s_of, is_rest, last_signs
 from ebbench.energy.integration.stretches import Stretch
-from ebbench.energy.measured import Measured, measure
+from ebbench.energy.measured import Measured, Rows, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
 from ebbench.energy.reasons import holes_between
 from ebbench.energy.traces.batches import Ints
@@ -65,8 +66,8 @@ def account(
 
 def measured_over(
     rundir: RunDir, stretches_of: Callable[[Sequence[Interval], Sequence[Span], int], List[Stretch]]
-) -> List[Tuple[str, Measured]]:
-    """Every rail of a run over other stretches than its phases; the reference's total comes first.
+) -> Tuple[Rows, List[Tuple[str, Measured]]]:
+    """Every rail of a run over other stretches than its phases, which are the rows; the reference's total comes first.
 
     `stretches_of` says which, from all phases, the work that was done again and the number of a segment.
     """
@@ -75,11 +76,11 @@ def measured_over(
     meters = [RunMeter.of(rundir, info, events) for info in infos_of(manifest)]
     last_sign_ns = last_signs(events, traces_there(meters))
     phases, again = intervals(events, last_sign_ns), redone_intervals(events, last_sign_ns)
-    rows = [
-        (*s, span.boot_id) for span in spans(events, last_sign_ns) for s in stretches_of(phases, again, span.segment)
-    ]
-    starts_ns, ends_ns = (np.array([r[i] for r in rows], np.int64) for i in (0, 1))
-    boots = np.array([r[2] for r in rows], dtype=object)
+    table = RowTable()
+    together = Together(table, slowest_look_s(meters))
+    for span in spans(events, last_sign_ns):
+        together.add(table.add((*s, span.boot_id) for s in stretches_of(phases, again, span.segment)))
+    starts_ns, ends_ns, boots = table.arrays()
     found = []
     for meter in meters:
         over = measure(
@@ -87,7 +88,7 @@ def measured_over(
             max_gap_s=(manifest.get("bench") or {}).get("max_gap_s"), is_simulated=meter.info.simulated,
         )  # fmt: skip
         found += [(f"{meter.info.name}/{over[i].series.rail.name}", over[i]) for i in meter.rails]
-    return found
+    return together.rows(), found
 
 
 def _account(
