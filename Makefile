@@ -14,7 +14,7 @@ MADE = $(VENV)/.made-by-make
 
 .PHONY: demo test test-jtop check bench clean
 
-$(MADE): pyproject.toml constraints.txt scripts/make-venv
+$(MADE): pyproject.toml constraints.txt scripts/make-venv hatch_build.py ebbench/energy/sampler_process/sweeps.c
 	@scripts/make-venv "$(PYTHON)" "$(VENV)"
 	@touch $@
 
@@ -39,4 +39,4 @@ bench: $(MADE)
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) ebbench/energy/sampler_process/_sweeps.so dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

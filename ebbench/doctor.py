@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from ebbench import environment, obstacles, plugins
 from ebbench.board.restore import left_behind, sentence
+from ebbench.energy.sampler_process.sweeps import LIBRARY, Sweeps
 from ebbench.errors import EbbenchError
 from ebbench.meter_trials.quality import assess
 from ebbench.obstacles import FAIL, OK, WARN, Finding
@@ -30,7 +31,7 @@ def diagnose() -> List[Finding]:
     meters = plugins.survey(board)
     findings += meter_findings(meters["meters"])
     findings += quality_findings(meters["auto"], board)
-    findings += library_findings()
+    findings += [*sampler_findings(), *library_findings()]
     findings += [disk_finding(Path.cwd()), *power_findings(), *obstacles.memory_findings()]
     findings += obstacles.process_findings(own=[os.getpid()])
     findings += obstacles.gpu_process_findings(obstacles.ask_nvidia_smi)
@@ -124,6 +125,15 @@ def quality_findings(name: Optional[str], board: Optional[Board]) -> Iterator[Fi
         yield _finding("calibration", OK, quality.calibration)
     else:
         yield _finding("calibration", WARN, f"none of {name} on this machine", f"ebbench calibrate {name}")
+
+
+def sampler_findings(path: Path = LIBRARY) -> Iterator[Finding]:
+    """Whether files are read by compiled code, which spares the machine that is measured."""
+    if Sweeps.load(heard=0, path=path) is None:
+        found = (
+            "no C compiler was there when ebbench was installed: reading the kernel's files takes twice the CPU time"
+        )
+        yield _finding("sampler", WARN, found, "sudo apt install gcc, then install ebbench again")
 
 
 def library_findings() -> Iterator[Finding]:

@@ -19,7 +19,7 @@ _BOOT = (
     "import json, sys; spec = json.loads(open(0, 'rb', 0, closefd=False).readline()); sys.path[:] = spec['sys_path'];"
     " from {module} import main; main(spec)"
 )
-#: numpy would keep a buffer per core, Arrow an arena of its own; glibc would give zstd's workspace back after each column
+#: numpy would keep a buffer per core, Arrow an arena of its own; glibc would give a compressor's workspace back after each column
 _SMALL = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

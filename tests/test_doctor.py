@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ebbench import doctor, environment
+from ebbench.energy.sampler_process.sweeps import LIBRARY
 
 
 @pytest.fixture
@@ -24,6 +25,13 @@ def row(name, available, present, simulated=False):
     return {
         "name": name, "available": available, "present": present, "scope": "module", "simulated": simulated, "reason": "why",
     }  # fmt: skip
+
+
+def test_sweeps_that_were_not_compiled_are_said_with_what_mends_it(tmp_path):
+    (found,) = doctor.sampler_findings(tmp_path / "missing.so")
+    assert (found["name"], found["verdict"]) == ("sampler", "warn")
+    assert "apt install gcc" in found["advice"]
+    assert list(doctor.sampler_findings()) == [] or not LIBRARY.exists()
 
 
 def test_a_jetson_whose_torch_sees_no_gpu_is_told_how_to_get_one(root):

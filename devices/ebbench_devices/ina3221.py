@@ -11,13 +11,14 @@ Two drivers, two layouts (L4T 32: NVIDIA's ``ina3221x``, iio; JetPack 5 and newe
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.environment import is_simulated_root
 from ebbench.errors import ConfigError, MeterError
-from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, Rail
-from ebbench_devices.kernel.sysfs import FileReader
+from ebbench.protocols import AVERAGE, INSTANT, Availability, Column, MeterInfo, MeterRequest, NumberFile, Rail
 from ebbench_devices.meter.options import DOUBTS, LATENESS, Options
 from ebbench_devices.nvidia.ina3221_chips import (
     HWMON,
@@ -30,9 +31,9 @@ from ebbench_devices.nvidia.ina3221_chips import (
     total_of,
     uncertainty,
 )
+from ebbench_devices.nvidia.ina3221_rails import VOLTAGE_EVERY, HwmonRail, IioRail, InaRail
 
 DEFAULT_RATE_HZ = {IIO: 100.0, HWMON: 20.0}
-VOLTAGE_EVERY = 10  # sweeps
 
 
 class Ina3221Meter:
@@ -44,8 +45,8 @@ class Ina3221Meter:
         if request.address:
             raise ConfigError(f"ina3221: unknown address {request.address!r}; it takes none, it finds its rails itself")
         self._board = request.board
-        self._rails: List[_Rail] = []
-        self._sweep = 0
+        self._rails: List[InaRail] = []
+        self._next_slow = 0  # sweeps until the volts are read
         #: when each column of the last sweep was read, after its start (ns)
         self.offsets_ns: List[int] = []
 
@@ -90,7 +91,7 @@ class Ina3221Meter:
         left_out: Dict[str, str] = {}
         for channel in found:
             try:
-                self._rails.append(_IioRail(channel) if channel.layout == IIO else _HwmonRail(channel))
+                self._rails.append(IioRail(channel) if channel.layout == IIO else HwmonRail(channel))
             except MeterError as error:
                 if channel.name in total:
                     self.close()
@@ -128,8 +129,8 @@ class Ina3221Meter:
 
         Raises MeterError when no rail could be read.
         """
-        slow = self._sweep % VOLTAGE_EVERY == 0
-        self._sweep += 1
+        slow = self._next_slow == 0
+        self._next_slow = (self._next_slow - 1) % VOLTAGE_EVERY
         start_ns = monotonic_ns()
         values: List[Optional[float]] = []
         offsets_ns: List[int] = []
@@ -140,6 +141,21 @@ class Ina3221Meter:
         if all(value is None for value in values[::3]):
             raise MeterError(self._first_reason())
         return values
+
+    def files(self) -> Sequence[NumberFile]:
+        """The files of each rail, the total's first."""
+        return [file for rail in self._rails for file in rail.numbers(self._next_slow)]
+
+    def take(self, numbers: np.ndarray, offsets_ns: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Raw integers and their times as `read` gives them, of sweeps that were made without it."""
+        self._next_slow = (self._next_slow - len(numbers)) % VOLTAGE_EVERY
+        values, times_ns, at = [], [], 0
+        for rail in self._rails:
+            own = slice(at, at + len(rail.files))
+            values.append(rail.take(numbers[:, own]))
+            times_ns.append(offsets_ns[:, own][:, rail.TIMED_BY])
+            at = own.stop
+        return np.concatenate(values, axis=1), np.concatenate(times_ns, axis=1)
 
     def _first_reason(self) -> str:
         """Why the first rail cannot be read, in the words of its file."""
@@ -156,51 +172,6 @@ class Ina3221Meter:
             for file in rail.files:
                 file.close()
         self._rails = []
-
-
-class _IioRail:
-    """A rail of NVIDIA's driver, which has a power of its own."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.files = [FileReader(channel.file(quantity)) for quantity in ("power", "voltage", "current")]
-        self._power, self._voltage, self._current = self.files
-
-    def read(self, slow: bool) -> Sequence[Optional[int]]:
-        """Power (mW), and when it is `slow` volts (mV) and amperes (mA)."""
-        power_mw = _try_int(self._power)
-        return (power_mw, self.read_voltage_mv(), _try_int(self._current)) if slow else (power_mw, None, None)
-
-    def read_voltage_mv(self) -> Optional[int]:
-        """The bus voltage now."""
-        return _try_int(self._voltage)
-
-
-class _HwmonRail:
-    """A rail of the mainline driver: amperes, and volts that are kept in between."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.files = [FileReader(channel.file(quantity)) for quantity in ("current", "voltage")]
-        self._current, self._voltage = self.files
-        self._volts_mv: Optional[int] = None
-
-    def read(self, slow: bool) -> Sequence[Optional[int]]:
-        """Power (uW), volts (mV) when they are read, amperes (mA)."""
-        read_mv = None
-        if slow or self._volts_mv is None:  # after a failure it is tried at once
-            read_mv = self.read_voltage_mv()
-        current_ma = _try_int(self._current)  # last, so that the rail's offset in the sweep is the current's
-        power_uw = None if current_ma is None or self._volts_mv is None else current_ma * self._volts_mv
-        return power_uw, read_mv, current_ma
-
-    def read_voltage_mv(self) -> Optional[int]:
-        """The bus voltage now."""
-        self._volts_mv = _try_int(self._voltage)
-        return self._volts_mv
-
-
-_Rail = Union[_IioRail, _HwmonRail]
 
 
 def _facts_of(channel: Channel, volts_mv: Optional[int]) -> Rail:
@@ -223,11 +194,3 @@ def _facts_of(channel: Channel, volts_mv: Optional[int]) -> Rail:
 def _averaging_s(samples: Optional[int], period_s: Optional[float]) -> Optional[float]:
     """Over how long the chip averages, by the conversions in a mean and the time from one mean to the next; None: unknown."""
     return 0.0 if samples == 1 else period_s if samples else None
-
-
-def _try_int(file: FileReader) -> Optional[int]:
-    """The number, or None where the sensor did not answer."""
-    try:
-        return file.read_int()
-    except MeterError:
-        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
@@ -195,6 +195,34 @@ class Meter(Protocol):
 
     def close(self) -> None:
         """Release what `open` took."""
+        ...
+
+
+class NumberFile(NamedTuple):
+    """An open file that holds one whole number, read anew from its start: in every `every`-th sweep, and next in so many.
+
+    `is_followed`: another file may be put in its place, and the meter then has another descriptor.
+    """
+
+    descriptor: int
+    every: int = 1
+    next_in: int = 0
+    is_followed: bool = False
+
+
+class FileMeter(Meter, Protocol):
+    """A `Meter` that reads whole numbers from files and nothing else: compiled code may make sweeps between two calls of `read`."""
+
+    def files(self) -> Sequence[NumberFile]:
+        """What the next sweeps read, in this order; those of the total first."""
+        ...
+
+    def take(self, numbers: np.ndarray, offsets_ns: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """What sweeps that were made read, as `read` would have given it.
+
+        Of `numbers` (float64 [n, files], NaN where a file was not due) and the times at which they were read after the sweep's
+        start (int64 [n, files], ns): the values (float64 [n, columns], NaN = not read in that sweep) and their times.
+        """
         ...
 
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import math
 import os
 import shutil
 
+import numpy as np
 import pytest
 from fake_boards import KINDS, OF_INA3221, write
 
 from ebbench import plugins
+from ebbench.clock import monotonic_ns
+from ebbench.energy.sampler_process.schedule import Schedule
+from ebbench.energy.sampler_process.sweeps import LIBRARY, Sweeps
 from ebbench.errors import ConfigError, MeterError
 from ebbench.protocols import AVERAGE, INSTANT, MeterRequest
 from ebbench_devices import ina3221
@@ -310,3 +315,32 @@ def test_without_a_chip_it_is_absent_and_says_where_it_looked(tmp_path, monkeypa
     board = dict(plugins.choose_board("tx2").facts)
     there = ina3221.Ina3221Meter.probe(MeterRequest(board=board))
     assert there.present and "mount /sys" in there.reason
+
+
+def sweeps_of(meter):
+    """Values of sweeps that compiled code made, float64 [n, columns]: 400 slots of 0.2 ms, of which a busy machine takes some."""
+    heard, said = os.pipe()
+    made = Sweeps.load(heard).make(meter, Schedule(monotonic_ns(), 5000.0, jitter=False, seed=0), range(400))
+    os.close(heard)
+    os.close(said)
+    assert len(made.slots) > 10
+    return made.values
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason="no C compiler was there when ebbench was installed")
+@pytest.mark.parametrize("kind", ["tx2", "orin-nano"])
+@pytest.mark.parametrize("before", [0, 3])
+def test_sweeps_of_compiled_code_are_those_of_read(fake_board, kind, before):
+    """Also where volts change, and after sweeps of the one and of the other."""
+    fake = fake_board(kind)
+    (compiled, _), (plain, _) = opened(), opened()
+    rail = fake.kind.total[0]
+    for volts_mv, amps_ma in [(5000, 1500), (5100, 1000), (4900, 2000)]:
+        fake.set(rail, volts_mv, amps_ma)
+        for meter in (compiled, plain):
+            for _ in range(before):
+                meter.read()
+        values = sweeps_of(compiled)
+        truth = [[math.nan if v is None else v for v in plain.read()] for _ in values]
+        np.testing.assert_array_equal(values, truth)
+    np.testing.assert_array_equal(compiled.read(), plain.read())

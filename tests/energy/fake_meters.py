@@ -13,7 +13,7 @@ import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.errors import MeterError
-from ebbench.protocols import AVERAGE, Block, Column, MeterInfo, Rail
+from ebbench.protocols import AVERAGE, Block, Column, MeterInfo, NumberFile, Rail
 
 COLUMNS = (Column("VDD_IN_w", 1e-3, raw=True), Column("GPU_w"))
 
@@ -37,6 +37,30 @@ class Constant:
 
     def close(self):
         pass
+
+
+class Filed(Constant):
+    """Ten watts from a file that compiled code may read too; option: file, in the place of one of its own."""
+
+    def open(self):
+        if "file" in self.options:
+            self.fd = os.open(self.options["file"], os.O_RDONLY)
+        else:
+            self.fd = os.memfd_create("power")
+            os.write(self.fd, b"10000\n")
+        return info()
+
+    def read(self):
+        return (int(os.pread(self.fd, 32, 0)), None)
+
+    def files(self):
+        return [NumberFile(self.fd)]
+
+    def take(self, numbers, offsets_ns):
+        return np.column_stack([numbers, np.full(len(numbers), np.nan)]), np.repeat(offsets_ns, 2, axis=1)
+
+    def close(self):
+        os.close(self.fd)
 
 
 class Late(Constant):
@@ -241,6 +265,12 @@ class Files:
 
     def read(self):
         return [int(os.pread(fd, 32, 0)) for fd in self.fds]
+
+    def files(self):
+        return [NumberFile(fd) for fd in self.fds]
+
+    def take(self, numbers, offsets_ns):
+        return numbers, offsets_ns
 
     def close(self):
         for fd in self.fds:

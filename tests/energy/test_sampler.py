@@ -15,6 +15,7 @@ from ebbench.clock import monotonic_ns
 from ebbench.energy.integration.integrate import integrate
 from ebbench.energy.phases import PhaseLog
 from ebbench.energy.sampler import Sampler
+from ebbench.energy.sampler_process.sweeps import LIBRARY
 from ebbench.energy.traces.pace import survey
 from ebbench.energy.traces.series import series_of
 from ebbench.energy.traces.trace import TraceReader, read_whole
@@ -24,6 +25,10 @@ from ebbench.protocols import MeterRequest
 pytestmark = pytest.mark.realtime
 HERE = Path(__file__).parent
 S = 1_000_000_000
+
+
+#: a meter whose sweeps Python makes, and one whose sweeps compiled code makes (where it could be compiled)
+BOTH = pytest.mark.parametrize("meter", ["Constant", "Filed"])
 
 
 @pytest.fixture
@@ -62,16 +67,18 @@ def is_running(pid):
         return False
 
 
-def test_what_is_read_after_the_stop_is_written_as_what_was_read_before(start):
+@BOTH
+def test_what_is_read_after_the_stop_is_written_as_what_was_read_before(start, meter):
     """A sensor may show the power many seconds late: a power cut meanwhile takes the last half second, and not all of them."""
-    sampler = start("Constant")
+    sampler = start(meter)
     stop_ns = monotonic_ns()
     sampler.request_stop(late_ns=60 * S)
     eventually(lambda: read_whole(sampler.trace).time_ns[-1] > stop_ns + S // 2)
 
 
-def test_readings_cover_all_from_ready_to_stop(start):
-    sampler = start("Constant")
+@BOTH
+def test_readings_cover_all_from_ready_to_stop(start, meter):
+    sampler = start(meter)
     ready_ns = monotonic_ns()
     eventually(lambda: (sampler.live() or {}).get("readings", 0) > 60)
     stop_ns = monotonic_ns()
@@ -87,10 +94,12 @@ def test_readings_cover_all_from_ready_to_stop(start):
     assert np.isnan(chunk.values["GPU_w"]).all()
     assert sampler.error is None
     assert TraceReader(sampler.trace).info == sampler.info
+    assert summary["compiled"] == (meter == "Filed" and LIBRARY.exists())
 
 
-def test_live_gives_power_energy_and_the_time_of_the_last_reading(start):
-    sampler = start("Constant")
+@BOTH
+def test_live_gives_power_energy_and_the_time_of_the_last_reading(start, meter):
+    sampler = start(meter)
     live = eventually(lambda: ((sampler.live() or {}).get("energy_j") or 0) > 5 and sampler.live())
     assert live["power_w"] == 10.0
     assert 0 <= monotonic_ns() - live["t_ns"] < 5 * 10**9
@@ -110,9 +119,10 @@ def test_the_sampler_loads_no_torch_pandas_or_matplotlib_and_stays_below_80_mb(s
     assert summary["resident_bytes"] < 80e6
 
 
+@BOTH
 @pytest.mark.parametrize("wait", [True, False])
-def test_a_stop_at_once_still_gives_readings(start, wait):
-    sampler = start("Constant", 1.0, wait=wait)
+def test_a_stop_at_once_still_gives_readings(start, meter, wait):
+    sampler = start(meter, 1.0, wait=wait)
     summary = sampler.stop()
     assert read_whole(sampler.trace).seq.size == summary["readings"] >= 2
 
@@ -279,6 +289,36 @@ def test_killed_it_loses_at_most_a_second_and_says_that_it_died(start, tmp_path)
         sampler.stop()
 
 
+def test_killed_while_compiled_code_reads_it_loses_at_most_a_second(start):
+    sampler = start("Filed")
+    eventually(lambda: (sampler.live() or {}).get("readings", 0) > 60)
+    killed_ns = monotonic_ns()
+    os.kill(sampler.pid, signal.SIGKILL)
+    eventually(lambda: sampler.error)
+    assert killed_ns - read_whole(sampler.trace).time_ns[-1] < S
+
+
+def test_a_file_that_holds_no_number_for_a_while_is_missing_for_that_while_with_its_reason(start, tmp_path):
+    file = tmp_path / "power"
+    file.write_text("10000\n")
+    sampler = start("Filed", options={"file": str(file)})
+    eventually(lambda: (sampler.live() or {}).get("readings", 0) > 60)
+    os.truncate(file, 0)
+    eventually(lambda: "invalid literal" in ((sampler.live() or {}).get("reason") or ""))
+    with open(file, "r+") as again:
+        print(10_000, file=again, flush=True)
+    readings = sampler.live()["readings"]
+    eventually(lambda: sampler.live()["readings"] > readings + 150)
+    summary = sampler.stop()
+    chunk = read_whole(sampler.trace)
+    failed = np.isnan(chunk.values["VDD_IN_w"])
+    assert set(chunk.values["VDD_IN_w"][~failed]) == {10.0}
+    assert failed.any() and not failed[[0, -1]].any()
+    assert summary["failures"] == failed.sum()
+    assert chunk.seq[-1] + 1 - chunk.seq.size == summary["missed"]
+    assert (np.diff(chunk.time_ns) > 0).all()
+
+
 def test_a_meter_that_hangs_is_given_up_and_what_was_read_stays(start, tmp_path):
     hang = tmp_path / "hang"
     sampler = start("Hanging", options={"hang": str(hang)})
@@ -290,9 +330,10 @@ def test_a_meter_that_hangs_is_given_up_and_what_was_read_stays(start, tmp_path)
     assert read_whole(sampler.trace).seq.size > 60
 
 
+@BOTH
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_ctrl_c_is_for_the_parent(start, number):
-    sampler = start("Constant")
+def test_ctrl_c_is_for_the_parent(start, meter, number):
+    sampler = start(meter)
     os.kill(sampler.pid, number)
     before = (sampler.live() or {}).get("readings", 0)
     eventually(lambda: (sampler.live() or {}).get("readings", 0) > before + 100)
@@ -300,8 +341,9 @@ def test_ctrl_c_is_for_the_parent(start, number):
     assert os.getsid(sampler.pid) != os.getsid(0)
 
 
-def test_sigterm_is_a_stop(start):
-    sampler = start("Constant")
+@BOTH
+def test_sigterm_is_a_stop(start, meter):
+    sampler = start(meter)
     os.kill(sampler.pid, signal.SIGTERM)
     eventually(lambda: not sampler.alive)
     assert sampler.error is None
@@ -320,11 +362,12 @@ def test_the_phase_log_is_brought_to_the_disk_with_the_trace(start, tmp_path):
 SCRIPT = """
 import os, sys, time
 from ebbench.energy.sampler import Sampler
+from ebbench.energy.sampler_process.sweeps import LIBRARY
 from ebbench.protocols import MeterRequest
 from pathlib import Path
 
 print("main", flush=True)
-sampler = Sampler.start("fake_meters:Constant", MeterRequest(), Path(sys.argv[1]))
+sampler = Sampler.start(f"fake_meters:{sys.argv[3]}", MeterRequest(), Path(sys.argv[1]))
 sampler.wait_ready()
 mode = sys.argv[2]
 if mode == "fork":  # a worker that outlives us and holds our end of the sampler's stdin
@@ -339,11 +382,11 @@ else:
 """
 
 
-def run_script(tmp_path, mode, cwd=None):
+def run_script(tmp_path, mode, cwd=None, meter="Constant"):
     """An unguarded script that starts a sampler; returns its process and the sampler's pid."""
     (tmp_path / "script.py").write_text(SCRIPT)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *[p for p in sys.path if p]])}
-    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "t.arrows"), mode]
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "t.arrows"), mode, meter]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=cwd)
     assert process.stdout.readline() == "main\n"
     return process, int(process.stdout.readline())
@@ -361,9 +404,10 @@ def test_an_unguarded_script_in_a_hostile_folder_is_run_once(tmp_path):
     assert read_whole(tmp_path / "t.arrows").seq.size >= 2
 
 
+@BOTH
 @pytest.mark.parametrize("mode", ["hold", "fork"])
-def test_it_leaves_within_a_second_of_its_parents_death_and_loses_nothing(tmp_path, mode):
-    process, pid = run_script(tmp_path, mode)
+def test_it_leaves_within_a_second_of_its_parents_death_and_loses_nothing(tmp_path, mode, meter):
+    process, pid = run_script(tmp_path, mode, meter=meter)
     try:
         eventually(lambda: read_whole(tmp_path / "t.arrows").seq.size > 60)
         killed_ns = monotonic_ns()
@@ -397,6 +441,7 @@ FULL = """
 import resource, signal, sys, time
 from pathlib import Path
 from ebbench.energy.sampler import Sampler
+from ebbench.energy.sampler_process.sweeps import LIBRARY
 from ebbench.errors import DiskError
 from ebbench.protocols import MeterRequest
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import email
+import shutil
 import zipfile
 
 import pytest
@@ -11,7 +12,7 @@ PACKAGES = {
     "ebbench_baselines": "baselines/ebbench_baselines",
     "ebbench_reports": "reports/ebbench_reports",
 }
-SUFFIXES = (".py", ".toml", ".json", ".csv", ".typed", ".html", ".css", ".svg")
+SUFFIXES = (".py", ".c", ".so", ".toml", ".json", ".csv", ".typed", ".html", ".css", ".svg")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,17 @@ def test_the_wheel_holds_code_and_data_and_no_leftovers(names):
 )
 def test_the_wheel_holds(names, name):
     assert name in names
+
+
+def test_where_there_is_a_c_compiler_the_wheel_holds_the_compiled_sweeps_for_this_machine_and_else_is_for_any(
+    wheel, names
+):
+    compiled = "ebbench/energy/sampler_process/_sweeps.so" in names
+    assert compiled == (shutil.which("cc") is not None)
+    with zipfile.ZipFile(wheel) as archive:
+        (described,) = [name for name in names if name.endswith(".dist-info/WHEEL")]
+        tag = email.message_from_bytes(archive.read(described))["Tag"]
+    assert tag.startswith("py3-none-") and (tag == "py3-none-any") == (not compiled)
 
 
 @pytest.mark.parametrize("folder", ["ebbench_devices/boards/", "ebbench_baselines/experiments/"])

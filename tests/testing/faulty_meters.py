@@ -12,7 +12,7 @@ import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.errors import ConfigError, MeterError, nearest
-from ebbench.protocols import REMOTE, Availability, Block, Column, MeterInfo, Rail
+from ebbench.protocols import REMOTE, Availability, Block, Column, MeterInfo, NumberFile, Rail
 
 RAILS = (Rail("VIN", "wall", gain_ratio=0.01), Rail("GPU", "gpu", inside_of="VIN"))
 COLUMNS = (Column("VIN_w", 1e-3, raw=True), Column("GPU_w"))
@@ -148,6 +148,27 @@ class Shrinks(Good):
 class ReadsTooFew(Good):
     def read(self):
         return super().read()[:1]
+
+
+class Filed(Good):
+    """Good too, and compiled code may read it."""
+
+    def files(self):
+        return [NumberFile(self.file.fileno())]
+
+    def take(self, numbers, offsets_ns):
+        return np.column_stack([numbers, np.full(len(numbers), np.nan)]), np.repeat(offsets_ns, 2, axis=1)
+
+
+class TakesTooFew(Filed):
+    def take(self, numbers, offsets_ns):
+        return numbers, offsets_ns
+
+
+class TakesFractions(Filed):
+    def take(self, numbers, offsets_ns):
+        values, times_ns = super().take(numbers, offsets_ns)
+        return values / 2, times_ns
 
 
 class ReadsWords(Good):

@@ -46,7 +46,7 @@ def case(tmp_path, monkeypatch):
 
 
 @pytest.mark.realtime
-@pytest.mark.parametrize("name", ["Good", "Streamed"])
+@pytest.mark.parametrize("name", ["Good", "Filed", "Streamed"])
 def test_a_meter_that_keeps_the_rules_passes(case, name):
     info = check_meter(case(name, in_sampler=True, probe_within_s=2.0, stop_within_s=3.0, patience_s=10.0))
     assert info.total == ("VIN",)
@@ -68,6 +68,8 @@ def test_a_meter_that_keeps_the_rules_passes(case, name):
         ("ClosesOnce", "AttributeError"),
         ("Shrinks", "other columns when it is opened again"),
         ("ReadsTooFew", "1 values for 2 columns"),
+        ("TakesTooFew", "take gives values of shape (1, 1) for one sweep of 2 columns"),
+        ("TakesFractions", "VIN_w = 6172.5 is raw"),
         ("ReadsWords", "GPU_w = '12 W' is neither"),
         ("ReadsFractions", "VIN_w = 0.5 is raw"),
         ("ReadsInfinity", "GPU_w is infinite"),

@@ -8,6 +8,7 @@ from typing import Optional
 
 from ebbench.environment import is_simulated_root
 from ebbench.errors import MeterError
+from ebbench.protocols import NumberFile
 
 _LONGEST = 64  # bytes; a number and its unit ("32760 ma") are shorter
 
@@ -77,6 +78,12 @@ class FileReader:
             return float(text.split()[0])
         except ValueError as error:
             raise MeterError(f"{self.path}: {text!r} is not a number; check the driver") from error
+
+    def as_number(self, every: int = 1, next_in: int = 0) -> NumberFile:
+        """This file for sweeps that compiled code makes. Raises MeterError when it is closed."""
+        if self._handle is None:
+            raise MeterError(f"{self.path}: already closed")
+        return NumberFile(self._handle, every, next_in, self._follow)
 
     def close(self) -> None:
         """Give the descriptor back; a second time does nothing."""

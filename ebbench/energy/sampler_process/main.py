@@ -29,6 +29,7 @@ from ebbench.energy.sampler_process.live import LiveTotal
 from ebbench.energy.sampler_process.parent import Parent
 from ebbench.energy.sampler_process.schedule import Lateness, Schedule
 from ebbench.energy.sampler_process.source import RETRY_NS, Source, reason_of
+from ebbench.energy.sampler_process.sweeps import Sweeps
 from ebbench.energy.sampler_process.sync import Sync
 from ebbench.energy.traces.pace import longest_failure_s
 from ebbench.energy.traces.trace import TraceWriter, stored_row
@@ -91,11 +92,14 @@ class Sampling:
         #: the rails of the total and where their power is in a reading: where it is not, the reason must be kept
         self._needed = [(rail, columns.index(f"{rail}_w")) for rail in total if f"{rail}_w" in columns]
         self._step = self._drain if self._source.is_streamed else self._sweep
+        self._sweeps = Sweeps.load(heard=0) if self._source.is_files else None
+        self._ahead_ns = 0  # from when on the sweeps may be made by it
         self._start_ns = monotonic_ns()
         self._take_first()
         self._sync = Sync([self.writer.fd], spec["also_sync"])
         self._flush()  # the first is slow, and so done before the schedule begins
         self._schedule = self._new_schedule(jitter, spec["seed"])
+        self._first_seq = self._seq  # of the schedule's first slot
 
     def ready(self) -> Dict[str, Any]:
         """What the parent is told before anything is measured; the trace has a first reading by then."""
@@ -112,6 +116,8 @@ class Sampling:
         while not self._parent.wait(instant_ns := self._next_slot(now_ns)):
             self._late_ns.append(monotonic_ns() - instant_ns)
             self._step()
+            if self._sweeps:
+                self._make_ahead(self._sweeps)
             now_ns = monotonic_ns()
             if now_ns >= self._flush_ns:
                 self._flush()
@@ -134,6 +140,7 @@ class Sampling:
         return {
             **self._state(),
             **self._priority,
+            "compiled": self._sweeps is not None,
             "rate_hz": self._seq / elapsed_s,
             "asked_hz": self.asked_hz,
             "scheduled_hz": self.rate_hz,
@@ -205,8 +212,7 @@ class Sampling:
         values = self._source.attempt(time_ns, self._values)
         read_ns = monotonic_ns() - time_ns
         if values is not None and read_ns > self._longest_ns:
-            self._source.failures += 1
-            self._note(time_ns, f"the meter took {read_ns / NS_PER_S:.3g} s to answer: nobody knows when that was read")
+            self._note_late(time_ns, read_ns)
             values = stored_row([None] * len(values))
         elif values is None:
             self._note_failure(time_ns)
@@ -218,6 +224,26 @@ class Sampling:
         self.writer.append(time_ns, read_ns, self._seq + self._missed, values, self._source.offsets_ns)
         self._seq += 1
         self._last_ns = time_ns
+
+    def _make_ahead(self, sweeps: Sweeps) -> None:
+        """Let compiled code make the sweeps up to the next flush. From one on in which a file cannot be read they are Python's."""
+        now_ns = monotonic_ns()
+        slots = self._schedule.ahead(now_ns, self._flush_ns)
+        if not slots or self._failing or now_ns < self._ahead_ns:
+            return
+        made = self._source.attempt(now_ns, lambda meter: sweeps.make(meter, self._schedule, slots))
+        if made is None:
+            self._note_failure(now_ns)
+            return
+        for at in np.flatnonzero(made.read_ns > self._longest_ns):
+            self._note_late(int(made.time_ns[at]), int(made.read_ns[at]))
+            made.values[at] = math.nan
+        self.writer.extend(made.time_ns, made.read_ns, made.slots + self._first_seq, made.values, made.offsets_ns)
+        self._late_ns += made.late_ns.tolist()
+        self._seq += made.slots.size
+        self._missed = self._schedule.missed
+        self._last_ns = int(made.time_ns[-1]) if made.slots.size else self._last_ns
+        self._ahead_ns = self._flush_ns if made.is_cut else now_ns
 
     def _values(self, meter: Any) -> array[float]:
         """One reading of `meter`, stored values, NaN = not read."""
@@ -246,6 +272,11 @@ class Sampling:
     def _note_failure(self, t_ns: int) -> None:
         """Keep why nothing was read."""
         self._note(t_ns, self._source.reason or "the meter is being opened again")
+
+    def _note_late(self, t_ns: int, read_ns: int) -> None:
+        """Keep that a reading came too late."""
+        self._source.failures += 1
+        self._note(t_ns, f"the meter took {read_ns / NS_PER_S:.3g} s to answer: nobody knows when that was read")
 
     def _note(self, t_ns: int, reason: str) -> None:
         """Keep a reason, the same one at most once per second."""

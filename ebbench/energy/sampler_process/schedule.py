@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Dict, Sequence
 
@@ -16,22 +17,53 @@ class Schedule:
     With jitter what would alias silently becomes a scatter that shows.
     """
 
+    _DRAWN = 256  # slots whose random places are drawn together
+
     def __init__(self, start_ns: int, rate_hz: float, jitter: bool, seed: int) -> None:
         self._start_ns = start_ns
         self._period_ns = NS_PER_S / rate_hz
-        self._random = random.Random(seed).random if jitter else None
+        self._seed = seed if jitter else None
+        self._drawn, self._places = -1, [0.0] * self._DRAWN
         self._slot = -1
         #: slots in which nothing was read
         self.missed = 0
 
     def next(self, now_ns: int) -> int:
         """The instant (ns) of the next slot that is not over at `now_ns`; those that are over count as missed."""
-        current = int((now_ns - self._start_ns) / self._period_ns)
-        slot = max(self._slot + 1, current)
-        self.missed += slot - self._slot - 1
-        self._slot = slot
-        inside = self._random() if self._random else 0.0
-        return self._start_ns + round((slot + inside) * self._period_ns)
+        slot = max(self._slot + 1, self._at(now_ns))
+        self.take([slot])
+        return self.instant_ns(slot)
+
+    def ahead(self, now_ns: int, until_ns: int) -> range:
+        """The slots that follow, are not over at `now_ns` and begin before `until_ns`; none of them is taken."""
+        return range(max(self._slot + 1, self._at(now_ns)), self._at(until_ns) + 1)
+
+    def take(self, slots: Sequence[int]) -> None:
+        """These slots, in their order, were read; those between them count as missed."""
+        if slots:
+            self.missed += slots[-1] - self._slot - len(slots)
+            self._slot = slots[-1]
+
+    def instant_ns(self, slot: int) -> int:
+        """When to read in `slot`; the same however often it is asked."""
+        return self._start_ns + round((slot + self._place(slot)) * self._period_ns)
+
+    def end_ns(self, slot: int) -> int:
+        """When `slot` is over."""
+        return self._start_ns + math.ceil((slot + 1) * self._period_ns)
+
+    def _at(self, now_ns: int) -> int:
+        return int((now_ns - self._start_ns) / self._period_ns)
+
+    def _place(self, slot: int) -> float:
+        """Where in `slot` is read, as a fraction of it."""
+        if self._seed is None:
+            return 0.0
+        drawn, index = divmod(slot, self._DRAWN)
+        if drawn != self._drawn:
+            draw = random.Random(f"{self._seed} {drawn}").random
+            self._drawn, self._places = drawn, [draw() for _ in range(self._DRAWN)]
+        return self._places[index]
 
 
 class Lateness:

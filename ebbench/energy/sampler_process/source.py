@@ -23,6 +23,7 @@ class Source:
         self._meter: Any = factory(request)
         self.info: MeterInfo = self._meter.open()
         self.is_streamed = hasattr(self._meter, "drain")
+        self.is_files = hasattr(self._meter, "files") and hasattr(self._meter, "take")
         #: why the last attempt failed; None when it did not
         self.reason: Optional[str] = None
         self.failures = 0

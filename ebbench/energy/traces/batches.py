@@ -174,6 +174,8 @@ def _type_of(column: Column) -> pa.DataType:
 
 def _faults(schema: pa.Schema, values: Floats, fits: npt.NDArray[np.bool_]) -> List[str]:
     wrong = ~fits & ~np.isnan(values)
+    if not wrong.any():
+        return []
     return [
         f"{field.name}: {values[wrong[:, index], index][0]} is no {_LIMITS[field.type][1]} and is not stored"
         for index, field in enumerate(list(schema)[3:])
