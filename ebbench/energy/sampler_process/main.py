@@ -7,11 +7,9 @@ so many ns, the end of stdin or the parent's death at once, each after a last re
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import math
-import os
 import resource
 import select
 import signal
@@ -26,10 +24,12 @@ import numpy as np
 
 from ebbench.clock import monotonic_ns
 from ebbench.energy.sampler_process.live import LiveTotal
+from ebbench.energy.sampler_process.notes import Notes
+from ebbench.energy.sampler_process.own import raise_priority, resident_bytes
 from ebbench.energy.sampler_process.parent import Parent
 from ebbench.energy.sampler_process.schedule import Lateness, Schedule
-from ebbench.energy.sampler_process.source import RETRY_NS, Source, reason_of
-from ebbench.energy.sampler_process.sweeps import Sweeps
+from ebbench.energy.sampler_process.source import Source, reason_of
+from ebbench.energy.sampler_process.sweeps import Made, Sweeps
 from ebbench.energy.sampler_process.sync import Sync
 from ebbench.energy.traces.pace import longest_failure_s
 from ebbench.energy.traces.trace import TraceWriter, stored_row
@@ -79,15 +79,12 @@ class Sampling:
         header = {"rate_hz": self.rate_hz, "asked_hz": self.asked_hz, "jitter": jitter, "seed": spec["seed"]}
         self.writer = TraceWriter(Path(spec["trace"]), info, {**spec["metadata"], **header})
         self._longest_ns = round(longest_failure_s(1 / self.rate_hz) * NS_PER_S)
-        self._priority = _raise_priority()
+        self._priority = raise_priority()
         self._live = LiveTotal(info, max(1.0, 10 / self.rate_hz))
         self._lateness = Lateness()
         self._seq = self._last_ns = self._missed = 0
         self._late_ns: List[int] = []
-        self._noted: Dict[str, int] = {}
-        self._reason: Optional[str] = None
-        #: why the last reading lacks the total, or was none
-        self._failing: Optional[str] = None
+        self._notes = Notes(self.writer)
         columns, total = [column.name for column in info.columns], info.total or (info.rails[0].name,)
         #: the rails of the total and where their power is in a reading: where it is not, the reason must be kept
         self._needed = [(rail, columns.index(f"{rail}_w")) for rail in total if f"{rail}_w" in columns]
@@ -149,7 +146,7 @@ class Sampling:
             "lost": self.writer.lost,
             "cpu_s": used.ru_utime + used.ru_stime,
             "elapsed_s": elapsed_s,
-            "resident_bytes": _resident_bytes(),
+            "resident_bytes": resident_bytes(),
             "heavy_modules": [m for m in ("torch", "pandas", "matplotlib") if m in sys.modules],
         }
 
@@ -207,7 +204,7 @@ class Sampling:
 
     def _sweep(self) -> None:
         """Read every column once; a failure is a row of nulls, and so is what came too late to know when it was read."""
-        self._failing = None
+        self._notes.failing = None
         time_ns = monotonic_ns()
         values = self._source.attempt(time_ns, self._values)
         read_ns = monotonic_ns() - time_ns
@@ -220,7 +217,7 @@ class Sampling:
         else:
             for rail, at in self._needed:
                 if values[at] != values[at]:  # NaN, which is null in the trace
-                    self._note(time_ns, f"{rail} was not read, other rails were")
+                    self._notes.add(time_ns, f"{rail} was not read, other rails were")
         self.writer.append(time_ns, read_ns, self._seq + self._missed, values, self._source.offsets_ns)
         self._seq += 1
         self._last_ns = time_ns
@@ -229,9 +226,9 @@ class Sampling:
         """Let compiled code make the sweeps up to the next flush. From one on in which a file cannot be read they are Python's."""
         now_ns = monotonic_ns()
         slots = self._schedule.ahead(now_ns, self._flush_ns)
-        if not slots or self._failing or now_ns < self._ahead_ns:
+        if not slots or self._notes.failing or now_ns < self._ahead_ns:
             return
-        made = self._source.attempt(now_ns, lambda meter: sweeps.make(meter, self._schedule, slots))
+        made = self._source.attempt(now_ns, lambda meter: self._made(sweeps, meter, slots))
         if made is None:
             self._note_failure(now_ns)
             return
@@ -244,6 +241,14 @@ class Sampling:
         self._missed = self._schedule.missed
         self._last_ns = int(made.time_ns[-1]) if made.slots.size else self._last_ns
         self._ahead_ns = self._flush_ns if made.is_cut else now_ns
+
+    def _made(self, sweeps: Sweeps, meter: Any, slots: range) -> Made:
+        """What compiled code reads of `meter` in `slots`."""
+        made = sweeps.make(meter, self._schedule, slots)
+        shape = (made.slots.size, len(self._source.info.columns))
+        if not made.values.shape == made.offsets_ns.shape == shape:
+            raise MeterError(f"sweeps have values of shape {made.values.shape} for {shape[1]} columns")
+        return made
 
     def _values(self, meter: Any) -> array[float]:
         """One reading of `meter`, stored values, NaN = not read."""
@@ -260,10 +265,10 @@ class Sampling:
             self._note_failure(start_ns)
             return
         for t_ns, reason in block.notes:
-            self._note(t_ns, reason)
+            self._notes.add(t_ns, reason)
         count = len(block.time_ns)
         if count and not np.isnan(block.values[-1, [at for _, at in self._needed]]).any():
-            self._failing = None  # a meter that is lost says so once, and then gives nothing
+            self._notes.failing = None  # a meter that is lost says so once, and then gives nothing
         seq = np.arange(self._seq, self._seq + count, dtype=np.int64)
         self.writer.extend(block.time_ns, np.zeros(count, np.int64), seq, block.values)
         self._last_ns = int(block.time_ns[-1]) if count else self._last_ns
@@ -271,21 +276,12 @@ class Sampling:
 
     def _note_failure(self, t_ns: int) -> None:
         """Keep why nothing was read."""
-        self._note(t_ns, self._source.reason or "the meter is being opened again")
+        self._notes.add(t_ns, self._source.reason or "the meter is being opened again")
 
     def _note_late(self, t_ns: int, read_ns: int) -> None:
         """Keep that a reading came too late."""
         self._source.failures += 1
-        self._note(t_ns, f"the meter took {read_ns / NS_PER_S:.3g} s to answer: nobody knows when that was read")
-
-    def _note(self, t_ns: int, reason: str) -> None:
-        """Keep a reason, the same one at most once per second."""
-        self._reason = self._failing = reason
-        if t_ns >= self._noted.get(reason, t_ns):
-            self.writer.note(t_ns, reason)
-            self._noted = {r: t for r, t in self._noted.items() if t > t_ns}
-            self._noted[reason] = t_ns + RETRY_NS
-            gc.collect()
+        self._notes.add(t_ns, f"the meter took {read_ns / NS_PER_S:.3g} s to answer: nobody knows when that was read")
 
     def _flush(self) -> None:
         """Write what was read, and tell the parent how things stand."""
@@ -304,8 +300,8 @@ class Sampling:
             "readings": self._seq,
             "missed": None if self._source.is_streamed else self._missed,
             "t_ns": self._last_ns,
-            "reason": self._reason,
-            "failing": self._failing,
+            "reason": self._notes.reason,
+            "failing": self._notes.failing,
             "error": self.writer.error or self._sync.error,
         }
 
@@ -314,22 +310,6 @@ def _resolve(path: str) -> Any:
     """The class at ``package.module:Name``."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-def _raise_priority() -> Dict[str, Any]:
-    """Ask for real-time scheduling, else for a better niceness; what was granted."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-        return {"scheduler": "fifo", "nice": os.nice(0)}
-    with contextlib.suppress(OSError):
-        os.nice(-10)
-    return {"scheduler": "other", "nice": os.nice(0)}
-
-
-def _resident_bytes() -> Optional[int]:
-    with contextlib.suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def _finite(value: Optional[float]) -> Optional[float]:
