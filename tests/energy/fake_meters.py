@@ -39,6 +39,20 @@ class Constant:
         pass
 
 
+class Stumbles(Constant):
+    """Fails once: in its sixth reading, the first after those that tell how long one takes."""
+
+    def __init__(self, request):
+        super().__init__(request)
+        self.readings = 0
+
+    def read(self):
+        self.readings += 1
+        if self.readings == 6:
+            raise MeterError("not yet")
+        return super().read()
+
+
 class Filed(Constant):
     """Ten watts from a file that compiled code may read too; option: file, in the place of one of its own."""
 

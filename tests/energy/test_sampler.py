@@ -97,6 +97,16 @@ def test_readings_cover_all_from_ready_to_stop(start, meter):
     assert summary["compiled"] == (meter == "Filed" and LIBRARY.exists())
 
 
+def test_a_first_reading_that_fails_is_made_up_for_before_anything_is_measured(start):
+    sampler = start("Stumbles", 1.0)
+    ready_ns = monotonic_ns()
+    chunk = read_whole(sampler.trace)
+    assert [note["reason"] for note in chunk.notes] == ["not yet"]
+    assert np.isnan(chunk.values["VDD_IN_w"][0])
+    assert chunk.values["VDD_IN_w"][-1] == 10.0
+    assert chunk.time_ns[-1] < ready_ns
+
+
 @BOTH
 def test_live_gives_power_energy_and_the_time_of_the_last_reading(start, meter):
     sampler = start(meter)

@@ -180,7 +180,9 @@ class Sampling:
         """A first reading, so that nothing that follows lies before the trace."""
         deadline_ns = monotonic_ns() + NS_PER_S
         self._step()
-        while not self._seq and monotonic_ns() < deadline_ns and not self._parent.wait(monotonic_ns() + 10_000_000):
+        while (not self._seq or self._notes.failing) and monotonic_ns() < deadline_ns:
+            if self._parent.wait(monotonic_ns() + 10_000_000):
+                return
             self._step()
 
     def _take_late(self) -> None:
