@@ -67,9 +67,10 @@ static int read_files(const struct file *files, int32_t count, int64_t sweep, in
     return 1;
 }
 
-/* Reads in every slot that is not over, and says how many sweeps were made and why it ended (DONE, WOKEN, UNREADABLE). */
-int32_t ebbench_sweeps(const struct file *files, int32_t file_count, const struct slot *slots, int32_t slot_count, int32_t heard,
-                       int32_t parent, struct row *rows, double *numbers, int64_t *offsets_ns, int32_t *why) {
+/* Reads in every slot that is not over, and says how many sweeps were made and why it ended (DONE, WOKEN, UNREADABLE).
+ * The number in its name rises with every change of what it is given: a library of before is then none. */
+int32_t ebbench_sweeps_1(const struct file *files, int32_t file_count, const struct slot *slots, int32_t slot_count, int32_t heard,
+                         int32_t parent, struct row *rows, double *numbers, int64_t *offsets_ns, int32_t *why) {
     int32_t made = 0;
     for (int32_t at = 0; at < slot_count; at++) {
         if (monotonic_ns() >= slots[at].end_ns) continue;

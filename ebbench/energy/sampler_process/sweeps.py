@@ -50,7 +50,7 @@ class Sweeps:
     """The compiled code; `heard` is the descriptor whose words end a call, as a signal and the parent's death do."""
 
     def __init__(self, library: ctypes.CDLL, heard: int) -> None:
-        self._call = library.ebbench_sweeps
+        self._call = library.ebbench_sweeps_1
         self._heard, self._parent = heard, os.getppid()
 
     @classmethod
