@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ebbench.clock import ClockReading
-from ebbench.energy.traces import trace
+from ebbench.energy.traces import batches, trace
 from ebbench.energy.traces.series import series_of
 from ebbench.energy.traces.trace import TraceReader, TraceWriter, compact, read_whole
 from ebbench.errors import DiskError, InputError
@@ -436,3 +437,16 @@ def test_reading_takes_constant_memory(tmp_path):
     assert sum(c.seq.size for c in TraceReader(tmp_path / "t.arrows")) == 30 * 65_536
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kb < 40_000  # all of it would be 94 MB
+
+
+def test_the_checksum_takes_each_null_as_one_bit_wherever_a_slice_begins():
+    """As numpy packs it: traces of every version have it so."""
+    rng = np.random.default_rng(0)
+    whole = pa.array([None if null else 1 for null in rng.integers(0, 2, 60)], pa.int32())
+    for start in range(18):
+        for count in range(1, 40):
+            part = whole.slice(start, count)
+            is_read = [value is not None for value in part.to_pylist()]
+            if all(is_read):
+                continue
+            assert batches._validity(part) == np.packbits(is_read).tobytes()

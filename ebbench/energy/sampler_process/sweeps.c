@@ -61,7 +61,9 @@ static int read_number(const struct file *file, double *number) {
 static int read_files(const struct file *files, int32_t count, int64_t sweep, int64_t start_ns, double *numbers, int64_t *offsets_ns) {
     for (int32_t i = 0; i < count; i++) {
         int is_due = sweep >= files[i].next_in && (sweep - files[i].next_in) % files[i].every == 0;
-        if (is_due && !read_number(&files[i], &numbers[i])) return 0;
+        offsets_ns[i] = i ? offsets_ns[i - 1] : 0;
+        if (!is_due) continue;
+        if (!read_number(&files[i], &numbers[i])) return 0;
         offsets_ns[i] = monotonic_ns() - start_ns;
     }
     return 1;

@@ -32,6 +32,8 @@ _LIMITS: Dict[Any, Tuple[float, str]] = {
     pa.int64(): (2**53, "integer up to 2**53"),
     pa.float64(): (np.finfo(np.float64).max, "number"),
 }
+#: each byte with its bits in the other order
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _DTYPES: Dict[Any, np.dtype[Any]] = {
     pa.int32(): np.dtype(np.int32),
     pa.int64(): np.dtype(np.int64),
@@ -90,6 +92,7 @@ class Layout:
     """What the value columns of a schema take: the largest value, and whether only integers. [columns] each."""
 
     schema: pa.Schema
+    types: Tuple[pa.DataType, ...]
     limits: Floats
     is_integer: npt.NDArray[np.bool_]
 
@@ -99,6 +102,7 @@ class Layout:
         types = [field.type for field in list(schema)[3:]]
         return cls(
             schema=schema,
+            types=tuple(types),
             limits=np.array([_LIMITS[t][0] for t in types]),
             is_integer=np.array([t != pa.float64() for t in types], dtype=bool),
         )
@@ -117,8 +121,7 @@ def build(layout: Layout, time_ns: Ints, read_ns: Ints, seq: Ints, values: Float
         _array(np.minimum(read_ns, _INT32_MAX), pa.int32()),
         _array(seq, pa.int64()),
     ]
-    for index, field in enumerate(list(layout.schema)[3:]):
-        arrays.append(_array(stored[:, index], field.type, None if all_fit else fits[:, index]))
+    arrays += _columns(layout, stored, fits)
     faults = [] if all_fit else _faults(layout.schema, values, fits)
     return pa.RecordBatch.from_arrays(arrays, schema=layout.schema), faults
 
@@ -183,11 +186,22 @@ def _faults(schema: pa.Schema, values: Floats, fits: npt.NDArray[np.bool_]) -> L
     ]
 
 
-def _array(values: npt.NDArray[Any], kind: pa.DataType, is_read: Optional[npt.NDArray[np.bool_]] = None) -> pa.Array:
+def _columns(layout: Layout, values: Floats, is_read: npt.NDArray[np.bool_]) -> List[pa.Array]:
+    """The value columns [n, columns]; made together, for a sampler with many rails does it twice a second."""
+    validity = np.packbits(np.ascontiguousarray(is_read.T), axis=1, bitorder="little")
+    nulls = (len(values) - np.count_nonzero(is_read, axis=0)).tolist()
+    stored = np.ascontiguousarray(values.T)
+    made = []
+    for index, kind in enumerate(layout.types):
+        bits = pa.py_buffer(validity[index]) if nulls[index] else None
+        buffer = pa.py_buffer(stored[index].astype(_DTYPES[kind], copy=False))
+        made.append(pa.Array.from_buffers(kind, len(values), [bits, buffer], null_count=nulls[index]))
+    return made
+
+
+def _array(values: Ints, kind: pa.DataType) -> pa.Array:
     buffer = pa.py_buffer(np.ascontiguousarray(values, dtype=_DTYPES[kind]))
-    nulls = 0 if is_read is None else int(values.size - np.count_nonzero(is_read))
-    validity = pa.py_buffer(np.packbits(is_read, bitorder="little")) if nulls and is_read is not None else None
-    return pa.Array.from_buffers(kind, values.size, [validity, buffer], null_count=nulls)
+    return pa.Array.from_buffers(kind, values.size, [None, buffer], null_count=0)
 
 
 def _stored(array: pa.Array) -> npt.NDArray[Any]:
@@ -220,10 +234,18 @@ def _checksum(batch: pa.RecordBatch, text: bytes) -> int:
         start, width = array.offset, _DTYPES[array.type].itemsize
         stored = memoryview(array.buffers()[1])[start * width : (start + len(array)) * width]
         checksum = zlib.crc32(stored, checksum)
-        is_read = _is_read(array)
-        if is_read is not None:
-            checksum = zlib.crc32(np.packbits(is_read).data, checksum)
+        if array.null_count:
+            checksum = zlib.crc32(_validity(array), checksum)
     return checksum
+
+
+def _validity(array: pa.Array) -> bytes:
+    """A bit for each value, the first one the highest of its byte (Arrow's own is the lowest), 0 where it is null."""
+    if array.offset % 8:
+        return bytes(np.packbits(np.asarray(_is_read(array), dtype=bool)))
+    start, whole, rest = array.offset // 8, len(array) // 8, len(array) % 8
+    bits = bytes(array.buffers()[0])[start : start + whole + bool(rest)].translate(_REVERSED)
+    return bits[:whole] + bytes([bits[-1] & (0xFF00 >> rest & 0xFF)]) if rest else bits
 
 
 def _checksum_of_fields(schema: pa.Schema, document: bytes) -> int:
