@@ -17,6 +17,7 @@ from ebbench.config import (
     load_toml,
     make_recipe,
     run_id,
+    told_apart,
 )
 from ebbench.errors import ConfigError
 from ebbench.meter_ref import MeterRef
@@ -210,6 +211,19 @@ def test_a_run_id_is_a_file_name_whatever_the_data_set():
     name = run_id(Recipe(dataset="npz:/data/cifar.npz"), Bench())
     assert "/" not in name
     assert ":" not in name
+
+
+def test_runs_of_the_same_name_are_told_apart_by_what_differs_and_no_other_by_anything():
+    drawn = [Recipe(method="eb-ff", draw=(10,)), Recipe(method="eb-ff", draw="final")]
+    slow = Recipe(method="eb-ff", draw=(10,), search_rate=0.01, search_milestones=(0.25, 0.625))
+    recipes = [*drawn, slow, Recipe(method="dense"), Recipe(method="ns", seed=2)]
+    assert told_apart([recipe.settings() for recipe in recipes]) == [
+        "draw = 10",
+        "draw = final",
+        "draw = 10, search_rate = 0.01, search_milestones = 0.25,0.625",
+        "",
+        "",
+    ]
 
 
 def test_settings_are_json():

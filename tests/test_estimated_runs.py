@@ -100,6 +100,17 @@ def test_the_terminal_says_that_it_is_an_estimate(records: List[RunRecord], caps
     assert shown.count("the same work in float32: ") == shown.count("while it was simulated: ") == 3
 
 
+def test_the_terminal_shows_the_settings_of_runs_that_share_a_name(
+    records: List[RunRecord], capsys: pytest.CaptureFixture
+) -> None:
+    print_runs(records, Path("runs"))
+    assert "settings" not in capsys.readouterr().out.splitlines()[0]
+    other = dataclasses.replace(records[0], recipe={**records[0].recipe, "draw": [7]})
+    print_runs([records[0], other], Path("runs"))
+    head, first, second = capsys.readouterr().out.splitlines()[:3]
+    assert "settings" in head and "draw = early-bird" in first and "draw = 7" in second
+
+
 def test_a_table_shouts_it_and_says_from_what(folder: Path) -> None:
     table = table_2(collect([folder]))
     assert table.banner == ESTIMATED_BANNER

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ebbench.cli.hangup import Outliving
+from ebbench.config import told_apart
 from ebbench.errors import printable
 from ebbench.quantity import Quantity, at_least, with_unit
 from ebbench.records import FAIL, NOT_MEASURED, OTHER_PHASES, PASS, SIMULATED, WARN, RunRecord
@@ -110,13 +111,16 @@ def print_findings(findings: Sequence[Mapping[str, str]]) -> None:
 
 def print_runs(records: Sequence[RunRecord], out: Path) -> None:
     """One line per run: energy with its interval, kind, accuracy, verdict; every finding below."""
+    apart = told_apart([record.recipe for record in records])
     rows = [
         [
-            record.run_id, _energy(record), record.kind_text, _percent(record.accuracy), record.verdict, record.status,
+            record.run_id, *([differing] if any(apart) else []),
+            _energy(record), record.kind_text, _percent(record.accuracy), record.verdict, record.status,
         ]
-        for record in records
+        for record, differing in zip(records, apart)
     ]  # fmt: skip
-    print_table(["run", "energy (k = 2)", "kind", "accuracy", "verdict", "status"], rows)
+    with_settings = ["settings"] if any(apart) else []
+    print_table(["run", *with_settings, "energy (k = 2)", "kind", "accuracy", "verdict", "status"], rows)
     for record in records:
         if "auto" in (record.ticket or {}):
             _stdout().print(f"{record.run_id}: {record.ticket['auto']['how']}", markup=False)

@@ -1,7 +1,7 @@
 """Recipe (what to run) and Bench (with what to measure it), from TOML and JSON values. Both are frozen."""
 
 from ebbench.config.bench import Bench, load_bench, read_bench
-from ebbench.config.naming import run_id
+from ebbench.config.naming import run_id, told_apart
 from ebbench.config.recipe import Recipe, make_recipe, ratio_text
 from ebbench.config.recipe_faults import AUTO_SETTINGS, FEWEST_HELD_OUT, foreign_settings
 from ebbench.config.values import load_toml, refuse_unknown, typed_scalar
@@ -19,5 +19,6 @@ __all__ = [
     "read_bench",
     "refuse_unknown",
     "run_id",
+    "told_apart",
     "typed_scalar",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench import plugins
-from ebbench.config import Recipe, ratio_text
+from ebbench.config import Recipe, ratio_text, told_apart
 from ebbench.config.method_settings import reads
 from ebbench.context import Display
 from ebbench.errors import EXIT_OK, ConfigError, DeviceError, Faults, RunFailed, nearest
@@ -67,8 +67,8 @@ def conduct_all(
     code = EXIT_OK
     with conductor(experiment.bench, display, offered) as conduct:
         recipes = lender_first(experiment.recipes)
-        for number, recipe in enumerate(recipes, 1):
-            display.say(f"run {number} of {len(experiment.recipes)}: {title(recipe)}")
+        for number, (recipe, title) in enumerate(zip(recipes, titles(recipes)), 1):
+            display.say(f"run {number} of {len(experiment.recipes)}: {title}")
             try:
                 record = conduct(
                     recipe,
@@ -91,8 +91,13 @@ def conduct_all(
     return records, code
 
 
-def title(recipe: Recipe) -> str:
-    """A recipe in a few words."""
+def titles(recipes: Sequence[Recipe]) -> List[str]:
+    """Each recipe in a few words, no two alike."""
+    differences = told_apart([recipe.settings() for recipe in recipes])
+    return [", ".join(filter(None, (_title(recipe), own))) for recipe, own in zip(recipes, differences)]
+
+
+def _title(recipe: Recipe) -> str:
     ratio = f", p = {ratio_text(recipe.prune_ratio)}" if reads(recipe.method, "prune_ratio") else ""
     measured = "" if recipe.measure_epochs is None else f" ({_measured(recipe)})"
     return f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs{measured}, seed {recipe.seed}"

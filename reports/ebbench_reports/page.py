@@ -13,7 +13,7 @@ from ebbench.records import FAIL
 from ebbench_reports.collect import Collection, Run, collect, frame
 from ebbench_reports.compare import bench_key, pool
 from ebbench_reports.markup import Table, as_html, to_html, to_latex, to_markdown
-from ebbench_reports.paper_tables import has_form, has_runs, paper_table, paper_table_csv
+from ebbench_reports.paper_tables import form_of, has_runs, paper_table, paper_table_csv
 from ebbench_reports.ratio_table import NAME as RATIOS
 from ebbench_reports.ratio_table import ratio_csv, ratio_table
 from ebbench_reports.sections import details, facts, unread_list
@@ -122,7 +122,7 @@ def _tables(collection: Collection, wanted: Wanted) -> List[Table]:
     compare = wanted.compare_paper
     numbers = wanted.tables or [n for n in TABLES if has_runs(collection, n)]
     if compare and not numbers:  # nothing of the paper's: the form that the runs fit in
-        numbers = [n for n in (2, 1) if has_form(collection, n)][:1]
+        numbers = [number for number in [form_of(collection)] if number is not None]
     found = []
     for number in numbers:
         table = paper_table(collection, number, compare=compare, whole=bool(wanted.tables) or compare)

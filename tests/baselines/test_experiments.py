@@ -126,13 +126,23 @@ def test_every_search_of_a_figure_is_one_training_for_each_network_data_set_and_
     assert {r.method for r in lender_first(figure5)[:1]} == {"ns"}
 
 
-@pytest.mark.parametrize("name", [name for name in OF_THE_PAPER if name != "table2"])
+@pytest.mark.parametrize("name", [*(name for name in OF_THE_PAPER if name != "table2"), "mask-overhead"])
 def test_every_experiment_of_the_paper_has_a_small_version_of_the_same_methods_that_can_run(name):
     small = load_experiment(plugins.experiments()[name], {}, {}, "small")
     assert {r.method for r in small.recipes} == {r.method for r in built_in(name).recipes}
     assert all(r.dataset == "synthetic" and r.model.endswith("-small") for r in small.recipes)
     for recipe in {r.method: r for r in small.recipes}.values():
         plugins.load(plugins.PIPELINES, recipe.method)(recipe).check()
+
+
+def test_table_3_scaled_down_has_the_same_methods_on_each_network():
+    small = load_experiment(plugins.experiments()["table3"], {}, {}, "small").recipes
+    assert {(r.model, r.method) for r in small} == {(f"{r.model}-small", r.method) for r in built_in("table3").recipes}
+
+
+def test_the_quickstart_is_small_as_it_is():
+    small = load_experiment(plugins.experiments()["quickstart"], {}, {}, "small")
+    assert (small.recipes, small.bench) == (built_in("quickstart").recipes, built_in("quickstart").bench)
 
 
 def test_the_quickstarts_search_finds_its_ticket_and_leaves_epochs_to_retrain():

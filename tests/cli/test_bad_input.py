@@ -79,7 +79,7 @@ def npz(path, **replaced):
         (["run", "--amplify", "much"], ["--amplify", "off"]),
         (["run", "--idle", "-1"], ["idle_s"]),
         (["run", "--device", "tpu"], ["tpu", "cpu"]),
-        (["run", "--scale", "small"], ["quickstart", "no scale 'small'"]),
+        (["run", "vgg16-cifar10", "--scale", "small"], ["vgg16-cifar10", "no scale 'small'"]),
         (["run", "table2", "--scale", "smal"], ["did you mean 'small'"]),
         (["run", "--method", "dense", "--prune-ratio", "0.3"], ["prune_ratio = 0.3", "nothing to method 'dense'"]),
         (["run", "--method", "sfp", "--draw", "final"], ["draw = 'final'", "nothing to method 'sfp'"]),

@@ -6,6 +6,7 @@ import pytest
 
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError
+from ebbench.experiments.conduct import titles
 from ebbench.experiments.file import expand, load_experiment
 
 
@@ -40,6 +41,15 @@ def test_a_matrix_is_interleaved_by_replicate_so_that_heat_meets_every_method_al
     per_replicate = [{(r.method, r.prune_ratio) for r in recipes if r.seed == seed} for seed in (1, 2, 3)]
     assert per_replicate[0] == per_replicate[1] == per_replicate[2]
     assert per_replicate[0] == {("dense", 0.5), ("eb-ff", 0.3), ("eb-ff", 0.5)}
+
+
+def test_runs_of_a_matrix_are_announced_by_what_tells_them_apart():
+    settings = {"method": ["dense", "eb-ff"], "draw": [(10,), "final"], "seed": [1]}
+    assert titles(expand(settings)) == [
+        "dense on vgg16, cifar10, 160 epochs, seed 1",
+        "eb-ff on vgg16, cifar10, p = 0.5, 160 epochs, seed 1, draw = 10",
+        "eb-ff on vgg16, cifar10, p = 0.5, 160 epochs, seed 1, draw = final",
+    ]
 
 
 def test_the_command_line_replaces_what_the_file_says(tmp_path):

@@ -61,7 +61,7 @@ def test_a_fault_of_a_number_is_alone_where_all_names_are_known(tmp_path, monkey
     with pytest.raises(ConfigError, match=r"^epochs = 0 is below 1$"):
         find_experiment("quickstart", {"epochs": [0]}, {"device": "cpu"})
     with pytest.raises(
-        ConfigError, match=r"^/.*quickstart\.toml has no scale 'big'; known: none; epochs = 0 is below 1$"
+        ConfigError, match=r"^/.*quickstart\.toml has no scale 'big'; known: small; epochs = 0 is below 1$"
     ):
         find_experiment("quickstart", {"epochs": [0]}, {}, "big")
 

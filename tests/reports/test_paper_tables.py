@@ -213,6 +213,8 @@ def test_the_schedule_of_a_search_is_the_one_that_table_1_goes_by(tmp_path):
     [
         ({"draw": "early-bird"}, {"results", "table-2"}),
         ({"draw": [1], "retrain_epochs": "full"}, {"table-2", "table-1"}),  # table-2 is that of all runs
+        ({"model": "resnet18-small", "method": "ns", "prune_ratio": 0.3}, {"table-2", "table-3"}),
+        ({"draw": [1], "retrain_epochs": "full", "learning_rate": 0.5}, {"table-2", "table-4"}),
         (None, {"table-2"}),
     ],
 )

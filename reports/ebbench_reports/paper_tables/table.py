@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ebbench.quantity import prefix_for
 from ebbench_reports.collect import Collection
@@ -12,9 +12,9 @@ from ebbench_reports.markup import Cell, Column, Section, Table
 from ebbench_reports.paper_tables.cells import cell_notes, cell_text, ends_of, row_text
 from ebbench_reports.paper_tables.layouts import Layout, Measure, layout
 from ebbench_reports.paper_tables.parts import Part, Spot, parts_of, spot_at
-from ebbench_reports.paper_tables.places import place_of
+from ebbench_reports.paper_tables.places import Place, place_of
 from ebbench_reports.paper_tables.values import values_at
-from ebbench_reports.published import IMPROVEMENT
+from ebbench_reports.published import IMPROVEMENT, published
 from ebbench_reports.tables import banner, charged_notes, extrapolation_notes, findings_notes, left_out, write_csv
 
 _ELSEWHERE = "None of these runs is of a network and data set of the paper's table: they stand in its form alone. "
@@ -31,11 +31,34 @@ def has_runs(collection: Collection, number: int) -> bool:
     )
 
 
-def has_form(collection: Collection, number: int) -> bool:
+def form_of(collection: Collection) -> Optional[int]:
+    """The table in whose form runs of other networks and data sets fit best; None where there is dense training alone."""
+    numbers = [number for number in (2, 1, 3, 4) if _has_form(collection, number)]
+    return max(numbers, key=lambda number: _places_alike(collection, number), default=None)
+
+
+def _has_form(collection: Collection, number: int) -> bool:
     """Whether any run could stand in the table's columns, of whatever network and data set; dense training alone makes none."""
     plan = layout(number)
-    groups = [group for group in pool(collection.runs) if group.recipe.get("method") and plan.belongs(group)]
-    return any(plan.column is None or place_of(group)[plan.column] for group in groups)
+    return any(place_of(group)[plan.column or "prune_ratio"] for group in _of_method(collection) if plan.belongs(group))
+
+
+def _places_alike(collection: Collection, number: int) -> int:
+    """How many runs have a place in the table but for the data set and the network's size: ``vgg16-small`` is taken for VGG16."""
+    plan = layout(number)
+    names = (*plan.row, *([plan.column] if plan.column else []))
+    printed = [(each.place["model"], [each.place[name] for name in names]) for each in published(number)]
+
+    def is_alike(place: Place) -> bool:
+        model, where = place["model"].partition("-")[0], [place[name] for name in names]
+        return any(name.startswith(model) and found == where for name, found in printed)
+
+    return sum(is_alike(place_of(group)) for group in _of_method(collection) if plan.belongs(group))
+
+
+def _of_method(collection: Collection) -> List[Group]:
+    """The runs that trained, their replicates together."""
+    return [group for group in pool(collection.runs) if group.recipe.get("method")]
 
 
 def paper_table(collection: Collection, number: int, *, compare: bool, whole: bool = False) -> Table:
@@ -75,7 +98,7 @@ def paper_table(collection: Collection, number: int, *, compare: bool, whole: bo
 
 def _absent_notes(collection: Collection, plan: Layout) -> List[str]:
     """The runs that ended well and yet stand in no row, in one sentence: nothing is left out unsaid."""
-    groups = [group for group in pool(collection.runs) if group.recipe.get("method") and not plan.belongs(group)]
+    groups = [group for group in _of_method(collection) if not plan.belongs(group)]
     numbers = sorted(run.number for group in groups for run in group.runs)
     return [f"Run {', '.join(map(str, numbers))}: {plan.absent}."] if numbers and plan.absent else []
 
