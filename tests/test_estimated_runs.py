@@ -82,6 +82,12 @@ def test_the_record_fits_its_schema(folder: Path) -> None:
         jsonschema.validate(json.loads(path.read_text()), schema)
 
 
+def test_an_interval_that_is_not_known_passes_no_check(records: List[RunRecord]) -> None:
+    for record in records:
+        (check,) = [c for c in record.checks if c.name == "uncertainty of the total"]
+        assert (check.verdict, check.value) == ("NOT CHECKED", None) and "estimated" in check.advice
+
+
 def test_integrating_again_takes_another_table_and_keeps_the_first(folder: Path, records: List[RunRecord]) -> None:
     rundir = RunDir(next(folder.glob("eb-ll-*")))
     first = records[1].energy

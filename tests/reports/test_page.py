@@ -343,6 +343,19 @@ def test_the_interval_of_two_accuracies_stretches_no_axis_beyond_what_an_accurac
     assert lowest >= 0 and 98 < highest <= 102
 
 
+def test_accuracy_against_energy_has_a_panel_per_task_and_kind_of_energy_and_says_where_some_are_left_out(tmp_path):
+    for number in range(9):
+        for method in ("dense", "eb-ff"):
+            recipe = {"dataset": f"npz:{number}", "method": method}
+            kind = "estimated" if number == 3 else "measured"
+            write_run(tmp_path / f"{number}" / method, record(f"{method}-{number}", recipe=recipe, kind=kind))
+    whole = figures.tradeoff(pool(collect([tmp_path / f"{number}" for number in range(4)]).runs))
+    assert [axes.get_xlabel().split()[0] for axes in whole.axes] == ["Training"] * 3 + ["Estimated"]
+    assert "panels" not in whole.get_label()
+    cut = figures.tradeoff(pool(collect([tmp_path]).runs))
+    assert len(cut.axes) == 8 and cut.get_label().endswith("the first 8 of 9 panels")
+
+
 def test_points_that_differ_in_the_draw_alone_are_told_apart_by_it(tmp_path):
     for draw in (10, 20):
         write_run(

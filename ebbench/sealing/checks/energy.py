@@ -26,12 +26,14 @@ SHARE_THAT_COUNTS = 0.01
 ENOUGH_READINGS, TOO_FEW_READINGS = 60, 10
 #: a counter and the integral of the same meter's power
 COUNTER, COUNTER_FAIL = 0.02, 0.1
+#: a half width, as a part of the total, from which it is a doubt
+_UNCERTAINTY, _WIDE = "uncertainty of the total", 0.05
 
 
-def energy_checks(energy: EnergyAccount, whole: Optional[EnergyAccount], needs_meter: bool = True) -> List[Check]:
+def energy_checks(energy: EnergyAccount, whole: Optional[EnergyAccount], is_estimated: bool = False) -> List[Check]:
     """All of them. Where epochs were measured for many, `whole` is the whole schedule's account.
 
-    A run without a meter fails where it `needs_meter`; one whose energy is estimated has nothing to be checked here.
+    A run without a meter fails, unless its energy `is_estimated`: that needs none, and states no interval to be checked.
     """
     checks = [
         _coverage(energy),
@@ -39,14 +41,14 @@ def energy_checks(energy: EnergyAccount, whole: Optional[EnergyAccount], needs_m
         _trace_damage(energy),
         _readings(energy),
         _missed(energy),
-        _uncertainty(whole or energy),
+        _no_interval() if is_estimated else _uncertainty(whole or energy),
         _saturation(energy),
         _idle_drift(energy),
         *_counter(energy),
         _redone(energy),
     ]
     if energy.kind == NOT_MEASURED:
-        kept = 1 if needs_meter else 0  # the coverage, which says so
+        kept = 0 if is_estimated else 1  # the coverage, which says so
         checks[kept:] = not_measured(checks[kept:])
     return checks
 
@@ -136,6 +138,10 @@ def _missed(energy: EnergyAccount) -> Check:
     )  # fmt: skip
 
 
+def _no_interval() -> Check:
+    return graded(_UNCERTAINTY, None, _WIDE, math.inf, "", "the energy is estimated: its interval is not known")
+
+
 def _uncertainty(energy: EnergyAccount) -> Check:
     ratio = energy.uncertainty_j / energy.total_j if energy.total_j and energy.uncertainty_j is not None else None
     top = [phase for path, phase in energy.by_phase.items() if "/" not in path and path not in OTHER_PHASES]
@@ -147,7 +153,7 @@ def _uncertainty(energy: EnergyAccount) -> Check:
         advice = "the measured epochs scatter too much to stand for so many; give a larger --measure-epochs"
     elif largest == "unresolved":
         advice = "hardly a reading fell into its phases; open one phase around many of them, run longer ones, or sample faster"
-    return graded("uncertainty of the total", ratio, 0.05, math.inf if says_so else 0.25, advice)
+    return graded(_UNCERTAINTY, ratio, _WIDE, math.inf if says_so else 0.25, advice)
 
 
 def _saturation(energy: EnergyAccount) -> Check:

@@ -26,7 +26,7 @@ def check_run(
     counted, not measured, and needs no meter.
     """
     return [
-        *energy_checks(energy, whole, needs_meter=not is_estimated),
+        *energy_checks(energy, whole, is_estimated),
         *meter_checks(energy),
         *machine_checks(facts or {}),
         *training_checks((whole or energy).extrapolation, ticket, overhead),

@@ -197,8 +197,9 @@ def _cifar(name: str, classes: int) -> Callable[[str, Path], Tuple[Arrays, int]]
         try:
             parts = [load(str(data_dir), train=train, download=False) for train in (True, False)]
         except (RuntimeError, OSError, EOFError) as error:
+            why = "" if isinstance(error, RuntimeError) else f" ({error})"  # torchvision's advice is for who calls it
             raise InputError(
-                f"{name} is not whole in {data_dir} ({error}); get it with: python -m ebbench.training.download {name} {data_dir}"
+                f"{name} is not whole in {data_dir}{why}; get it with: python -m ebbench.training.download {name} {data_dir}"
             ) from error
         images = [part.data for part in parts]
         labels = [np.asarray(part.targets, dtype=np.int64) for part in parts]
