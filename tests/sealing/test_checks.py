@@ -81,6 +81,20 @@ def test_a_healthy_run_passes_everything_that_its_bench_logs(healthy):
     }
 
 
+def test_a_doubt_about_what_was_measured_beside_an_estimate_fails_no_run(healthy):
+    holed = dataclasses.replace(healthy, covered_s=90.0)
+    (alone,) = [c for c in check_run(holed) if c.name == "coverage"]
+    (beside,) = [c for c in check_run(holed, is_estimated=True) if c.name == "coverage"]
+    assert (alone.verdict, beside.verdict, beside.value) == (FAIL, WARN, alone.value)
+    assert (
+        beside.advice == f"of what was measured while simulating, nothing of which is in the estimate: {alone.advice}"
+    )
+    assert verdicts(healthy, is_estimated=True).keys() == verdicts(healthy).keys()
+    assert verdicts(healthy, is_estimated=True, ticket={"found": False}) == {
+        **verdicts(healthy, ticket={"found": False}), "uncertainty of the total": NOT_CHECKED,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "name, verdict, fault",
     [
