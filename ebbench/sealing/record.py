@@ -20,9 +20,9 @@ from ebbench.protocols import Stage
 from ebbench.records import ESTIMATED, SCHEMA_VERSION, Check, EnergyAccount, RunRecord, worst
 from ebbench.rundir import EXPORT, LOCK, RunDir, read_json, sha256_of, write_json
 from ebbench.sealing.amplified import amplified_draw
-from ebbench.sealing.checks import check_run, run_ended
+from ebbench.sealing.checks import check_run, command_ended, run_ended
 from ebbench.sealing.overhead import mask_distance_overhead
-from ebbench.sealing.raw import RawRun
+from ebbench.sealing.raw import COMMAND_ENDED, RawRun
 from ebbench.sharing.taken import check_of
 
 
@@ -156,7 +156,9 @@ def _checks(
         is_estimated=is_estimated,
     )
     of_taken = [check_of(raw.taken)] if raw.taken else []
-    return [run_ended(raw.status, raw.stop.get("reason")), *of_run, *of_taken]
+    command = raw.last_mark(COMMAND_ENDED)
+    of_command = [] if command is None else [command_ended(int(command["exit_code"]))]
+    return [run_ended(raw.status, raw.stop.get("reason")), *of_command, *of_run, *of_taken]
 
 
 def _uncut(stages: List[Stage]) -> List[str]:
