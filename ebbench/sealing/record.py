@@ -101,7 +101,18 @@ def load_record(rundir: RunDir) -> RunRecord:
             f"{rundir.path} holds a run that did not end: go on with `ebbench run ... --resume`, "
             f"or see what there is with `ebbench integrate {rundir.path}`"
         )
-    return RunRecord.from_json(read_json(rundir.record))
+    document = read_json(rundir.record)
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{rundir.record} has schema version {version} and this ebbench reads {SCHEMA_VERSION}; "
+            "`ebbench integrate` makes a new one"
+        )
+    try:
+        return RunRecord.from_json(document)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{rundir.record} is damaged ({reason}); `ebbench integrate` makes a new one") from error
 
 
 def _measured(rundir: RunDir, raw: RawRun, max_gap_s: Optional[float]) -> EnergyAccount:

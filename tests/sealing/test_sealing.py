@@ -73,6 +73,25 @@ def test_a_raw_file_that_was_changed_after_the_seal_fails_the_check_of_the_run(r
     assert as_sealed(rundir) == (0, "NOT CHECKED", None, f"not here: {name}")
 
 
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        ({"schema_version": 99}, "has schema version 99 and this ebbench reads 1"),
+        ({"energy": {}}, "is damaged ('by_phase' is missing)"),
+        ({"energy": None}, "is damaged ("),
+        ({"checks": [1]}, "is damaged ("),
+        ({"more": 1}, "is damaged ("),
+    ],
+)
+def test_a_record_that_is_none_is_refused_in_a_line(rundir, change, why):
+    write_json(rundir.record, {**read_json(rundir.record), **change})
+    with pytest.raises(UserError) as caught:
+        load_record(rundir)
+    assert f"{rundir.record} {why}" in str(caught.value) and str(caught.value).endswith(
+        "`ebbench integrate` makes a new one"
+    )
+
+
 def test_a_measurement_without_its_record_is_sealed(rundir):
     sealed = load_record(rundir)
     record, path = integrate_again(unsealed(rundir))
