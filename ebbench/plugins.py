@@ -212,7 +212,8 @@ def _auto(
     if may_simulate:
         return SIMULATED
     raise MeterError(
-        "no meter found on this machine; name one with --meter (`ebbench meters` lists them, sim simulates)" + nameless
+        "no meter found on this machine; name one with --meter, or EnergyMonitor(meter=...) "
+        f"(`ebbench meters` lists them, sim simulates){nameless}"
     )
 
 

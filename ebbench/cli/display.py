@@ -219,6 +219,10 @@ def print_integral(document: Mapping[str, Any]) -> None:
                 ]
             )
     print_table(["phase", "rail", "energy (k = 2)", "duration", "status", "reason"], rows)
+    of_rails: Dict[str, List[str]] = {}
+    for rail, unknown in document["unknown"].items():
+        of_rails.setdefault(", ".join(unknown), []).append(rail)
+    _print_left_out(of_rails)
     if document.get("kind") == SIMULATED:
         _stdout().print("The trace is of a simulated meter: these energies are SIMULATED.", style="bold yellow")
 
@@ -287,9 +291,14 @@ def _print_unknown(records: Sequence[RunRecord]) -> None:
     of_runs: Dict[str, List[str]] = {}
     for record in records:
         of_runs.setdefault(", ".join(record.energy.unknown), []).append(record.run_id)
-    for unknown, run_ids in of_runs.items():
+    _print_left_out(of_runs)
+
+
+def _print_left_out(found: Mapping[str, Sequence[str]]) -> None:
+    """What the intervals do not hold; those of which it is so are named where it is not the same for all."""
+    for unknown, names in found.items():
         if unknown:
-            where = f" ({', '.join(run_ids)})" if len(of_runs) > 1 else ""
+            where = f" ({', '.join(names)})" if len(found) > 1 else ""
             _stdout().print(
                 f"The interval leaves out what is not known of the meter: {unknown}{where}",
                 style="yellow",

@@ -73,7 +73,8 @@ def report(runs: Tuple[Path, ...], out: Path, kind: str, strict: bool, as_json: 
 def check(runs: Tuple[Path, ...], as_json: bool) -> int:
     """Show the verdict of runs, check by check.
 
-    RUNS are run folders, or folders of them. Leaves with 1 if a verdict is FAIL.
+    RUNS are run folders, or folders of them. Their raw files are compared with what was sealed. Leaves with 1 if a verdict is
+    FAIL.
 
     \b
     ebbench check runs
@@ -83,13 +84,14 @@ def check(runs: Tuple[Path, ...], as_json: bool) -> int:
     from ebbench.errors import Faults
     from ebbench.records import FAIL
     from ebbench.rundir import runs_in
+    from ebbench.sealing.as_sealed import compared
     from ebbench.sealing.record import load_record
     from ebbench.sharing.taken import checked_again
 
     records, faults = [], Faults()
     for run in (run for path in runs for run in runs_in(path)):
         with faults.gathered():
-            records.append(checked_again(run, load_record(run)))
+            records.append(compared(run, checked_again(run, load_record(run))))
     if as_json:
         listed = [{k: r.to_json()[k] for k in ("run_id", "status", "kind", "verdict", "checks")} for r in records]
         click.echo(json.dumps({"runs": listed}))

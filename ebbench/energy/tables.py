@@ -25,7 +25,7 @@ from ebbench.energy.traces.batches import Chunk, Floats, Ints, header_of
 from ebbench.energy.traces.pace import check_order, survey
 from ebbench.energy.traces.series import series_of
 from ebbench.energy.traces.trace import TraceReader
-from ebbench.energy.uncertainty import budget
+from ebbench.energy.uncertainty import Budget, budget
 from ebbench.errors import InputError, nearest
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.records import MEASURED, MISSING, OK, PARTIAL, SIMULATED
@@ -48,7 +48,8 @@ def integrate_tables(
     resolution_w: Optional[float] = None,
 ) -> Dict[str, Any]:
     """The energy of each rail in each phase: ``{"phases": [{"phase", "start_s", ..., "rails": {rail: {...}}}]}``, in their order;
-    and the ``kind`` of the trace, where the file says one.
+    ``unknown``, by rail the components that nobody states and no interval holds; and the ``kind`` of the trace, where the file
+    says one.
 
     `columns` {name: (rail, unit)} replaces the default ``<rail>_w``; `gain_ratio` is the standard uncertainty of the meter's
     gain and `resolution_w` one step of its readings. Raises InputError that names file, row and column.
@@ -64,7 +65,8 @@ def integrate_tables(
         raise InputError(f"{trace} has no readings")
     found = integrate(table, series, paces, starts_ns, ends_ns, max_gap_s)
     kind = _kind_of(Path(trace))
-    results = {one.name: _results(integrals) for one, integrals in zip(series, found)}
+    budgets = [budget(integrals) for integrals in found]
+    results = {one.name: _results(integrals, doubt) for one, integrals, doubt in zip(series, found, budgets)}
     return {
         "phases": [
             {
@@ -76,6 +78,7 @@ def integrate_tables(
             }
             for i, name in enumerate(names)
         ],
+        "unknown": {one.name: each.unknown for one, each in zip(series, budgets)},
         **({} if kind is None else {"kind": kind}),
     }
 
@@ -327,15 +330,15 @@ def _info(table: Table, gain_ratio: Optional[float], resolution_w: Optional[floa
         raise InputError(f"{table.path}: two columns are given as {doubled[0]}; give each rail one")
     complete = [n for n in names if n[-2:] in ("_w", "_j") or {f"{n[:-2]}_v", f"{n[:-2]}_a"} <= set(names)]
     rails = tuple(
-        Rail(name, "rail", gain_ratio=gain_ratio, resolution_w=resolution_w)
+        Rail(name, "rail", gain_ratio=gain_ratio, resolution_w=resolution_w, averaging_s=None)
         for name in dict.fromkeys(n[:-2] for n in complete)
     )
     return MeterInfo(str(table.path), "rail", False, rails, tuple(Column(n) for n in names), (), 1.0)
 
 
-def _results(integrals: Integrals) -> List[Dict[str, Any]]:
+def _results(integrals: Integrals, doubt: Budget) -> List[Dict[str, Any]]:
     """Per interval what the document says of one rail."""
-    half_width_j = budget(integrals).half_width_j
+    half_width_j = doubt.half_width_j
     missing, partial = integrals.is_missing, integrals.is_partial
     results = []
     for i in range(missing.size):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -68,6 +68,11 @@ class Budget:
         known = [c for c in self.components_j.values() if c is not None]
         half_width_j: Floats = COVERAGE_FACTOR * np.sqrt(np.sum(np.square(known), axis=0))
         return half_width_j
+
+    @property
+    def unknown(self) -> List[str]:
+        """The components that no half width holds."""
+        return [name for name, component in self.components_j.items() if component is None]
 
     @property
     def common_half_width_j(self) -> Floats:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ebbench import plugins
-from ebbench.config import Recipe, ratio_text, told_apart
+from ebbench.config import Recipe, ratio_text, run_id, told_apart
 from ebbench.config.method_settings import reads
 from ebbench.context import Display
 from ebbench.errors import EXIT_OK, ConfigError, DeviceError, Faults, RunFailed, nearest
@@ -15,6 +15,7 @@ from ebbench.experiments.preflight import check_all, check_names
 from ebbench.records import RunRecord
 from ebbench.remote.line import LineLost
 from ebbench.remote.session import conductor
+from ebbench.rundir import read_json, runs_in
 from ebbench.sharing.first_training import lender_first
 
 _BY_SEVERITY = (0, 1, 2, 3, 70)
@@ -63,6 +64,12 @@ def conduct_all(
     `remote.session.conductor`.
     """
     check_all(experiment, out)
+    if resume:
+        for path in _left_over(experiment, out):
+            display.say(
+                f"{path} did not end and is NOT gone on with: its settings are not those of the runs asked for; "
+                "type all that it began with"
+            )
     records: List[RunRecord] = []
     code = EXIT_OK
     with conductor(experiment.bench, display, offered) as conduct:
@@ -89,6 +96,13 @@ def conduct_all(
             if record.status != "success":
                 code = max(code, RunFailed.exit_code, key=_BY_SEVERITY.index)
     return records, code
+
+
+def _left_over(experiment: Experiment, out: Path) -> List[Path]:
+    """The runs in `out` that can be resumed, and are none of the experiment's."""
+    asked = {run_id(recipe, experiment.bench) for recipe in experiment.recipes}
+    there = [run for run in runs_in(out) if out.is_dir() and run.manifest.exists() and not run.is_sealed]
+    return [run.path for run in there if run.path.name not in asked and read_json(run.manifest).get("recipe")]
 
 
 def titles(recipes: Sequence[Recipe]) -> List[str]:

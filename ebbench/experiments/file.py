@@ -23,6 +23,8 @@ from ebbench.config.method_settings import AUTO, READERS, reads
 from ebbench.errors import ConfigError, Faults, nearest
 
 RECIPE_KEYS = tuple(field.name for field in dataclasses.fields(Recipe))
+#: the tables of a file
+SECTIONS = ("experiment", "recipe", "matrix", "bench", "scale")
 #: the settings that name something
 RECIPE_NAMES = ("method", "model", "dataset")
 BENCH_NAMES = ("meters", "board")
@@ -91,6 +93,8 @@ def _expanded(
     scales = document.get("scale", {})
     faults = Faults()
     with faults.gathered():
+        refuse_unknown(document, SECTIONS, f"{path}")
+    with faults.gathered():
         _check_about(document.get("experiment", {}), path)
     with faults.gathered():
         refuse_unknown(document.get("recipe", {}), RECIPE_KEYS, f"{path} [recipe]")
@@ -120,10 +124,9 @@ def _expanded(
 
 
 def _check_sections(document: Mapping[str, Any], path: Path) -> None:
+    """Raise ConfigError for what is no table where one must be: nothing in it can be looked at."""
     faults = Faults()
-    with faults.gathered():
-        refuse_unknown(document, ("experiment", "recipe", "matrix", "bench", "scale"), f"{path}")
-    for section, table in document.items():
+    for section, table in ((name, document[name]) for name in SECTIONS if name in document):
         if not isinstance(table, dict) and not (section == "matrix" and _are_tables(table)):
             faults.found.append(f"{path}: {section} = {table!r} is not a table; write [{section}] and its keys below")
     for name, table in document.get("scale", {}).items() if isinstance(document.get("scale", {}), dict) else ():

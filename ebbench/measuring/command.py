@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 from ebbench.errors import UserError
 from ebbench.measuring.mark import RUN_VARIABLE
 from ebbench.measuring.monitor import EnergyMonitor
+from ebbench.sealing.raw import COMMAND_ENDED
 
 
 def measure(command: Sequence[str], monitor: EnergyMonitor, stdout: Optional[int] = None) -> int:
@@ -21,7 +22,7 @@ def measure(command: Sequence[str], monitor: EnergyMonitor, stdout: Optional[int
     that nothing measured is lost. `stdout` is the file descriptor to which it prints (None: ours).
     """
     if shutil.which(command[0]) is None:
-        raise UserError(f"cannot run {command[0]!r}: no such program; check its name, and that it may be executed")
+        raise UserError(f"cannot run {command[0]!r}: {_why_not(command[0])}")
     with monitor:
         environment = {**os.environ, RUN_VARIABLE: str(monitor.rundir.path.resolve())}
         with monitor.phase("command"), _signals_passed_on() as adopt:
@@ -31,8 +32,15 @@ def measure(command: Sequence[str], monitor: EnergyMonitor, stdout: Optional[int
                 raise UserError(f"cannot run {command[0]!r}: {error.strerror}") from error
             adopt(process)
             code = process.wait()
-        monitor.mark("command-ended", exit_code=code)
+        monitor.mark(COMMAND_ENDED, exit_code=code)
     return 128 - code if code < 0 else code
+
+
+def _why_not(program: str) -> str:
+    """Why a program is not found, and what to do."""
+    if os.sep in program and os.path.isfile(program):
+        return "a file, but not one that may be executed; chmod +x it, or name what runs it (sh FILE)"
+    return "no such program; check its name, and the folder of a file (./FILE)"
 
 
 @contextlib.contextmanager

@@ -14,6 +14,9 @@ from ebbench.sharing.taken import notes_of
 
 Event = Mapping[str, Any]
 
+#: the mark that a measured command ended, with its exit code (below 0: the number of the signal that ended it)
+COMMAND_ENDED = "command-ended"
+
 
 @dataclass(frozen=True)
 class RawRun:

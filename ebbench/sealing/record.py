@@ -20,9 +20,9 @@ from ebbench.protocols import Stage
 from ebbench.records import ESTIMATED, SCHEMA_VERSION, Check, EnergyAccount, RunRecord, worst
 from ebbench.rundir import EXPORT, LOCK, RunDir, read_json, sha256_of, write_json
 from ebbench.sealing.amplified import amplified_draw
-from ebbench.sealing.checks import check_run, run_ended
+from ebbench.sealing.checks import check_run, command_ended, run_ended
 from ebbench.sealing.overhead import mask_distance_overhead
-from ebbench.sealing.raw import RawRun
+from ebbench.sealing.raw import COMMAND_ENDED, RawRun
 from ebbench.sharing.taken import check_of
 
 
@@ -101,7 +101,18 @@ def load_record(rundir: RunDir) -> RunRecord:
             f"{rundir.path} holds a run that did not end: go on with `ebbench run ... --resume`, "
             f"or see what there is with `ebbench integrate {rundir.path}`"
         )
-    return RunRecord.from_json(read_json(rundir.record))
+    document = read_json(rundir.record)
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{rundir.record} has schema version {version} and this ebbench reads {SCHEMA_VERSION}; "
+            "`ebbench integrate` makes a new one"
+        )
+    try:
+        return RunRecord.from_json(document)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{rundir.record} is damaged ({reason}); `ebbench integrate` makes a new one") from error
 
 
 def _measured(rundir: RunDir, raw: RawRun, max_gap_s: Optional[float]) -> EnergyAccount:
@@ -156,7 +167,9 @@ def _checks(
         is_estimated=is_estimated,
     )
     of_taken = [check_of(raw.taken)] if raw.taken else []
-    return [run_ended(raw.status, raw.stop.get("reason")), *of_run, *of_taken]
+    command = raw.last_mark(COMMAND_ENDED)
+    of_command = [] if command is None else [command_ended(int(command["exit_code"]))]
+    return [run_ended(raw.status, raw.stop.get("reason")), *of_command, *of_run, *of_taken]
 
 
 def _uncut(stages: List[Stage]) -> List[str]:

@@ -110,6 +110,8 @@ def read_record(path: Path) -> RunRecord:
     """One record as objects; anything wrong with it is a UserError of one line."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        if not isinstance(document, dict):
+            raise ValueError(f"it holds a {type(document).__name__}, not a JSON object")
         version = document["schema_version"]
         if version != SCHEMA_VERSION:
             raise ValueError(f"it has schema version {version} and this ebbench reads {SCHEMA_VERSION}")

@@ -47,14 +47,23 @@ def record(folder):
     return json.loads((folder / "run" / "record.json").read_text())
 
 
-@pytest.mark.parametrize("command, code", [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)])
-def test_the_exit_code_is_the_commands(tmp_path, command, code):
+@pytest.mark.parametrize(
+    "command, code, verdict, how",
+    [
+        ("exit 0", 0, "PASS", ""),
+        ("exit 7", 7, "WARN", "exit code 7"),
+        ("kill -9 $$", 137, "WARN", "signal 9 (Killed)"),
+    ],
+)
+def test_the_exit_code_is_the_commands_and_one_that_failed_is_no_pass(tmp_path, command, code, verdict, how):
     assert measure(tmp_path, "--", "sh", "-c", command)[0] == code
     assert record(tmp_path)["status"] == "success"
     (ended,) = [
         line for line in (tmp_path / "run" / "phases.jsonl").read_text().splitlines() if "command-ended" in line
     ]
     assert json.loads(ended)["values"] == {"exit_code": code if code < 128 else 128 - code}
+    (check,) = [c for c in record(tmp_path)["checks"] if c["name"] == "exit code of the command"]
+    assert (check["verdict"], check["value"], check["limit"]) == (verdict, code, 0) and how in check["advice"]
 
 
 def test_what_an_interval_leaves_out_is_said_beside_it(tmp_path):
@@ -135,7 +144,9 @@ def test_a_command_that_cannot_run_costs_no_run_folder(tmp_path, program):
     (tmp_path / "data").write_text("not a program")
     code, out, err = measure(tmp_path, "--", program)
     assert (code, out) == (2, "")
-    assert err == f"ebbench: cannot run {program!r}: no such program; check its name, and that it may be executed\n"
+    why = "a file, but not one that may be executed; chmod +x it, or name what runs it (sh FILE)"
+    why = why if program == "./data" else "no such program; check its name, and the folder of a file (./FILE)"
+    assert err == f"ebbench: cannot run {program!r}: {why}\n"
     assert not (tmp_path / "run").exists()
 
 

@@ -463,6 +463,17 @@ def test_the_time_between_two_starts_of_a_run_is_a_hole_and_no_fault_of_the_mete
     assert longest.value == 0 and longest.verdict == "PASS"
 
 
+def test_a_start_that_was_killed_before_it_began_does_not_prolong_the_run_before_it(tmp_path):
+    bench = resumed(tmp_path)
+    alone = account(bench.rundir)
+    bench.rundir.trace("sim", 1).rename(bench.rundir.trace("sim", 2))
+    bench.trace(number=1, start_s=12.0, end_s=12.02, segment=1)  # its sampler had read, its segment was not begun
+    found = account(bench.rundir)
+    assert found.down_s == alone.down_s and found.total_j == alone.total_j and found.redone_j == alone.redone_j
+    assert found.status == "ok" and found.covered_s == found.duration_s == alone.duration_s
+    assert all(gap["down"] and "the run was down" in gap["reason"] for gap in found.gaps)
+
+
 def test_every_interval_speaks_of_its_own_time_only(tmp_path):
     bench = resumed(tmp_path)
     for number, (start_s, end_s) in enumerate(((4.0, 6.0), (21.0, 22.0))):

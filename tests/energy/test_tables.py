@@ -48,6 +48,13 @@ def test_the_default_form_gives_the_document_of_the_contract(files):
     assert (result["status"], result["reason"]) == ("ok", None) and 0 < result["uncertainty_j"] < 0.2
 
 
+def test_what_nobody_states_of_the_meter_is_named_and_only_that(files):
+    plain = integrate_tables(*files(text()))["unknown"]["VDD_IN"]
+    stated = integrate_tables(*files(text()), gain_ratio=0.01, resolution_w=0.1)["unknown"]["VDD_IN"]
+    assert {"gain", "offset", "resolution", "lag"} <= set(plain)
+    assert set(plain) - set(stated) == {"gain", "resolution"} and set(stated) < set(plain)
+
+
 def test_phases_keep_their_order_and_may_repeat(files):
     phases = "phase,start_s,end_s\nb,5,6\na,0,1\nb,5,6\n"
     document = integrate_tables(*files(text(), phases))

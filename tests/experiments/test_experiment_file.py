@@ -34,6 +34,18 @@ def test_a_malformed_experiment_is_one_line_with_the_file_in_it(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
+def test_a_section_that_is_misspelt_hides_no_other_fault_of_the_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("model = 'vgg16'\n[bnech]\nidle_s = 1\n[recipe]\nmodle = 'vgg16'\nepochs = 'many'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path, {}, {})
+    told = [(fault.split(";")[0]).replace(str(path), "mine.toml") for fault in caught.value.faults]
+    assert told[:2] == ["mine.toml: unknown key 'model'", "mine.toml: unknown key 'bnech'"]
+    assert (
+        "mine.toml [recipe]: unknown key 'modle'" in told and "epochs = 'many': a value of type int is needed" in told
+    )
+
+
 def test_a_matrix_is_interleaved_by_replicate_so_that_heat_meets_every_method_alike():
     recipes = expand({"seed": [1, 2, 3], "method": ["dense", "eb-ff"], "prune_ratio": [0.3, 0.5]})
     assert len(recipes) == 9  # dense has no prune ratio and is run once per seed

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ebbench.records import FAIL, NOT_CHECKED, NOT_MEASURED, PASS, WARN, EnergyAccount, PhaseEnergy
-from ebbench.sealing.checks import check_run, run_ended
+from ebbench.sealing.as_sealed import CHECK as AS_SEALED
+from ebbench.sealing.checks import check_run, command_ended, run_ended
 from ebbench.sharing.taken import CHECK
 
 PAGE = Path(__file__).parents[2] / "docs" / "measuring.md"
@@ -355,5 +356,5 @@ def test_the_page_for_a_referee_has_a_row_for_every_check_and_for_no_other(healt
     )
     section = PAGE.read_text(encoding="utf-8").partition("\n## 10. ")[2].partition("\n## 11. ")[0]
     rows = re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE)[1:]  # the first is the heading
-    names = {check.name for check in (*found, run_ended("success", None))} | {CHECK}
+    names = {check.name for check in (*found, run_ended("success", None), command_ended(0))} | {CHECK, AS_SEALED}
     assert {name for row in rows for name in row.split(", ")} == names

@@ -7,8 +7,10 @@ import shutil
 import time
 
 import pytest
+from click.testing import CliRunner
 
 import ebbench
+from ebbench.cli.results import check
 from ebbench.energy.export import export_run
 from ebbench.energy.tables import integrate_tables
 from ebbench.errors import ConfigError, UserError
@@ -45,6 +47,49 @@ def test_a_sealed_record_stays_as_it_is(rundir):
     assert path.name == "record-2.json" and rundir.record.read_bytes() == before
     assert record.energy == load_record(rundir).energy
     assert json.loads(path.read_text()) == record.to_json()
+
+
+def as_sealed(rundir):
+    """(exit code, the line) of what `ebbench check` says of the raw files."""
+    done = CliRunner().invoke(check, [str(rundir.path), "--json"], standalone_mode=False)
+    (run,) = json.loads(done.output)["runs"]
+    (line,) = [each for each in run["checks"] if each["name"] == "raw files as sealed"]
+    assert (run["verdict"] == "FAIL") == (line["verdict"] == "FAIL")
+    return done.return_value, line["verdict"], line["value"], line["advice"]
+
+
+@pytest.mark.parametrize("name", ["trace-sim-000.arrows", "phases.jsonl", "manifest.json"])
+def test_a_raw_file_that_was_changed_after_the_seal_fails_the_check_of_the_run(rundir, name):
+    integrate_again(rundir)  # a further record, and what is exported, are no raw files
+    export_run(rundir, rundir.path / "export", "csv")
+    assert as_sealed(rundir) == (0, "PASS", 0, "")
+    path = rundir.path / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    code, verdict, value, advice = as_sealed(rundir)
+    assert (code, verdict, value) == (1, "FAIL", 1) and f"changed since the record was made: {name};" in advice
+    path.unlink()
+    assert as_sealed(rundir) == (0, "NOT CHECKED", None, f"not here: {name}")
+
+
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        ({"schema_version": 99}, "has schema version 99 and this ebbench reads 1"),
+        ({"energy": {}}, "is damaged ('by_phase' is missing)"),
+        ({"energy": None}, "is damaged ("),
+        ({"checks": [1]}, "is damaged ("),
+        ({"more": 1}, "is damaged ("),
+    ],
+)
+def test_a_record_that_is_none_is_refused_in_a_line(rundir, change, why):
+    write_json(rundir.record, {**read_json(rundir.record), **change})
+    with pytest.raises(UserError) as caught:
+        load_record(rundir)
+    assert f"{rundir.record} {why}" in str(caught.value) and str(caught.value).endswith(
+        "`ebbench integrate` makes a new one"
+    )
 
 
 def test_a_measurement_without_its_record_is_sealed(rundir):

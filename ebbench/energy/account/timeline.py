@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from ebbench.energy.account.rows import RowTable, Together
+from ebbench.energy.alignment.links import HOST, LAPTOP
 from ebbench.energy.cross_check import windows_of
 from ebbench.energy.integration.stretches import Stretch, overlap, union, without
 from ebbench.energy.measured import Rows
@@ -98,9 +99,19 @@ def last_signs(events: Sequence[Event], traces: Sequence[TraceFile]) -> Dict[int
         for trace in traces:
             if trace.boot_id != span.boot_id or trace.last_ns is None or trace.last_ns < span.start_ns:
                 continue
+            if _is_of_a_later_start(trace, span.segment):
+                continue
             if until_ns is None or trace.last_ns < until_ns:
                 found[span.segment] = max(found.get(span.segment, 0), trace.last_ns)
     return found
+
+
+def _is_of_a_later_start(trace: TraceFile, segment: int) -> bool:
+    """Whether it was written for a start after this segment, also one that was killed before it began a segment of its own.
+
+    The laptop counts its own starts.
+    """
+    return trace.metadata.get(HOST) != LAPTOP and int(trace.metadata.get("segment", segment)) > segment
 
 
 def down_s_of(events: Sequence[Event], last_sign_ns: Mapping[int, int]) -> float:

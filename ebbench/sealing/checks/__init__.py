@@ -3,6 +3,6 @@
 A check whose input is missing says NOT CHECKED, never PASS.
 """
 
-from ebbench.sealing.checks.run import check_run, run_ended
+from ebbench.sealing.checks.run import check_run, command_ended, run_ended
 
-__all__ = ["check_run", "run_ended"]
+__all__ = ["check_run", "command_ended", "run_ended"]

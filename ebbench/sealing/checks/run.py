@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from typing import Any, List, Mapping, Optional
 
@@ -49,3 +50,16 @@ def run_ended(status: str, reason: Optional[str]) -> Check:
         or "it never said how (killed, or the power was cut); `ebbench run --resume` goes on with one that was conducted"
     )
     return Check(name, FAIL, 0.0, 1.0, f"{why}; counted is what ran until then")
+
+
+def command_ended(exit_code: int) -> Check:
+    """Whether a measured command did what it was started for; below 0, `exit_code` is the number of the signal that ended it."""
+    name = "exit code of the command"
+    if exit_code == 0:
+        return Check(name, PASS, 0.0, 0.0, "")
+    how = f"exit code {exit_code}" if exit_code > 0 else f"signal {-exit_code} ({signal.strsignal(-exit_code)})"
+    value = exit_code if exit_code > 0 else 128 - exit_code
+    advice = (
+        f"the command ended with {how}: its energy is of what it did until then; see what it said, and run it again"
+    )
+    return Check(name, WARN, float(value), 0.0, advice)
