@@ -110,6 +110,12 @@ def test_milestones_are_fractions_and_epochs_are_told_as_such(milestones, words)
     assert words in str(caught.value)
 
 
+def test_a_seed_that_no_generator_takes_is_refused():
+    assert Recipe(seed=2**63 - 1).seed == 2**63 - 1
+    with pytest.raises(ConfigError, match="seed = 9223372036854775808 is above 9223372036854775807"):
+        Recipe(seed=2**63)
+
+
 def test_a_momentum_with_which_steps_grow_without_end_is_refused():
     with pytest.raises(ConfigError, match="is not below 1: steps would grow without end"):
         Recipe(momentum=1.0)

@@ -12,6 +12,8 @@ Recipe = Any  # that of `recipe`, which checks itself with this module and so is
 
 #: epochs that `measure_epochs` takes at least
 FEWEST_MEASURED = 3
+#: what a random generator of torch takes
+GREATEST_SEED = 2**63 - 1
 #: images that `auto_images` holds out at least: of fewer, one is more than ten percentage points
 FEWEST_HELD_OUT = 10
 #: the settings that only a ratio that is to be found needs
@@ -61,6 +63,8 @@ def _number_faults(recipe: Recipe) -> Iterable[str]:
             value = getattr(recipe, name)
             if value is not None and not holds(value):
                 yield f"{name} = {value} is {fault}"
+    if recipe.seed > GREATEST_SEED:
+        yield f"seed = {recipe.seed} is above {GREATEST_SEED}"
     if recipe.momentum >= 1:
         yield f"momentum = {recipe.momentum} is not below 1: steps would grow without end"
     if recipe.nesterov and not recipe.momentum > 0:
