@@ -96,6 +96,31 @@ def test_all_faults_of_a_recipe_are_reported_at_once():
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("milestones", "words"),
+    [
+        ((80, 120), "which of 160 epochs are [0.5, 0.75]"),
+        ((80, 200), "such as [0.5, 0.75]"),
+        ((0.5, 0.5), "must be rising fractions"),
+    ],
+)
+def test_milestones_are_fractions_and_epochs_are_told_as_such(milestones, words):
+    with pytest.raises(ConfigError) as caught:
+        Recipe(milestones=milestones)
+    assert words in str(caught.value)
+
+
+def test_a_seed_that_no_generator_takes_is_refused():
+    assert Recipe(seed=2**63 - 1).seed == 2**63 - 1
+    with pytest.raises(ConfigError, match="seed = 9223372036854775808 is above 9223372036854775807"):
+        Recipe(seed=2**63)
+
+
+def test_a_momentum_with_which_steps_grow_without_end_is_refused():
+    with pytest.raises(ConfigError, match="is not below 1: steps would grow without end"):
+        Recipe(momentum=1.0)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(
     "name", ["prune_ratio", "learning_rate", "epsilon", "momentum", "weight_decay", "l1", "checkpoint_s"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterable
+from typing import Any, Iterable, Optional, Sequence
 
 from ebbench.config.method_settings import AUTO, AUTO_METHODS, READERS, TRAIN_FIRST, default_draw, is_one_of, reads
 from ebbench.errors import nearest
@@ -12,6 +12,8 @@ Recipe = Any  # that of `recipe`, which checks itself with this module and so is
 
 #: epochs that `measure_epochs` takes at least
 FEWEST_MEASURED = 3
+#: what a random generator of torch takes
+GREATEST_SEED = 2**63 - 1
 #: images that `auto_images` holds out at least: of fewer, one is more than ten percentage points
 FEWEST_HELD_OUT = 10
 #: the settings that only a ratio that is to be found needs
@@ -61,6 +63,10 @@ def _number_faults(recipe: Recipe) -> Iterable[str]:
             value = getattr(recipe, name)
             if value is not None and not holds(value):
                 yield f"{name} = {value} is {fault}"
+    if recipe.seed > GREATEST_SEED:
+        yield f"seed = {recipe.seed} is above {GREATEST_SEED}"
+    if recipe.momentum >= 1:
+        yield f"momentum = {recipe.momentum} is not below 1: steps would grow without end"
     if recipe.nesterov and not recipe.momentum > 0:
         yield "nesterov = true needs a momentum above 0"
     if not 0 <= recipe.average_from < 1:
@@ -69,8 +75,15 @@ def _number_faults(recipe: Recipe) -> Iterable[str]:
         yield f"checkpoint_s = {recipe.checkpoint_s} is outside (0, 600]: a checkpoint at least every ten minutes"
     for name in ("milestones", "search_milestones"):
         values = list(getattr(recipe, name) or ())
-        if any(not 0 < m < 1 for m in values) or values != sorted(values):
-            yield f"{name} = {values} must be rising fractions of the epochs, such as [0.5, 0.75]"
+        if any(not 0 < m < 1 for m in values) or values != sorted(set(values)):
+            yield f"{name} = {values} must be rising fractions of the epochs, {_fractions(values, recipe.epochs)}"
+
+
+def _fractions(milestones: Sequence[float], epochs: int) -> str:
+    """Milestones that were given as epochs as the fractions that they are; else an example."""
+    if any(not 1 <= m < epochs for m in milestones) or list(milestones) != sorted(set(milestones)):
+        return "such as [0.5, 0.75]"
+    return f"which of {epochs} epochs are [{', '.join(f'{m / epochs:g}' for m in milestones)}]"
 
 
 def _choice_faults(recipe: Recipe) -> Iterable[str]:
@@ -124,12 +137,22 @@ def _excerpt_faults(recipe: Recipe) -> Iterable[str]:
         yield f"ticket_epoch = {ticket} is outside 1..{recipe.epochs}"
     if ticket is not None and measured is None:
         yield f"ticket_epoch = {ticket} is an assumption of measure_epochs; to draw the ticket there, give draw = {ticket}"
-    is_open = recipe.method.startswith("eb-") and recipe.draw in ("early-bird", "best-accuracy")
+    stated = stated_draw(recipe.draw, recipe.epochs)
+    if measured is not None and None not in (ticket, stated) and ticket != stated:
+        yield f"ticket_epoch = {ticket}: draw says already that the ticket is of epoch {stated}; leave one of the two out"
+    is_open = recipe.method.startswith("eb-") and stated is None
     if measured is not None and ticket is None and is_open and measured + 1 < recipe.epochs:
         yield (
             f"measure_epochs = {measured} ends the search of {recipe.method} before its ticket is found; state the epoch to assume "
             "for it with ticket_epoch (--ticket-epoch)"
         )
+
+
+def stated_draw(draw: Any, epochs: int) -> Optional[int]:
+    """The epoch of the ticket where `draw` says it; None where the training shows it."""
+    if isinstance(draw, str) or not draw:
+        return epochs if draw == "final" else None
+    return int(draw[0])
 
 
 def _draw_faults(recipe: Recipe) -> Iterable[str]:

@@ -241,15 +241,19 @@ def expand(
     `methods` are those of the whole experiment (None: of these axes). A setting that one of them reads is left out of the
     recipes of those that do not, so that dense training, which has no prune ratio, is run once where that varies. One that
     none of them reads is refused; at its default only where it was `typed`, since a file may spell out all. Likewise the
-    settings of a ratio that is to be found, where others are given too. Raises ConfigError with the faults of all recipes.
+    settings of a ratio that is to be found, where others are given too, and a `ticket_epoch` beside draws of which some state
+    their epoch. Raises ConfigError with the faults of all recipes.
     """
     methods = _methods([axes]) if methods is None else methods
     names = sorted(axes, key=lambda name: name != "seed")
+    is_assumed = any(draw in ("early-bird", "best-accuracy") for draw in axes.get("draw", ()))
     recipes, faults = [], Faults()
     for values in itertools.product(*(axes[n] for n in names)):
         settings = dict(zip(names, values))
         if AUTO in axes.get("prune_ratio", ()) and settings["prune_ratio"] != AUTO:
             settings = {n: v for n, v in settings.items() if n not in AUTO_SETTINGS}
+        if is_assumed and settings["draw"] not in ("early-bird", "best-accuracy"):
+            settings.pop("ticket_epoch", None)
         method = settings.get("method", Recipe.method)
         with faults.gathered():
             own = {n: v for n, v in settings.items() if reads(method, n) or not _is_read(n, methods)}

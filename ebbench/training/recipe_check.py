@@ -74,6 +74,11 @@ def _pruning_faults(recipe: Recipe, model: Network) -> Iterator[str]:
             f"{name} = {ratio} prunes {pruned} of {sum(layers)} channels of {recipe.model!r}, but each of its "
             f"{len(layers)} layers keeps one; take at most {(sum(layers) - len(layers)) / sum(layers):.3f}"
         )
+    if 1 < max(layers) <= recipe.width_multiple:
+        yield (
+            f"width_multiple = {recipe.width_multiple} leaves every layer of {recipe.model!r} whole (the widest has "
+            f"{max(layers)} channels), so that nothing is pruned; take at most {max(layers) // 2}"
+        )
     if recipe.residual == SELECT and all(entry.stream is None for entry in model.channels()):
         yield (
             f"residual = 'select': {recipe.model!r} has no BatchNorm that reads a residual stream, "

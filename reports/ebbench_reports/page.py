@@ -207,7 +207,8 @@ _CAPTIONS = {
     "distances": "Share of channels in which the masks of two epochs differ; the ticket is drawn once it stays below ε.",
     "accuracy": "Test accuracy as it was evaluated while training.",
     "tradeoff": "One point per row of the table, with its intervals. Further left is cheaper, further up is better.",
-    "figure-1": "In the form of the paper's Figure 1. Bars: least and greatest of the replicates. Best epoch of each retraining.",
+    "figure-1": "In the form of the paper's Figure 1. Bars: least and greatest of the replicates, of stars also of their epochs. "
+    "Best epoch of each retraining.",
     "figure-2": "In the form of the paper's Figure 2: as Figure 1, of searches of low precision.",
     "figure-3": "In the form of the paper's Figure 3: all masks from the scales of one search. Red: the epoch of the ticket.",
     "figure-5": "In the form of the paper's Figure 5. Dotted: network slimming, which prunes and trains on after a whole training.",

@@ -29,8 +29,9 @@ class Point:
     low: Optional[float]
     high: Optional[float]
     flops: Optional[float]
-    #: drawn at the best accuracy of the search (Figure 1's star)
+    #: drawn at the best accuracy of the search (Figure 1's star), and the least and greatest epoch at which replicates had it
     is_best: bool
+    epochs: Tuple[float, float]
     group: Group
 
 
@@ -90,9 +91,15 @@ def _epoch(group: Group) -> Optional[float]:
     if isinstance(draw, (list, tuple)) and draw:
         return float(draw[0])
     if draw == "best-accuracy":
-        epochs = [(run.record.ticket or {}).get("epoch") for run in group.runs]
-        return float(np.mean(epochs)) if None not in epochs else None
+        epochs = _ticket_epochs(group)
+        return float(np.mean(epochs)) if epochs else None
     return None
+
+
+def _ticket_epochs(group: Group) -> List[float]:
+    """The epochs of the replicates' tickets; none where one of them has none."""
+    epochs = [(run.record.ticket or {}).get("epoch") for run in group.runs]
+    return [] if None in epochs else [float(epoch) for epoch in epochs]
 
 
 def _panel(task: Tuple[str, str], drawn: Sequence[Group], all_of_task: Sequence[Group]) -> Panel:
@@ -133,8 +140,9 @@ def _lines(drawn: Sequence[Group]) -> Tuple[Line, ...]:
 
 def _title(group: Group) -> str:
     recipe = group.recipe
-    retraining = {"full": "full retraining", "remaining": "remaining epochs"}.get(str(recipe.get("retrain_epochs")), "")
-    return f"{method_title(recipe.get('method'))}, {retraining}, {recipe.get('epochs')} epochs"
+    kinds = {"full": "retrained for", "remaining": "retrained for the rest of"}
+    retraining = kinds.get(str(recipe.get("retrain_epochs")), "of")
+    return f"{method_title(recipe.get('method'))}, {retraining} {recipe.get('epochs')} epochs"
 
 
 def _point(group: Group) -> Point:
@@ -144,13 +152,16 @@ def _point(group: Group) -> Point:
     epoch = _epoch(group)
     assert epoch is not None, "the caller looked"
     whole = len(known) == len(accuracies) and bool(known)
+    is_best = group.recipe.get("draw") == "best-accuracy"
+    epochs = _ticket_epochs(group) if is_best else [epoch]
     return Point(
         epoch=epoch,
         accuracy=float(np.mean(known)) if whole else None,
         low=min(known) if whole else None,
         high=max(known) if whole else None,
         flops=None if flops is None else flops.value,
-        is_best=group.recipe.get("draw") == "best-accuracy",
+        is_best=is_best,
+        epochs=(min(epochs), max(epochs)),
         group=group,
     )
 

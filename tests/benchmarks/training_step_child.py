@@ -77,6 +77,7 @@ def main() -> None:
         compat.set_arithmetic(deterministic=True)
     layout = getattr(torch, order["layout"])
     model, held = build_model(order.get("model", "vgg16"), 10, order.get("widths"), seed=1), None
+    shape = model.input_shape
     if "prune_ratio" in order:
         model, held = pruned(model, order)
     gammas = [norm.weight for norm in model.prunable_norms()]
@@ -84,7 +85,7 @@ def main() -> None:
         add_gather_layers(model)
     model = model.to(memory_format=layout)
     torch.manual_seed(1)
-    x_BCHW = torch.randn(order["batch"], 3, 32, 32).contiguous(memory_format=layout)
+    x_BCHW = torch.randn(order["batch"], *shape).contiguous(memory_format=layout)
     y_B = torch.randint(0, 10, (order["batch"],))
     settings = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
     optimizer = (

@@ -73,6 +73,11 @@ def npz(path, **replaced):
         ),
         (["run", "--width-multiple", "0"], ["width_multiple = 0", "below 1"]),
         (["run", "--method", "sfp", "--width-multiple", "8"], ["width_multiple = 8", "nothing to method 'sfp'"]),
+        (
+            ["run", "--width-multiple", "64"],
+            ["width_multiple = 64", "every layer of 'vgg16-small' whole", "at most 32"],
+        ),
+        (["run", "--seed", "99999999999999999999"], ["seed = 99999999999999999999 is above"]),
         (["run", "--epochs", "0"], ["epochs"]),
         (["run", "--draw", "sometimes"], ["draw", "early-bird"]),
         (["run", "--draw", "99"], ["draw", "1..16"]),

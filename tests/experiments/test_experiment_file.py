@@ -226,6 +226,19 @@ def test_methods_without_a_search_have_no_ticket_epoch():
     assert [recipe.ticket_epoch for recipe in recipes] == [None, 20]
 
 
+def test_an_assumed_ticket_epoch_is_for_the_draws_that_state_none_and_never_against_one_that_does():
+    axes = {"method": ["eb-ff"], "measure_epochs": [3], "ticket_epoch": [20], "draw": [[12], "final", "best-accuracy"]}
+    recipes = expand(axes)
+    assert [(recipe.draw, recipe.ticket_epoch) for recipe in recipes] == [
+        ((12,), None),
+        ("final", None),
+        ("best-accuracy", 20),
+    ]
+    with pytest.raises(ConfigError, match="ticket_epoch = 20: draw says already that the ticket is of epoch 12"):
+        expand({**axes, "draw": [[12]]})
+    assert expand({**axes, "draw": [[20]]})[0].ticket_epoch == 20
+
+
 SCALED_MATRICES = """
 [recipe]
 epochs = 160

@@ -8,6 +8,7 @@ from ebbench.rundir import RunDir
 from ebbench.training.pruning.mask_file import save_masks
 from ebbench_reports.collect import collect
 from ebbench_reports.compare import differing_settings, settings_text
+from ebbench_reports.figures.draws import accuracy_by_draw
 from ebbench_reports.figures.labels import labels
 from ebbench_reports.page import HtmlReport
 from ebbench_reports.paper_figures import RATIOS, draw_panels, longest_searches, mask_distances
@@ -65,7 +66,19 @@ def test_the_star_stands_at_the_epoch_that_the_search_was_best_at(tmp_path):
     drawn(tmp_path, "best-accuracy", epoch=121, best=0.94)
     (panel,) = panels(tmp_path)
     (star,) = [p for line in panel.lines for p in line.points if p.is_best]
-    assert (star.epoch, star.accuracy) == (121, 0.94)
+    assert (star.epoch, star.accuracy, star.epochs) == (121, 0.94, (121, 121))
+
+
+def test_the_bars_of_a_star_reach_from_the_first_to_the_last_epoch_at_which_a_replicate_was_best(tmp_path):
+    drawn(tmp_path, [10])
+    for seed, epoch in ((1, 60), (2, 160)):
+        drawn(tmp_path, "best-accuracy", seed=seed, epoch=epoch)
+    (panel,) = panels(tmp_path)
+    (star,) = [p for line in panel.lines for p in line.points if p.is_best]
+    assert (star.epoch, star.epochs) == (110, (60, 160))
+    figure = accuracy_by_draw(collect([tmp_path]).runs, low_precision=False)
+    (across, _) = [line.get_segments()[0] for line in figure.axes[0].collections][-2:]
+    assert across[:, 0].tolist() == [60, 160]
 
 
 def test_searches_of_low_precision_are_figure_2s(tmp_path):
@@ -95,8 +108,8 @@ def test_both_lengths_of_retraining_are_lines_of_their_own_beside_network_slimmi
     )
     (panel,) = panels(tmp_path)
     assert [(line.title.split(", ")[1], line.points[0].flops) for line in panel.lines] == [
-        ("full retraining", 9e15),
-        ("remaining epochs", 6e15),
+        ("retrained for 160 epochs", 9e15),
+        ("retrained for the rest of 160 epochs", 6e15),
     ]
     assert panel.slimming_flops == {0.5: 14e15}
 

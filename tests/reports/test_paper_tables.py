@@ -93,6 +93,57 @@ def test_a_run_that_departs_from_the_protocol_has_a_row_of_its_own_and_says_in_w
     assert "Ours: 16 epochs, the paper trains 160; the first 5000 training images only" in to_markdown(table)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"test_images": 500}, "the first 500 test images only"),
+        ({"learning_rate": 0.02}, "learning_rate = 0.02, the paper's is 0.1"),
+        ({"milestones": [0.25, 0.75]}, "milestones = [0.25, 0.75], the paper's is [0.5, 0.75]"),
+        ({"weight_decay": 5e-4}, "weight_decay = 0.0005, the paper's is 0.0001"),
+        ({"batch_size": 64}, "batch_size = 64, the paper's is 256"),
+        ({"epsilon": 0.3}, "epsilon = 0.3, the paper's is 0.1"),
+        ({"retrain_epochs": "full"}, "retrain_epochs = full, the paper's is remaining"),
+        ({"search_rate": 0.01}, "search_rate = 0.01"),
+    ],
+)
+def test_every_setting_that_is_not_the_papers_is_said(tmp_path, recipe, said):
+    write_run(tmp_path / "own", early_bird("own", recipe={**WHOLE, **recipe}))
+    text = to_markdown(paper_table(collect([tmp_path]), 2, compare=True)).replace("\\", "")
+    assert f"Ours: {said}\n" in text
+
+
+def test_a_run_by_the_papers_protocol_departs_in_nothing(runs):
+    drawn(runs, [20], search_rate=0.01, search_milestones=[0.625])
+    for number in (1, 2):
+        assert "Ours:" not in to_markdown(paper_table(collect([runs]), number, compare=True))
+
+
+def test_a_whole_training_stands_in_the_papers_row_before_an_extrapolated_one(tmp_path):
+    recipe = {**WHOLE, "method": "sfp", "model": "vgg16-small"}
+    short = account(300e3, kind="extrapolated")
+    write_run(
+        tmp_path / "a", early_bird("a", recipe={**recipe, "measure_epochs": 5}, energy=short, kind="extrapolated")
+    )
+    write_run(tmp_path / "b", early_bird("b", recipe={**recipe, "measure_epochs": None}))
+    table = paper_table(collect([tmp_path]), 2, compare=True)
+    assert cells(table, "Soft filter pruning")["Kind"] == "measured"
+    assert cells(table, "Soft filter pruning, measure_epochs=5")["Kind"] == "extrapolated"
+
+
+def test_what_tells_runs_of_one_place_apart_is_in_the_head_of_every_table_s_rows(tmp_path):
+    for method in ("eb-ff", "eb-reinit"):
+        drawn(tmp_path, [10], method=method)
+    fourth = paper_table(collect([tmp_path]), 4, compare=True)
+    heads = [row["row-1"].text for row in fourth.sections[0].rows if row["row-0"].text == "0.1"]
+    assert sorted(heads) == ["÷10 at 80, 120", "÷10 at 80, 120, method=eb-ff"]
+    for epochs in (160, 80):
+        write_run(
+            tmp_path / f"dense-{epochs}", record(f"dense-{epochs}", recipe={"epochs": epochs, "model": "resnet18"})
+        )
+    third = paper_table(collect([tmp_path]), 3, compare=False)
+    assert [row["row-1"].text for row in third.sections[0].rows][:2] == ["–", "–, epochs=80"]
+
+
 def test_kinds_are_told_apart(runs):
     recipe = {**WHOLE, "method": "eb-reinit", "prune_ratio": 0.3}
     write_run(runs / "more", early_bird("more", 300e3, recipe=recipe, kind="extrapolated", accuracy=None))
@@ -116,6 +167,7 @@ def test_an_estimated_energy_stands_beside_the_measured_ones_and_is_no_part_of_a
     table = paper_table(collect([runs]), 2, compare=True)
     assert len([section for section in table.sections if "no run" not in section.title]) == 1
     assert cells(table, "EB Train (LL)")["Kind"] == "estimated"
+    assert "No ratio: the energy of LL is estimated, those of the baselines are not" in to_markdown(table)
     better = cells(table, "EB Train Improv.")
     assert better["p = 0.5, energy (kJ)"].startswith("– / 8.6") and better["p = 0.5, FLOPs (P)"].startswith("7.4×")
     assert "energy estimated with the unit energies mine, not of this board" in to_markdown(table)
@@ -158,6 +210,7 @@ def test_table_3_gives_the_gain_over_our_own_dense_training(tmp_path):
     assert found["Top-5 (%)"] == "90.00 / 89.39 / +0.61"
     assert found["Energy (MJ)"] == "80.0 ± 1.8 / 95.71 / −16.4 %"
     assert cells(table, "Dense")["Top-1 (%)"] == "69.50 / 69.57 / −0.07"
+    assert "Ours:" not in to_markdown(table) and "Top-5 those of the last epoch" in table.caption
 
 
 def test_a_table_without_runs_is_all_dashes_when_asked_for(tmp_path):

@@ -53,9 +53,11 @@ def test_strays_are_counted_and_said(tree):
         (tree / name).parent.mkdir()
         (tree / name).write_bytes(encoded(pixels(0, 0)))
     (tree / "val/c2/gone.jpg").symlink_to(tree / "nowhere.jpg")
+    for circle in ("train/c1/round.jpg", "val/round"):
+        (tree / circle).symlink_to(tree / circle)
     found = read_pictures(tree, 32)
     assert (len(found.train), len(found.val), len(found.classes)) == (18, 9, 3)
-    assert found.notes == ("8 files or folders that are no images of a class were passed over",)
+    assert found.notes == ("10 files or folders that are no images of a class were passed over",)
 
 
 def flatten(tree):
@@ -98,10 +100,14 @@ def test_a_class_of_which_no_image_can_be_taken_is_refused(tmp_path):
         read_pictures(tree, 32)
 
 
-def test_a_few_damaged_and_odd_images_are_left_out_or_made_rgb_and_said(tree):
+def test_a_few_damaged_and_odd_images_are_left_out_or_made_rgb_and_said(tmp_path):
+    tree = write_tree(tmp_path / "hands", val=6)
     whole = (tree / "train/c0/1.jpg").read_bytes()
     (tree / "train/c0/1.jpg").write_bytes(whole[:-40])
+    (tree / "train/c0/2.jpg").rename(tree / "train/c0/2.png")
+    Image.fromarray(pixels(0, 2)).convert("P").save(tree / "train/c0/2.png")
     Image.fromarray(pixels(1, 1)).convert("L").save(tree / "train/c1/1.jpg")
+    (tree / "val/c0/0.jpg").write_bytes(b"")
     Image.fromarray(pixels(1, 1)).convert("CMYK").save(tree / "val/c1/1.jpg")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -110,9 +116,12 @@ def test_a_few_damaged_and_odd_images_are_left_out_or_made_rgb_and_said(tree):
     assert len(found.train) == 17
     assert "train/c0/1.jpg" not in found.train.names
     assert found.train.labels.tolist() == [0] * 5 + [1] * 6 + [2] * 6
-    damage, kinds = found.notes
+    damage, empty, kinds = found.notes
     assert damage.startswith("1 of 18 train images were left out: 'train/c0/1.jpg': image file is truncated")
-    assert kinds == "of the images, 1 CMYK made RGB, 1 grey made RGB, 1 turned upright as their EXIF says"
+    assert empty == "1 of 18 val images were left out: 'val/c0/0.jpg': it is empty"
+    assert kinds == (
+        "of the images, 1 CMYK made RGB, 1 with a palette made RGB, 1 grey made RGB, 1 turned upright as their EXIF says"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

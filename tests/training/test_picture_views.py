@@ -138,7 +138,7 @@ def test_a_png_with_the_name_of_a_jpeg_is_a_picture():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no JPEG or PNG"),
+        (b"", "it is empty"),
         (b"just a text", "no JPEG or PNG"),
         (encoded(pixels(0, 0), "GIF"), "no JPEG or PNG"),
         (encoded(pixels(0, 0))[:300], "runcated"),

@@ -56,8 +56,13 @@ def _draw_accuracies(axes: Axes, line: Line, i: int) -> None:
         label=f"p = {line.prune_ratio:g}, {line.title}",
     )  # fmt: skip
     for p in points:
-        if p.is_best and p.accuracy is not None:
-            axes.plot(p.epoch, 100 * p.accuracy, "*", markersize=14, color=colour, markeredgecolor=INK, zorder=5)
+        if p.is_best and p.accuracy is not None and p.low is not None and p.high is not None:
+            across = [[p.epoch - p.epochs[0]], [p.epochs[1] - p.epoch]]
+            along = [[100 * (p.accuracy - p.low)], [100 * (p.high - p.accuracy)]]
+            axes.errorbar(
+                p.epoch, 100 * p.accuracy, yerr=along, xerr=across, color=colour, capsize=3, elinewidth=0.9, marker="*",
+                markersize=17 - 3 * min(i, 3), markeredgecolor=INK, markeredgewidth=0.8, zorder=5 + i,  # one may hide another
+            )  # fmt: skip
 
 
 def flops_by_draw(runs: Sequence[Run]) -> Optional[Figure]:
@@ -77,7 +82,7 @@ def flops_by_draw(runs: Sequence[Run]) -> Optional[Figure]:
         row[0].set_ylim(bottom=0)
         legend_beside(row[-1])
     return finish(
-        figure, "FLOPs by the epoch of the draw; beside each point: accuracy against dense training (%)", _runs(panels)
+        figure, "FLOPs by the epoch of the draw; beside each: accuracy against dense training (points)", _runs(panels)
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ebbench.quantity import MISSING_TEXT, Quantity, format_quantity
-from ebbench.records import EXTRAPOLATED, worst
+from ebbench.records import ESTIMATED, EXTRAPOLATED, worst
 from ebbench_reports.collect import method_title
 from ebbench_reports.compare import Group
 from ebbench_reports.markup import Cell
+from ebbench_reports.paper_tables.departures import departures
 from ebbench_reports.paper_tables.layouts import Layout, Measure
 from ebbench_reports.paper_tables.parts import Part, Spot
-from ebbench_reports.paper_tables.places import departures
 from ebbench_reports.paper_tables.values import difference_text
 from ebbench_reports.published import IMPROVEMENT, doubt
 
@@ -21,9 +21,10 @@ def row_text(name: str, text: str) -> str:
     if name == "method":
         head, comma, rest = text.partition(",")
         return "EB Train Improv." if head == IMPROVEMENT else method_title(head) + comma + rest
-    if name == "lr_schedule":
-        return "÷10 at " + ", ".join(step.split(":")[0] for step in text.split(";")) if ":" in text else text
-    return text or MISSING_TEXT
+    value, comma, rest = text.partition(",")  # what tells runs of one place apart comes behind it
+    if name == "lr_schedule" and ":" in value:
+        value = "÷10 at " + ", ".join(step.split(":")[0] for step in value.split(";"))
+    return (value or MISSING_TEXT) + comma + rest
 
 
 def cell_text(
@@ -47,7 +48,9 @@ def cell_notes(
     notes = []
     is_printed = any(each.printed for each in part.spots.values())
     if spot.ours is not None and measure is plan.measures[0] and is_printed:
-        notes += _departures(spot.ours)
+        notes += _departures(spot.ours, plan)
+    if row[0] == IMPROVEMENT and measure.name == "energy" and _is_estimated(part.spots.get((("eb-ll",), value))):
+        notes.append("No ratio: the energy of LL is estimated, those of the baselines are not")
     if compare and (spot.printed or {}).get(measure.name) is not None:
         place = dict(zip((*plan.section, *plan.row), (*part.key, *row)))
         if plan.column:
@@ -57,9 +60,13 @@ def cell_notes(
     return tuple(notes)
 
 
-def _departures(group: Group) -> List[str]:
+def _is_estimated(spot: Optional[Spot]) -> bool:
+    return spot is not None and spot.ours is not None and spot.ours.bench.kind == ESTIMATED
+
+
+def _departures(group: Group, plan: Layout) -> List[str]:
     """In what a run is not the paper's protocol, in one sentence."""
-    found = departures(group)
+    found = departures(group, plan)
     found += ["no accuracy: the training is extrapolated"] if EXTRAPOLATED in group.bench.kind else []
     estimate = group.runs[0].record.energy.estimate
     found += (

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench.records import ESTIMATED
+from ebbench.records import ESTIMATED, EXTRAPOLATED
 from ebbench_reports.collect import Collection
 from ebbench_reports.compare import Group, differing_settings, pool
+from ebbench_reports.paper_tables.departures import departures
 from ebbench_reports.paper_tables.layouts import Layout
-from ebbench_reports.paper_tables.places import departures, place_of
+from ebbench_reports.paper_tables.places import place_of
 from ebbench_reports.published import IMPROVEMENT, improvement, published
 
 
@@ -62,8 +63,11 @@ def parts_of(collection: Collection, plan: Layout) -> List[Part]:
 
 def _part(plan: Layout, key: Tuple[str, ...], printed: Sequence[Any], groups: Sequence[Group], bench: str) -> Part:
     spots: Dict[Tuple[Tuple[str, ...], str], Spot] = {}
-    # where several are of one place, it is that of the one that departs least from the paper
-    in_order = sorted(groups, key=lambda g: (len(departures(g)), float(place_of(g)["initial_lr"])))
+    # where several are of one place, it is that of the one that departs least from the paper, and of a whole training first
+    in_order = sorted(
+        groups,
+        key=lambda g: (len(departures(g, plan)), EXTRAPOLATED in g.bench.kind, float(place_of(g)["initial_lr"])),
+    )
     places = [(_spot_key(plan, place_of(g)), g) for g in in_order]
     labels = _labels(places)
     # a dense training stands above the paper's rows, also where the paper has no such row

@@ -1,8 +1,8 @@
-"""Where a run stands in the paper's tables, in the paper's terms, and in what it departs from the paper's protocol."""
+"""Where a run stands in the paper's tables, in the paper's terms."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from ebbench_reports.compare import Group
 from ebbench_reports.published import canonical
@@ -44,17 +44,3 @@ def place_of(group: Group) -> Place:
         "initial_lr": canonical(recipe.get("search_rate") or recipe.get("learning_rate")),
         "draw_epoch": draw_epoch(recipe) or "",
     }
-
-
-def departures(group: Group) -> List[str]:
-    """In what a run is not the paper's protocol; empty where it is."""
-    recipe = group.recipe
-    epochs, wanted = recipe.get("epochs"), paper_epochs(recipe)
-    found = [f"{epochs} epochs, the paper trains {wanted}"] if epochs != wanted else []
-    found += [f"the first {recipe['train_images']} training images only"] if recipe.get("train_images") else []
-    found += (
-        [f"batches of {recipe['batch_size']}, the paper's are 256"]
-        if recipe.get("batch_size") not in (256, None)
-        else []
-    )
-    return found

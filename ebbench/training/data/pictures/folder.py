@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def evenly(labels: np.ndarray, classes: int, count: int) -> np.ndarray:
 def _class_folders(folder: Path) -> Tuple[List[str], int]:
     """The class folders, sorted, and the number of strays beside them."""
     entries = _entries(folder)
-    classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    classes = sorted(entry.name for entry in entries if _leads_to(entry.is_dir) and not entry.name.startswith("."))
     pictures = sum(_is_picture(entry) for entry in entries)
     if not classes:
         loose = f", but {pictures} pictures that are in none" if pictures else ""
@@ -124,7 +124,15 @@ def _entries(folder: Path) -> List[os.DirEntry[str]]:
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
     name = entry.name
-    return not name.startswith(".") and name.lower().endswith(ENDINGS) and entry.is_file()
+    return not name.startswith(".") and name.lower().endswith(ENDINGS) and _leads_to(entry.is_file)
+
+
+def _leads_to(is_one: Callable[[], bool]) -> bool:
+    """What a question about an entry answers; no, where it is a link that leads in a circle or where nobody may look."""
+    try:
+        return is_one()
+    except OSError:
+        return False
 
 
 def _few(names: Sequence[str]) -> str:

@@ -118,7 +118,7 @@ def _named(files: List[File], found: Survey) -> str:
 
 def _remarks(strays: int, kinds: Dict[str, int]) -> List[str]:
     """What was passed over, and what was not taken as it is."""
-    words = {"turned": "turned upright as their EXIF says"}
+    words = {"turned": "turned upright as their EXIF says", "P": "with a palette made RGB"}
     said = [f"{count} {words.get(kind, f'{kind} made RGB')}" for kind, count in sorted(kinds.items())]
     remarks = [f"of the images, {', '.join(said)}"] if said else []
     if strays:

@@ -148,6 +148,8 @@ def _draws(key: bytes, number: int, attempt: int) -> List[float]:
 
 def look_at(content: bytes) -> Optional[List[str]]:
     """The `kind` of a picture that can be decoded to its end. Raises `Unreadable` for any other, with the reason."""
+    if not content:
+        raise Unreadable("it is empty")
     try:
         picture = Picture(content)
         picture.decode(least_scale=1e-9)
