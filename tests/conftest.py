@@ -27,6 +27,12 @@ os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "ebbench-tes
 os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), "ebbench-tests-have-no-cache")
 
 
+def pytest_itemcollected(item):
+    """A test that needs real seconds is in a file that says so, by which scripts/run-tests finds it."""
+    if item.get_closest_marker("realtime") and "pytest.mark.realtime" not in item.path.read_text(encoding="utf-8"):
+        raise pytest.UsageError(f"{item.nodeid}: write pytest.mark.realtime out in its file; else run-tests misses it")
+
+
 @pytest.fixture(scope="session")
 def nursery():
     """``ebbench`` in forks of one process that has loaded torch, for all tests: loading it takes seconds (see `conductor`)."""

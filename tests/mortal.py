@@ -10,6 +10,7 @@ killed in the same moment). Without `after` the delay counts from the start of t
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -89,6 +90,7 @@ def serve():
     """One process after the other, each a fork of this one."""
     import torch
 
+    import ebbench.cli.display
     import ebbench.early_bird.search
     import ebbench.experiments.conduct
     import ebbench.session  # noqa: F401
@@ -96,6 +98,7 @@ def serve():
     torch.optim.SGD(
         [torch.zeros(1)], lr=0.1
     )  # from torch 2 on the first optimiser loads the compiler, for more than a second
+    gc.freeze()  # else each fork walks through all of torch, and so copies it
 
     while line := sys.stdin.readline():
         pid = os.fork()
