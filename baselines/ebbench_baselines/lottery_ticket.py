@@ -6,7 +6,7 @@ from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.counting.tally import run_flops
-from ebbench.training.draw_point import planned_epochs
+from ebbench.training.draws import planned_epochs
 from ebbench.training.loop import Trainer
 from ebbench.training.pruning.masks import layer_sizes_of
 from ebbench.training.pruning.weight_masks import WeightMask, ranked_weights, refuse_weight_ratio

@@ -10,7 +10,8 @@ from ebbench.config import Recipe
 from ebbench.protocols import Outcome, RunContext
 from ebbench.training.counting.forward_cost import forward_cost
 from ebbench.training.counting.tally import run_flops
-from ebbench.training.draw_point import DrawPoint, planned_epochs
+from ebbench.training.draw_point import DrawPoint
+from ebbench.training.draws import planned_epochs
 from ebbench.training.loop import Trainer
 from ebbench.training.pruning.masks import gamma_of, layer_sizes_of
 from ebbench.training.pruning.physical import plan_of, prune

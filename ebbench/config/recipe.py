@@ -14,6 +14,8 @@ from ebbench.errors import ConfigError
 
 Draw = Union[str, Tuple[int, ...]]  # "early-bird", "final", "best-accuracy", or the epochs at which to draw
 PruneRatio = Union[str, float]  # a fraction, or "auto"
+#: epochs of a phase before those that `measure_epochs` measures: caches fill, clocks rise
+SETTLING = 1
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,10 @@ class Recipe:
     def ratios(self) -> Tuple[float, ...]:
         """The prune ratios that the run may end with."""
         return self.auto_ratios if isinstance(self.prune_ratio, str) else (self.prune_ratio,)
+
+    def trained_of(self, epochs: int) -> int:
+        """How many epochs of a phase of `epochs` are really trained: all, or `measure_epochs` after those that settle."""
+        return epochs if self.measure_epochs is None else min(epochs, SETTLING + self.measure_epochs)
 
     def settings(self) -> Dict[str, Any]:
         """All fields as JSON values."""

@@ -65,6 +65,8 @@ def _number_faults(recipe: Recipe) -> Iterable[str]:
                 yield f"{name} = {value} is {fault}"
     if recipe.seed > GREATEST_SEED:
         yield f"seed = {recipe.seed} is above {GREATEST_SEED}"
+    if recipe.epsilon > 1:
+        yield f"epsilon = {recipe.epsilon} is above 1, the distance of masks that have nothing in common; the paper takes 0.1"
     if recipe.momentum >= 1:
         yield f"momentum = {recipe.momentum} is not below 1: steps would grow without end"
     if recipe.nesterov and not recipe.momentum > 0:

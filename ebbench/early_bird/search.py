@@ -18,7 +18,8 @@ from ebbench.protocols import Outcome, RunContext
 from ebbench.training.counting.forward_cost import ForwardCost, draw_cost, forward_cost
 from ebbench.training.counting.tally import run_flops
 from ebbench.training.data.hold_out import held_out_count
-from ebbench.training.draw_point import DrawPoint, planned_epochs
+from ebbench.training.draw_point import DrawPoint
+from ebbench.training.draws import planned_epochs
 from ebbench.training.loop import Trainer
 from ebbench.training.models import Network
 from ebbench.training.precision.full import FullPrecision

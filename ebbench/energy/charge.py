@@ -1,7 +1,8 @@
 """The energy of a first training that another run did, charged to a run that took it.
 
 What is charged is what the lender measured: its training up to the end of the last epoch that is taken, without evaluations and
-checkpoints, without its mask-distance checks (whoever takes a search draws its own masks) and without work that it did twice.
+checkpoints, without its mask-distance checks (whoever takes a search draws its own masks) and without work that it did twice. Of a
+training that is cut short, to be extrapolated, it is charged epoch by epoch too.
 
 The two energies add. What their meter gets wrong in both alike (its gain, say) adds too, the rest in squares. The energies of
 two runs that took the same training are not independent: what they have in common cancels in part in their ratio, whose interval
@@ -14,8 +15,8 @@ import dataclasses
 import math
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ebbench.energy.account import measured_over
-from ebbench.energy.integration.stretches import Stretch, union, without
+from ebbench.energy.account import StretchesOf, measured_over
+from ebbench.energy.integration.stretches import Stretch, overlap, union, without
 from ebbench.energy.measured import Measured, Rows
 from ebbench.energy.phases import Interval, Span
 from ebbench.energy.uncertainty import COMMON, half_width_j
@@ -29,14 +30,27 @@ _ELSEWHERE = "its first training was measured by another run, whose energy is no
 _NOT_OF_RAIL = "it does not wholly cover the first training, which another run did"
 
 
-def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
-    """What the training of the first `epochs` epochs of the phase `stage` cost, as JSON values; `status` as an account has it."""
-    rows, rails = measured_over(
-        rundir, lambda phases, again, segment: stretches_of(phases, again, segment, stage, epochs)
-    )
-    (name, total), *_ = rails
+def part_of(rundir: RunDir, stage: str, epochs: int, each: bool = False) -> Dict[str, Any]:
+    """What the training of the first `epochs` epochs of the phase `stage` cost, as JSON values.
+
+    With `each` also of every epoch by itself (``by_epoch``), and whether it went through without a disturbance.
+    """
+
+    def training(phases: Sequence[Interval], again: Sequence[Span], segment: int) -> List[Stretch]:
+        return stretches_of(phases, again, segment, stage, epochs)
+
+    def epoch(path: str) -> StretchesOf:
+        return lambda phases, again, segment: overlap(
+            training(phases, again, segment),
+            union((p.start_ns, p.end_ns) for p in phases if p.path == path and p.segment == segment),
+        )
+
+    paths = [f"{stage}/epoch-{number}" for number in range(1, epochs + 1)] if each else []
+    found = measured_over(rundir, [training, *(epoch(path) for path in paths)])
+    (name, total), *_ = found.rails
+    rows, *rows_of_epochs = found.rows
     energy_j, uncertainty_j, components_j = total.total_of(rows)
-    totals = {rail: one.total_of(rows)[:2] if _is_whole(one, rows) else (None, None) for rail, one in rails}
+    totals = {rail: one.total_of(rows)[:2] if _is_whole(one, rows) else (None, None) for rail, one in found.rails}
     return {
         "stage": stage,
         "epochs": epochs,
@@ -48,6 +62,14 @@ def part_of(rundir: RunDir, stage: str, epochs: int) -> Dict[str, Any]:
         "covered_s": float(total.covered_s[rows.at].sum()),
         "readings": int(total.readings[rows.at].sum()),
         "is_whole": _is_whole(total, rows),
+        "by_epoch": [
+            {
+                "energy_j": float(total.energy_j[of_epoch.at].sum()),
+                "duration_s": float(total.duration_s[of_epoch.at].sum()),
+                "is_undisturbed": _is_whole(total, of_epoch) and went_through(found.phases, path),
+            }
+            for path, of_epoch in zip(paths, rows_of_epochs)
+        ],
         "rails": {rail: {"energy_j": values[0], "uncertainty_j": values[1]} for rail, values in totals.items()},
     }
 
@@ -56,6 +78,12 @@ def _is_whole(measured: Measured, rows: Rows) -> bool:
     """Whether there is a training, and readings of all of it."""
     statuses = measured.statuses
     return bool(rows.at.size) and all(statuses[i] == OK for i in rows.at)
+
+
+def went_through(phases: Sequence[Interval], path: str) -> bool:
+    """Whether the phase was begun once, and came to its end."""
+    found = [p for p in phases if p.path == path]
+    return len(found) == 1 and not found[0].interrupted and not found[0].failed
 
 
 def stretches_of(
@@ -82,7 +110,14 @@ def stretches_of(
 
 def without_energy(charge: Mapping[str, Any]) -> Dict[str, Any]:
     """The same charge where its energy is not known (on a board that a laptop measures): an account that gets it has no total."""
-    unknown: Dict[str, Any] = {"energy_j": None, "uncertainty_j": None, "net_j": None, "components_j": {}, "rails": {}}
+    unknown: Dict[str, Any] = {
+        "energy_j": None,
+        "uncertainty_j": None,
+        "net_j": None,
+        "components_j": {},
+        "rails": {},
+        "by_epoch": [],
+    }
     return {**charge, **unknown, "covered_s": 0.0, "readings": 0}
 
 

@@ -6,7 +6,8 @@ short, the first epoch stands for itself alone (caches fill, clocks rise), and t
     E(stage) = e_1 + (N - 1) mean(e_2 .. e_n) + N/n x (what lies between the epochs)
 
 N epochs scheduled, n trained; e_i without what is no training in it. Stages that were trained whole, and phases that happen once,
-stay as measured. The interval holds what epochs scatter (`steady`) and, in proportion to the energy, what is common to all
+stay as measured. Of a first training that was taken from another run an epoch is what that run measured of it and what this one did
+in it (its draws). The interval holds what epochs scatter (`steady`) and, in proportion to the energy, what is common to all
 readings of the meter: a gain that is 1 % off is 1 % off over a week too. It speaks of a schedule carried out under the same
 conditions; what follows from the assumptions of the recipe is stated beside it and not in it.
 """
@@ -73,7 +74,7 @@ def extrapolate(account: EnergyAccount, stages: Sequence[Stage], assumptions: Se
     kept in ``extrapolation`` either way.
     """
     cut = [stage for stage in stages if stage.is_cut]
-    if not cut:
+    if not cut or _is_charged_elsewhere(account):
         return account
     try:
         found = [_find(account, stage) for stage in cut]
@@ -139,17 +140,42 @@ def _epochs(account: EnergyAccount, stage: Stage) -> Dict[str, Tuple[float, floa
     for phase in account.phases:
         if _is_epoch(phase["path"], stage.path):
             instances.setdefault(phase["path"], []).append(phase)
-    return {
+    taken = _taken_epochs(account, stage)
+    own = {
         path: _without_others(account, found[0])
         for path, found in instances.items()
         if len(found) == 1 and found[0]["status"] == OK and not found[0]["interrupted"] and not found[0]["failed"]
+    }
+    return {
+        path: _plus(epoch, taken.get(path))
+        for path, epoch in own.items()
+        if path not in taken or taken[path]["is_undisturbed"]
     }
 
 
 def _all_epochs(account: EnergyAccount, stage: Stage) -> Tuple[float, float]:
     """Training energy (J) and time (s) of all epochs of the stage, disturbed or not."""
     parts = [_without_others(account, p) for p in account.phases if _is_epoch(p["path"], stage.path)]
+    parts += [_plus((0.0, 0.0), epoch) for epoch in _taken_epochs(account, stage).values()]
     return sum(energy_j for energy_j, _ in parts), sum(duration_s for _, duration_s in parts)
+
+
+def _taken_epochs(account: EnergyAccount, stage: Stage) -> Dict[str, Mapping[str, Any]]:
+    """What another run measured of each epoch of the stage, by path, where that is charged here (`energy.charge`)."""
+    charge = account.charged
+    if charge is None or charge["stage"] != stage.path:
+        return {}
+    return {f"{stage.path}/epoch-{number}": epoch for number, epoch in enumerate(charge["by_epoch"], 1)}
+
+
+def _plus(own: Tuple[float, float], taken: Optional[Mapping[str, Any]]) -> Tuple[float, float]:
+    """Energy and time of an epoch: what the run itself did in it, and what was taken."""
+    return own if taken is None else (own[0] + taken["energy_j"], own[1] + taken["duration_s"])
+
+
+def _is_charged_elsewhere(account: EnergyAccount) -> bool:
+    """Whether a first training was taken whose energy is not known here: on a board that a laptop measures."""
+    return account.charged is not None and account.charged["energy_j"] is None
 
 
 def _is_epoch(path: str, stage: str) -> bool:

@@ -113,8 +113,9 @@ def titles(recipes: Sequence[Recipe]) -> List[str]:
 
 def _title(recipe: Recipe) -> str:
     ratio = f", p = {ratio_text(recipe.prune_ratio)}" if reads(recipe.method, "prune_ratio") else ""
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
     measured = "" if recipe.measure_epochs is None else f" ({_measured(recipe)})"
-    return f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {recipe.epochs} epochs{measured}, seed {recipe.seed}"
+    return f"{recipe.method} on {recipe.model}, {recipe.dataset}{ratio}, {epochs}{measured}, seed {recipe.seed}"
 
 
 def _measured(recipe: Recipe) -> str:

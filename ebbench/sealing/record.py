@@ -126,7 +126,7 @@ def _whole(measured: EnergyAccount, raw: RawRun) -> Tuple[EnergyAccount, List[st
     if not raw.recipe.get("measure_epochs") or raw.status != "success":
         return measured, []
     stages = raw.stages
-    return extrapolate(measured, stages, _assumptions(raw.outcome.get("ticket"))), _uncut(stages)
+    return extrapolate(measured, stages, _assumptions(raw)), _uncut(stages)
 
 
 def _estimated(whole: EnergyAccount, raw: RawRun, units: Optional[UnitEnergies]) -> EnergyAccount:
@@ -180,16 +180,18 @@ def _uncut(stages: List[Stage]) -> List[str]:
     return [f"measure_epochs {why}: all were trained and measured, and nothing is extrapolated"]
 
 
-def _assumptions(ticket: Optional[Mapping[str, Any]]) -> List[str]:
+def _assumptions(raw: RawRun) -> List[str]:
     """What an extrapolation takes for granted beyond its epochs."""
-    if not (ticket or {}).get("assumed"):
+    ticket = raw.outcome.get("ticket") or {}
+    if not ticket.get("assumed"):
         return []
-    assert ticket is not None
+    stated = "draw" if raw.recipe.get("ticket_epoch") is None else "ticket_epoch"
+    training = "search" if str(raw.recipe.get("method")).startswith("eb-") else "first training"
     distances = [d for d in ticket["distances"] if d is not None]
     last = f"; it differed from the one before in {100 * distances[-1]:.2g} % of the channels" if distances else ""
     return [
-        f"the ticket is drawn at epoch {ticket['epoch']} (ticket_epoch or draw of the recipe)",
-        f"the pruned network has the widths of the mask after {ticket['searched_epochs']} epochs of the search{last}",
+        f"the ticket is drawn at epoch {ticket['epoch']} ({stated} of the recipe)",
+        f"the pruned network has the widths of the mask after {ticket['searched_epochs']} epochs of the {training}{last}",
     ]
 
 

@@ -12,21 +12,23 @@ from typing import Dict, List, Optional, Sequence
 
 from ebbench.config import Recipe
 from ebbench.config.method_settings import AUTO, READERS, is_one_of
-from ebbench.training.draws import draw_of
+from ebbench.training.draws import draw_of, is_cut, trained_epochs
 
 WITHOUT_L1, WITH_L1 = ("dense", "lt", "thinet"), ("ns", "eb-*")
 #: settings that no bit of a training depends on, or that stand for themselves in the key
 _APART = (
-    "method", "checkpoint_s", "share_phases", "measure_epochs", "learning_rate", "milestones", *READERS,
+    "method", "checkpoint_s", "share_phases", "learning_rate", "milestones", *READERS,
 )  # fmt: skip
 
 
 def key_of(recipe: Recipe) -> Optional[str]:
     """What the first training of a run depends on: equal texts, equal trainings. None where it is not to be shared."""
-    if not recipe.share_phases or recipe.measure_epochs is not None:
+    if not recipe.share_phases:
         return None
     if recipe.prune_ratio == AUTO:
         return None  # its search does without the images that are held out
+    if _goes_back(recipe):
+        return None  # no epoch's weights but the last one's are kept of a training that is cut short
     if not is_one_of(recipe.method, (*WITHOUT_L1, *WITH_L1)):
         return None
     settings = {name: value for name, value in recipe.settings().items() if name not in _APART}
@@ -35,6 +37,12 @@ def key_of(recipe: Recipe) -> Optional[str]:
     settings["falls"] = list(recipe.search_milestones or recipe.milestones)
     settings["arithmetic"] = _arithmetic(recipe)
     return json.dumps(settings, sort_keys=True)
+
+
+def _goes_back(recipe: Recipe) -> bool:
+    """Whether a training that is cut short draws at an epoch before the last one that is trained."""
+    draw = draw_of(recipe)["draw"]
+    return is_cut(recipe) and not isinstance(draw, str) and draw[0] < trained_epochs(recipe)
 
 
 def _arithmetic(recipe: Recipe) -> str:
@@ -72,7 +80,4 @@ def lender_first(recipes: Sequence[Recipe]) -> List[Recipe]:
 
 def _certain_epochs(recipe: Recipe) -> int:
     """How long the first training is at least; a search may end early."""
-    draw = draw_of(recipe)["draw"]
-    if draw == "early-bird":
-        return 0
-    return recipe.epochs if isinstance(draw, str) else max(draw)
+    return 0 if draw_of(recipe)["draw"] == "early-bird" else trained_epochs(recipe)

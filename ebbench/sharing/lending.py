@@ -13,7 +13,7 @@ from ebbench.config import Bench, Recipe, run_id
 from ebbench.energy.charge import part_of
 from ebbench.errors import UserError
 from ebbench.protocols import Lending
-from ebbench.records import FAIL, WARN
+from ebbench.records import FAIL, WARN, worst
 from ebbench.rundir import KEPT, RunDir, read_json, sha256_of, write_json
 from ebbench.sharing.first_training import alike, stage_of
 from ebbench.training.draws import kept_name
@@ -25,6 +25,8 @@ _SAME = ("ebbench", "board", "device", "bench")
 _SAME_ENVIRONMENT = ("host", "packages", "power_mode", "kernel", "cpu", "simulated_root")
 #: what of a meter must be the same
 _SAME_METER = ("name", "scope", "simulated", "identity", "rails", "calibration", "reference")
+#: checks of what a lender draws, which is not taken from it
+_OF_ITS_TICKET = ("ticket found", "narrowest layer", "mask-distance overhead both ways")
 
 
 def lending_of(
@@ -100,7 +102,7 @@ def charge_of(
         if reason is None:
             kept = read_kept(path)
             energy = document["energy"].get("while_simulating") or document["energy"]
-            part = part_of(lender, kept.document["stage"], kept.epochs)
+            part = part_of(lender, kept.document["stage"], kept.epochs, each=recipe.measure_epochs is not None)
             if part["is_whole"]:
                 return {**_source(document, energy, part, lender, path), **part, "stage": stage_of(recipe)}
             reason = "its energy does not cover these epochs wholly"
@@ -113,14 +115,15 @@ def charge_of(
 def _source(
     record: Mapping[str, Any], energy: Mapping[str, Any], part: Mapping[str, Any], lender: RunDir, path: Path
 ) -> Dict[str, Any]:
-    idle_w = energy["idle_power_w"]
+    handed_on = [check for check in record["checks"] if check["name"] not in _OF_ITS_TICKET]
+    idle_w, measured = energy["idle_power_w"], (energy.get("extrapolation") or {}).get("measured") or energy
     return {
         "from": record["run_id"],
         "record_sha256": sha256_of(lender.record),
         "kept_sha256": sha256_of(path),
-        "verdict": record["verdict"],
-        "doubts": [f"{c['name']}: {c['advice']}" for c in record["checks"] if c["verdict"] == WARN],
-        "kind": energy["kind"],
+        "verdict": worst([check["verdict"] for check in handed_on]),
+        "doubts": [f"{check['name']}: {check['advice']}" for check in handed_on if check["verdict"] == WARN],
+        "kind": measured["kind"],
         "reference": energy["reference"],
         "lender_stage": part["stage"],
         "net_j": None if idle_w is None else part["energy_j"] - idle_w * part["covered_s"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from ebbench.config import Recipe
 from ebbench.training import excerpt
+from ebbench.training.draws import planned_epochs
 from ebbench.training.loop import Trainer
 from ebbench.training.state import load_weights, weights_of
 
@@ -69,10 +69,3 @@ class DrawPoint:
 
     def _has_settled(self) -> bool:
         return self.draw == "early-bird" and bool(self.state.facts["settled"])
-
-
-def planned_epochs(recipe: Recipe) -> int:
-    """How many epochs the training before a draw takes at most; where it is cut short, those that it is assumed to take."""
-    if not isinstance(recipe.draw, str):
-        return max(recipe.draw)
-    return recipe.ticket_epoch if recipe.draw == "early-bird" and recipe.ticket_epoch else recipe.epochs

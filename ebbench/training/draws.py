@@ -15,7 +15,26 @@ def draw_of(recipe: Recipe) -> Dict[str, Any]:
     if draw["draw"] == "early-bird":
         names = ("prune_ratio", "epsilon", "fifo_length", "pairs", "masks")
         draw.update({name: getattr(recipe, name) for name in names})
+    if is_cut(recipe):
+        draw["trained"] = trained_epochs(recipe)
     return draw
+
+
+def planned_epochs(recipe: Recipe) -> int:
+    """How many epochs the training before a draw takes at most; where it is cut short, those that it is assumed to take."""
+    if not isinstance(recipe.draw, str):
+        return max(recipe.draw)
+    return recipe.ticket_epoch if recipe.draw == "early-bird" and recipe.ticket_epoch else recipe.epochs
+
+
+def trained_epochs(recipe: Recipe) -> int:
+    """How many of them are trained at most: all, unless only some of them are measured."""
+    return recipe.trained_of(planned_epochs(recipe))
+
+
+def is_cut(recipe: Recipe) -> bool:
+    """Whether epochs of the training before a draw are left out, unless its mask settles before."""
+    return trained_epochs(recipe) < planned_epochs(recipe)
 
 
 def kept_name(recipe: Recipe) -> str:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from ebbench.protocols import Stage
 from ebbench.training.state import TrainState
 
-#: epochs of a stage before those that are measured
-SETTLING = 1
 #: the mark that tells the account what was scheduled (`Stage`)
 MARK = "stage"
 

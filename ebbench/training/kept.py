@@ -19,7 +19,7 @@ import torch
 
 from ebbench.config import Recipe
 from ebbench.errors import UserError
-from ebbench.training.draws import draw_of, kept_name
+from ebbench.training.draws import draw_of, is_cut, kept_name, trained_epochs
 from ebbench.training.models import Network
 from ebbench.training.provenance import arithmetic
 from ebbench.training.pruning.masks import EarlyBirdQueue, gamma_of, layer_sizes_of, split
@@ -100,7 +100,7 @@ class Keeper:
         self.followers = [
             _Follower(name, recipe, model)
             for name, recipe in ways.items()
-            if not (method == "dense" and draw_of(recipe)["draw"] == "best-accuracy")
+            if not (method == "dense" and draw_of(recipe)["draw"] == "best-accuracy" and not is_cut(recipe))
         ]
         if _GAMMA not in state.arrays:
             state.arrays[_GAMMA] = np.empty((0, sum(layer_sizes_of(model))), np.float32)
@@ -159,7 +159,7 @@ class _Follower:
     def __init__(self, name: str, recipe: Recipe, model: Network) -> None:
         self.name, self.recipe, self.is_over = name, recipe, False
         self.draw = draw_of(recipe)["draw"]
-        self.last = recipe.epochs if isinstance(self.draw, str) else max(self.draw)
+        self.last, self.is_cut = trained_epochs(recipe), is_cut(recipe)
         self._queue: Optional[EarlyBirdQueue] = None
         if self.draw == "early-bird":
             self._ranking = Ranking(model, recipe.masks)
@@ -175,12 +175,16 @@ class _Follower:
 
     def holds(self, epoch: int, entries: Sequence[Mapping[str, Any]]) -> bool:
         """Whether the ticket may be of this epoch although the training goes on."""
-        return (self.draw == "best-accuracy" or not isinstance(self.draw, str)) and epoch == self.ticket_epoch(
-            epoch, entries
-        )
+        may_be_earlier = not self.is_cut and (self.draw == "best-accuracy" or not isinstance(self.draw, str))
+        return may_be_earlier and epoch == self.ticket_epoch(epoch, entries)
 
     def ticket_epoch(self, epoch: int, entries: Sequence[Mapping[str, Any]]) -> int:
-        """The epoch of the ticket as far as is known at the end of `epoch`; 0 while there is none."""
+        """The epoch of the ticket as far as is known at the end of `epoch`; 0 while there is none.
+
+        Of a training that is cut short the last weights stand for those of the ticket.
+        """
+        if self.is_cut:
+            return epoch
         if self.draw == "best-accuracy":
             best = max(entries, key=lambda entry: entry["top1"], default={"epoch": 0})  # the first of equals
             return int(best["epoch"])

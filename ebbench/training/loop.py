@@ -120,7 +120,7 @@ class Trainer:
         if self.recipe.measure_epochs is None:
             return epochs
         first = excerpt.first_epoch(self.state)
-        last = min(epochs, first + excerpt.SETTLING + self.recipe.measure_epochs)
+        last = first + self.recipe.trained_of(epochs - first)
         self._stretch = (epochs - first) / max(last - first, 1)
         return last
 

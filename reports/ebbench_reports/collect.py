@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import pandas as pd
 
-from ebbench.config.method_settings import AUTO
+from ebbench.config.method_settings import AUTO, reads
 from ebbench.errors import InputError, UserError
 from ebbench.quantity import MISSING_TEXT
 from ebbench.records import SCHEMA_VERSION, Check, RunRecord, account_from_json
@@ -152,7 +152,7 @@ def row(run: Run) -> Dict[str, Any]:
         "run": {"number": run.number, "folder": str(run.folder), "started": run.started, "energy_j": run.energy_j},
         "record": {n: getattr(record, n) for n in ("run_id", "status", "kind", "verdict", "duration_s")},
         "board": record.board,
-        "recipe": record.recipe,
+        "recipe": _read_settings(record.recipe),
         "reference": account.reference,
         "energy": {n: getattr(account, n) for n in (*_NUMBERS, "status")},
         "flops": record.flops or {},
@@ -161,6 +161,11 @@ def row(run: Run) -> Dict[str, Any]:
         "overhead": record.mask_distance_overhead or {},
     }
     return {name: sources[source].get(key) for name, (source, key) in _COLUMNS.items()}
+
+
+def _read_settings(recipe: Mapping[str, Any]) -> Dict[str, Any]:
+    """The settings that mean something to the run's method."""
+    return {name: value for name, value in recipe.items() if reads(str(recipe.get("method")), name)}
 
 
 _COLUMNS = {

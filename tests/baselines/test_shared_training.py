@@ -59,9 +59,32 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("lends", "takes", "settings"), PAIRS)
+#: seven epochs of which four are trained
+CUT = {"epochs": 7, "measure_epochs": 3}
+CUT_PAIRS = [
+    ("dense", "lt", CUT),
+    ("dense", "lt", {"draw": "best-accuracy", **CUT}),
+    ("dense", "lt", {"draw": "best-accuracy", "evaluate_every": 6, **CUT}),
+    ("lt", "dense", CUT),
+    ("thinet", "lt", {"draw": (6,), **CUT}),
+    ("lt", "thinet", {"draw": (3,), **CUT}),  # three of three: of it nothing is left out
+    ("ns", "eb-ff", CUT),  # settles before it is cut
+    ("ns", "eb-ff", {"ticket_epoch": 6, **CUT, "epsilon": 1e-9}),
+    ("ns", "eb-ff", {"ticket_epoch": 2, **CUT, "epsilon": 1e-9}),
+    ("ns", "eb-reinit", {"ticket_epoch": 6, "prune_ratio": 0.3, "pairs": "reference", **CUT, "epsilon": 1e-9}),
+    ("ns", "eb-ff", {"draw": (4, 6), "retrain_epochs": "full", **CUT}),
+    ("ns", "ns", {"prune_ratio": 0.3, **CUT}),
+    ("eb-wage", "eb-wage", {"draw": (5,), **CUT}),
+    ("eb-ll", "eb-lf", {"draw": (5,), **CUT}),
+]
+
+
+@pytest.mark.parametrize(("lends", "takes", "settings"), [*PAIRS, *CUT_PAIRS])
 def test_taking_the_first_training_changes_no_bit_of_what_follows(lends, takes, settings, method, tmp_path):
-    lender = method(lends, **({"draw": "final"} if lends.startswith("eb-") else {}))
+    common = {name: settings[name] for name in (*CUT, "evaluate_every") if name in settings}
+    lender = method(lends, **({"draw": "final"} if lends.startswith("eb-") else {}), **common)
+    if "measure_epochs" in settings and takes.startswith("eb-") and not {"draw", "ticket_epoch"} & set(settings):
+        settings = {**settings, "ticket_epoch": 6}
     taker = method(takes, **settings)
     assert alike(taker, [lender]) == [lender]
     _, lent = conducted(lender, tmp_path, wanted=[taker])
@@ -153,6 +176,8 @@ def test_what_does_not_begin_alike_is_not_shared(method):
         *(method(name) for name in ("dense", "lt", "thinet", "snip", "sfp")),
     ]
     assert alike(ns, others) == []
+    back, late = (method("ns", draw=draw, **CUT) for draw in ((2, 6), (4, 6)))
+    assert alike(method("ns", **CUT), [back, late]) == [late] and key_of(back) is None
     assert alike(ns, [method("ns", l1=0.0)]) == [] and key_of(method("snip")) is None
     assert alike(method("dense"), [method("ns", l1=0.0)]) == [method("ns", l1=0.0)]
 

@@ -2,11 +2,13 @@
 
 The clock of both is the CPU time that the process has used, and the power is constant, so that an epoch's energy is the work
 that it really took. What else the machine does still shows in it (caches, shared cores): between two runs by more than within one.
+An interval is of the run that goes on as it began; how far whole runs lie apart is printed beside it, and counted both ways.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 
 import numpy as np
@@ -45,35 +47,40 @@ class WorkClock(FakeContext):
 
 
 def test_whole_runs_lie_in_the_intervals_of_the_extrapolated_ones(tmp_path):
-    inside = told = 0
     print(f"\neb-ff, {EPOCHS} epochs, ticket at {TICKET}, {MEASURED} epochs of each phase measured; energy by CPU time")
+    told, wholes_j = [], []
     for seed in range(1, PAIRS + 1):
         short = train(tmp_path / f"short-{seed}", seed, measure_epochs=MEASURED, ticket_epoch=TICKET)
         # the same mask as the short one's, so that both retrain the same network
-        whole = train(tmp_path / f"whole-{seed}", seed, draw=(MEASURED + 1, TICKET)).energy
+        whole_j = of_the_schedule(train(tmp_path / f"whole-{seed}", seed, draw=(MEASURED + 1, TICKET)).energy)
+        wholes_j.append(whole_j)
         energy = short.energy
         if energy.total_j is None:
-            print(f"seed {seed}: {short.reason}")
+            print(f"seed {seed}: whole {whole_j:.2f} J; {short.reason}")
             continue
-        told += 1
-        search, retrain = (whole.by_phase[path].energy_j for path in ("search", "retrain"))
-        # of the whole run, the retraining of the epochs that the schedule with the assumed ticket has
-        share = (EPOCHS - TICKET) / (EPOCHS - MEASURED - 1)
-        whole_j = whole.total_j - retrain * (1 - share)
-        is_inside = abs(energy.total_j - whole_j) <= energy.uncertainty_j
-        inside += is_inside
-        print(
-            f"seed {seed}: extrapolated {energy.total_j:.2f} +- {energy.uncertainty_j:.2f} J, whole {whole_j:.2f} J "
-            f"(search {search:.2f}){'' if is_inside else '  OUTSIDE'}"
-        )
-    print(f"{inside} of {told} inside, {PAIRS - told} refused")
+        told.append((energy.total_j - whole_j, energy.uncertainty_j))
+        print(f"seed {seed}: whole {whole_j:.2f} J, extrapolated {energy.total_j:.2f} +- {energy.uncertainty_j:.2f} J")
+    scatter_j = np.std(wholes_j, ddof=1)
+    alone = sum(abs(off_j) <= width_j for off_j, width_j in told)
+    with_scatter = sum(abs(off_j) <= math.hypot(width_j, 2 * scatter_j) for off_j, width_j in told)
+    print(f"whole runs scatter by {100 * scatter_j / np.mean(wholes_j):.2g} % (standard deviation of {PAIRS})")
+    print(
+        f"of {len(told)} extrapolated ({PAIRS - len(told)} refused) {alone} hold the whole run of their seed, ", end=""
+    )
+    print(f"{with_scatter} with the scatter of whole runs")
     assert told
+
+
+def of_the_schedule(whole):
+    """Energy (J) of a whole run, of its retraining only as many epochs as the schedule with the assumed ticket has."""
+    share = (EPOCHS - TICKET) / (EPOCHS - MEASURED - 1)
+    return whole.total_j - whole.by_phase["retrain"].energy_j * (1 - share)
 
 
 def train(path, seed, **settings):
     """Train, write the trace of a constant power, and make the record."""
     recipe = Recipe(
-        method="eb-ff", model="vgg16-small", dataset="synthetic", train_images=128, test_images=32, batch_size=32, epochs=EPOCHS,
+        method="eb-ff", model="vgg16-small", dataset="synthetic", train_images=512, test_images=32, batch_size=32, epochs=EPOCHS,
         epsilon=1e-9, evaluate_every=5, seed=seed, **settings,
     )  # fmt: skip
     rundir = RunDir(path)

@@ -8,6 +8,7 @@ uncertainty is that of the sum and not of a difference of sums.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Callable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -33,6 +34,9 @@ from ebbench.energy.traces.batches import Ints
 from ebbench.protocols import MeterInfo
 from ebbench.records import EnergyAccount
 from ebbench.rundir import RunDir, read_json
+
+#: from all phases, the work that was done again and the number of a segment: stretches of that segment
+StretchesOf = Callable[[Sequence[Interval], Sequence[Span], int], List[Stretch]]
 
 
 def account(
@@ -64,22 +68,27 @@ def account(
     return _account(events, timeline, meters, last_sign_ns)
 
 
-def measured_over(
-    rundir: RunDir, stretches_of: Callable[[Sequence[Interval], Sequence[Span], int], List[Stretch]]
-) -> Tuple[Rows, List[Tuple[str, Measured]]]:
-    """Every rail of a run over other stretches than its phases, which are the rows; the reference's total comes first.
+@dataclass(frozen=True)
+class MeasuredOver:
+    """Energies of a run over other stretches than its phases: `rows` for each that was wanted, in every rail, the total first."""
 
-    `stretches_of` says which, from all phases, the work that was done again and the number of a segment.
-    """
+    phases: List[Interval]
+    rows: List[Rows]
+    rails: List[Tuple[str, Measured]]
+
+
+def measured_over(rundir: RunDir, wanted: Sequence[StretchesOf]) -> MeasuredOver:
+    """Integrate every rail over the stretches that each of `wanted` says, with one look at every trace."""
     events = read_events(rundir.phases)
     manifest = read_json(rundir.manifest)
     meters = [RunMeter.of(rundir, info, events) for info in infos_of(manifest)]
     last_sign_ns = last_signs(events, traces_there(meters))
     phases, again = intervals(events, last_sign_ns), redone_intervals(events, last_sign_ns)
     table = RowTable()
-    together = Together(table, slowest_look_s(meters))
+    together = [Together(table, slowest_look_s(meters)) for _ in wanted]
     for span in spans(events, last_sign_ns):
-        together.add(table.add((*s, span.boot_id) for s in stretches_of(phases, again, span.segment)))
+        for one, stretches_of in zip(together, wanted):
+            one.add(table.add((*s, span.boot_id) for s in stretches_of(phases, again, span.segment)))
     starts_ns, ends_ns, boots = table.arrays()
     found = []
     for meter in meters:
@@ -88,7 +97,7 @@ def measured_over(
             max_gap_s=(manifest.get("bench") or {}).get("max_gap_s"), is_simulated=meter.info.simulated,
         )  # fmt: skip
         found += [(f"{meter.info.name}/{over[i].series.rail.name}", over[i]) for i in meter.rails]
-    return together.rows(), found
+    return MeasuredOver(phases, [one.rows() for one in together], found)
 
 
 def _account(
