@@ -33,7 +33,9 @@ DENSE = RECIPE
 TICKETS = [dataclasses.replace(DENSE, method="lt", draw="final", prune_ratio=ratio) for ratio in (0.2, 0.3, 0.4, 0.5)]
 FIRST, DIES, DECLINED, APART = TICKETS
 APART = dataclasses.replace(APART, share_phases=False)
-AMONG = (DENSE, FIRST, DIES, DECLINED, APART)
+#: eight epochs of which four are trained
+CUT_DENSE, CUT_TICKET = (dataclasses.replace(recipe, epochs=8, measure_epochs=3) for recipe in (DENSE, FIRST))
+AMONG = (DENSE, FIRST, DIES, DECLINED, APART, CUT_DENSE, CUT_TICKET)
 
 
 class Laptop(Place):
@@ -122,6 +124,19 @@ def assert_same_bits_alone(laptop, recipe, out):
     assert all(arrays[name].tobytes() == others[name].tobytes() for name in arrays)
     with np.load(one.masks) as masks, np.load(other.masks) as expected:
         assert {name: masks[name].tobytes() for name in masks} == {name: expected[name].tobytes() for name in expected}
+
+
+def test_epochs_that_are_to_be_extrapolated_are_shared_too(laptop):
+    dense, lt = laptop.conduct(CUT_DENSE), laptop.conduct(CUT_TICKET)
+    if dense.status == "failed":  # the machine did something else, and its epochs drifted
+        assert lt.energy.charged is None and any("it failed" in line for line in laptop.said)
+        return
+    charge, there = lt.energy.charged, read_json(laptop.there(CUT_TICKET).record)["energy"]
+    assert (charge["from"], charge["epochs"], len(charge["by_epoch"])) == (dense.run_id, 4, 4)
+    assert (there["total_j"], there["charged"]["by_epoch"], there["extrapolation"]) == (None, [], None)
+    stages = [record.energy.extrapolation["by_phase"]["train"] for record in (dense, lt)]
+    assert stages[0]["energy_j"] == pytest.approx(stages[1]["energy_j"], rel=0.02)  # and what goes through them takes
+    assert lt.status == "success" or "drift" in lt.reason
 
 
 def test_the_record_that_the_board_makes_has_no_total_since_it_does_not_know_that_energy(laptop):
