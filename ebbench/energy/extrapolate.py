@@ -16,55 +16,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from ebbench.energy.steady import FEWEST, Steady, steady
+from ebbench.energy.stage_energy import NotForetold, StageEnergy, is_first_other, stage_energy, training_of
 from ebbench.energy.uncertainty import half_width_j
 from ebbench.protocols import Stage
 from ebbench.records import (
     EXTRAPOLATED,
     MISSING,
     NOT_MEASURED,
-    OK,
-    OTHER_PHASES,
     SIMULATED,
     TRAINING_PHASES,
     EnergyAccount,
     PhaseEnergy,
 )
 
-#: a drift that, going on as it began, changes a stage's energy by less than this is put into the interval; a larger one refused
-NEGLIGIBLE_DRIFT = 0.01
 #: components of the budget that are in proportion to the energy, and to the time; the others are in the scatter of the epochs
 _BY_ENERGY = ("gain", "time_base", "edges", "clock", "unresolved")
 _BY_TIME = ("offset", "resolution")
-
-
-@dataclass(frozen=True)
-class _Found:
-    """One stage that was cut: energy (J) and time (s) of its training, measured and of all its epochs."""
-
-    stage: Stage
-    measured_j: float
-    measured_s: float
-    first_j: float
-    between_j: float
-    energy: Steady
-    duration: Steady
-    energy_j: float
-    half_width_j: float
-    duration_s: float
-    duration_half_width_s: float
-
-    @property
-    def factor(self) -> float:
-        """Energy of the training of all epochs over that of the measured ones."""
-        return self.energy_j / self.measured_j if self.measured_j else 1.0
-
-
-class _Refused(Exception):
-    """Why nothing can be foretold."""
 
 
 def extrapolate(account: EnergyAccount, stages: Sequence[Stage], assumptions: Sequence[str] = ()) -> EnergyAccount:
@@ -77,100 +46,10 @@ def extrapolate(account: EnergyAccount, stages: Sequence[Stage], assumptions: Se
     if not cut or _is_charged_elsewhere(account):
         return account
     try:
-        found = [_find(account, stage) for stage in cut]
-    except _Refused as refusal:
+        found = [stage_energy(account, stage) for stage in cut]
+    except NotForetold as refusal:
         return _refused(account, stages, str(refusal), assumptions)
     return _extrapolated(account, stages, found, assumptions)
-
-
-def _find(account: EnergyAccount, stage: Stage) -> _Found:
-    """The energy and the time of all epochs of one stage."""
-    epochs = _epochs(account, stage)
-    first_path = f"{stage.path}/epoch-{stage.first + 1}"
-    later = [values for path, values in epochs.items() if path != first_path]
-    if len(later) < FEWEST:
-        raise _Refused(
-            f"{len(later)} undisturbed epochs of {stage.path} after its first one were measured, and {FEWEST} are needed; "
-            "measure again with a larger --measure-epochs"
-        )
-    others = stage.epochs - 1
-    energy, duration = (steady([epoch[i] for epoch in later], others) for i in (0, 1))
-    drift = _drift(stage, energy)
-    measured_j, measured_s = _training(account, stage.path)
-    first_j, first_s = epochs.get(first_path, (energy.mean, duration.mean))
-    # all that was trained, the disturbed epochs too, less its epochs: what lies between them
-    between = [
-        max(whole - all_epochs, 0.0) for whole, all_epochs in zip((measured_j, measured_s), _all_epochs(account, stage))
-    ]
-    more = stage.epochs / stage.trained
-    between_j, between_s = between[0] * more, between[1] * more
-    half_width_j = math.hypot(others * energy.half_width, between_j - between[0]) + drift * others * energy.mean
-    return _Found(
-        stage=stage,
-        measured_j=measured_j,
-        measured_s=measured_s,
-        first_j=first_j,
-        between_j=between_j,
-        energy=energy,
-        duration=duration,
-        energy_j=first_j + others * energy.mean + between_j,
-        half_width_j=half_width_j,
-        duration_s=first_s + others * duration.mean + between_s,
-        duration_half_width_s=math.hypot(others * duration.half_width, between_s - between[1]),
-    )  # fmt: skip
-
-
-def _drift(stage: Stage, energy: Steady) -> float:
-    """The relative change of the mean epoch if a significant drift goes on; raises where that is not negligible."""
-    if not energy.drifts:
-        return 0.0
-    on = abs(energy.slope) * max(stage.epochs - 1 - energy.n, 0) / 2 / energy.mean if energy.mean > 0 else math.inf
-    if on > NEGLIGIBLE_DRIFT:
-        raise _Refused(
-            f"the epochs of {stage.path} drift by {100 * energy.slope / energy.mean:+.2g} % from one to the next "
-            f"(interval {100 * energy.slope_half_width / energy.mean:.2g} %): they stand for none that follow; "
-            "give --warmup or --cooldown, or a larger --measure-epochs"
-        )
-    return on
-
-
-def _epochs(account: EnergyAccount, stage: Stage) -> Dict[str, Tuple[float, float]]:
-    """Training energy (J) and time (s) of each epoch that was measured undisturbed, by path, in their order."""
-    instances: Dict[str, List[Mapping[str, Any]]] = {}
-    for phase in account.phases:
-        if _is_epoch(phase["path"], stage.path):
-            instances.setdefault(phase["path"], []).append(phase)
-    taken = _taken_epochs(account, stage)
-    own = {
-        path: _without_others(account, found[0])
-        for path, found in instances.items()
-        if len(found) == 1 and found[0]["status"] == OK and not found[0]["interrupted"] and not found[0]["failed"]
-    }
-    return {
-        path: _plus(epoch, taken.get(path))
-        for path, epoch in own.items()
-        if path not in taken or taken[path]["is_undisturbed"]
-    }
-
-
-def _all_epochs(account: EnergyAccount, stage: Stage) -> Tuple[float, float]:
-    """Training energy (J) and time (s) of all epochs of the stage, disturbed or not."""
-    parts = [_without_others(account, p) for p in account.phases if _is_epoch(p["path"], stage.path)]
-    parts += [_plus((0.0, 0.0), epoch) for epoch in _taken_epochs(account, stage).values()]
-    return sum(energy_j for energy_j, _ in parts), sum(duration_s for _, duration_s in parts)
-
-
-def _taken_epochs(account: EnergyAccount, stage: Stage) -> Dict[str, Mapping[str, Any]]:
-    """What another run measured of each epoch of the stage, by path, where that is charged here (`energy.charge`)."""
-    charge = account.charged
-    if charge is None or charge["stage"] != stage.path:
-        return {}
-    return {f"{stage.path}/epoch-{number}": epoch for number, epoch in enumerate(charge["by_epoch"], 1)}
-
-
-def _plus(own: Tuple[float, float], taken: Optional[Mapping[str, Any]]) -> Tuple[float, float]:
-    """Energy and time of an epoch: what the run itself did in it, and what was taken."""
-    return own if taken is None else (own[0] + taken["energy_j"], own[1] + taken["duration_s"])
 
 
 def _is_charged_elsewhere(account: EnergyAccount) -> bool:
@@ -178,42 +57,11 @@ def _is_charged_elsewhere(account: EnergyAccount) -> bool:
     return account.charged is not None and account.charged["energy_j"] is None
 
 
-def _is_epoch(path: str, stage: str) -> bool:
-    return path.startswith(f"{stage}/epoch-") and path.count("/") == 1
-
-
-def _without_others(account: EnergyAccount, phase: Mapping[str, Any]) -> Tuple[float, float]:
-    """Energy and time of one instance of a phase less the evaluations, checkpoints and the like inside it."""
-    energy_j, duration_s = phase["energy_j"] or 0.0, phase["duration_s"]
-    for inner in account.phases:
-        inside = inner["path"].startswith(phase["path"] + "/") and inner["segment"] == phase["segment"]
-        if inside and phase["start_ns"] <= inner["start_ns"] < phase["end_ns"] and _is_first_other(inner["path"]):
-            energy_j -= inner["energy_j"] or 0.0
-            duration_s -= inner["duration_s"]
-    return energy_j, duration_s
-
-
-def _is_first_other(path: str) -> bool:
-    """Whether the last name of the path is that of a phase that is no training, and no name before it is."""
-    *before, last = path.split("/")
-    return last in OTHER_PHASES and not any(name in OTHER_PHASES for name in before)
-
-
-def _training(account: EnergyAccount, path: str) -> Tuple[float, float]:
-    """Training energy (J) and time (s) of a top-level phase: without what is no training in it."""
-    whole = account.by_phase[path]
-    others = [p for inner, p in account.by_phase.items() if inner.startswith(path + "/") and _is_first_other(inner)]
-    return (
-        (whole.energy_j or 0.0) - sum(p.energy_j or 0.0 for p in others),
-        whole.duration_s - sum(p.duration_s for p in others),
-    )
-
-
 def _extrapolated(
-    account: EnergyAccount, stages: Sequence[Stage], found: Sequence[_Found], assumptions: Sequence[str]
+    account: EnergyAccount, stages: Sequence[Stage], found: Sequence[StageEnergy], assumptions: Sequence[str]
 ) -> EnergyAccount:
     by_name = {one.stage.path: one for one in found}
-    once = [_training(account, path) for path in account.by_phase if path in TRAINING_PHASES and path not in by_name]
+    once = [training_of(account, path) for path in account.by_phase if path in TRAINING_PHASES and path not in by_name]
     total_j = sum(one.energy_j for one in found) + sum(energy_j for energy_j, _ in once)
     duration_s = sum(one.duration_s for one in found) + sum(time_s for _, time_s in once)
     scatter_j = math.sqrt(sum(one.half_width_j**2 for one in found) + (account.redone_j or 0.0) ** 2)
@@ -261,7 +109,7 @@ def _components_j(
     return found
 
 
-def _by_phase(account: EnergyAccount, by_name: Mapping[str, _Found]) -> Dict[str, PhaseEnergy]:
+def _by_phase(account: EnergyAccount, by_name: Mapping[str, StageEnergy]) -> Dict[str, PhaseEnergy]:
     """Every path of a cut stage as its whole schedule has it; a parent still includes its children."""
     found = dict(account.by_phase)
     for path, phase in account.by_phase.items():
@@ -269,7 +117,7 @@ def _by_phase(account: EnergyAccount, by_name: Mapping[str, _Found]) -> Dict[str
         if one is not None and path != one.stage.path:
             found[path] = _scaled(phase, one, *_factors(path, phase, one))
     for name, one in by_name.items():
-        others = [p for p in found if p.startswith(name + "/") and _is_first_other(p)]
+        others = [p for p in found if p.startswith(name + "/") and is_first_other(p)]
         energy_j = one.energy_j + sum(found[p].energy_j or 0.0 for p in others)
         duration_s = one.duration_s + sum(found[p].duration_s for p in others)
         phase = account.by_phase[name]
@@ -279,7 +127,7 @@ def _by_phase(account: EnergyAccount, by_name: Mapping[str, _Found]) -> Dict[str
     return found
 
 
-def _factors(path: str, phase: PhaseEnergy, one: _Found) -> Tuple[float, float, float]:
+def _factors(path: str, phase: PhaseEnergy, one: StageEnergy) -> Tuple[float, float, float]:
     """By how much energy, time and count of a path inside a cut stage grow."""
     by_epochs = one.stage.epochs / one.stage.trained
     if path == f"{one.stage.path}/epoch":
@@ -291,7 +139,7 @@ def _factors(path: str, phase: PhaseEnergy, one: _Found) -> Tuple[float, float, 
     return by_epochs, by_epochs, by_epochs
 
 
-def _scaled(phase: PhaseEnergy, one: _Found, by_energy: float, by_time: float, by_count: float) -> PhaseEnergy:
+def _scaled(phase: PhaseEnergy, one: StageEnergy, by_energy: float, by_time: float, by_count: float) -> PhaseEnergy:
     """One entry of the whole schedule; its interval takes all that was uncertain as common to all epochs, and their scatter."""
     energy_j = None if phase.energy_j is None else phase.energy_j * by_energy
     uncertainty_j = phase.uncertainty_j
@@ -314,12 +162,12 @@ def _other_j(account: EnergyAccount, by_phase: Mapping[str, PhaseEnergy]) -> Opt
     """What is no training, in the whole schedule: as often as that has it."""
     if account.other_j is None:
         return None
-    inside = [path for path in by_phase if "/" in path and _is_first_other(path)]
+    inside = [path for path in by_phase if "/" in path and is_first_other(path)]
     return account.other_j + sum((by_phase[p].energy_j or 0.0) - (account.by_phase[p].energy_j or 0.0) for p in inside)
 
 
 def _rails(
-    account: EnergyAccount, by_name: Mapping[str, _Found], by_phase: Mapping[str, PhaseEnergy], scatter: float
+    account: EnergyAccount, by_name: Mapping[str, StageEnergy], by_phase: Mapping[str, PhaseEnergy], scatter: float
 ) -> Dict[str, Dict[str, Any]]:
     """Every rail's energies, grown as the reference's grew in each phase; `scatter`: relative half width of the total."""
     found = {}
@@ -331,7 +179,7 @@ def _rails(
         total_j, uncertainty_j = rail["total_j"], rail["uncertainty_j"]
         if total_j:
             top = [path for path in grown if path in TRAINING_PHASES]
-            others = [p for p in grown if p.split("/")[0] in top and "/" in p and _is_first_other(p)]
+            others = [p for p in grown if p.split("/")[0] in top and "/" in p and is_first_other(p)]
             whole_j = sum(grown[p] or 0.0 for p in top) - sum(grown[p] or 0.0 for p in others)
             own = (uncertainty_j or 0.0) / total_j
             total_j, uncertainty_j = whole_j, uncertainty_j and abs(whole_j) * math.hypot(own, scatter)
@@ -358,7 +206,7 @@ def _refused(account: EnergyAccount, stages: Sequence[Stage], reason: str, assum
 def _document(
     account: EnergyAccount,
     stages: Sequence[Stage],
-    by_name: Mapping[str, _Found],
+    by_name: Mapping[str, StageEnergy],
     assumptions: Sequence[str],
     *,
     duration_s: Optional[float] = None,
@@ -379,8 +227,8 @@ def _document(
     }
 
 
-def _stage_document(account: EnergyAccount, stage: Stage, one: Optional[_Found]) -> Dict[str, Any]:
-    energy_j, duration_s = _training(account, stage.path) if stage.path in account.by_phase else (None, 0.0)
+def _stage_document(account: EnergyAccount, stage: Stage, one: Optional[StageEnergy]) -> Dict[str, Any]:
+    energy_j, duration_s = training_of(account, stage.path) if stage.path in account.by_phase else (None, 0.0)
     document: Dict[str, Any] = {
         "kind": account.kind if one is None else _kind(account.kind),
         "scheduled_epochs": stage.epochs,
