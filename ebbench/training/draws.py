@@ -15,8 +15,8 @@ def draw_of(recipe: Recipe) -> Dict[str, Any]:
     if draw["draw"] == "early-bird":
         names = ("prune_ratio", "epsilon", "fifo_length", "pairs", "masks")
         draw.update({name: getattr(recipe, name) for name in names})
-    if is_cut(recipe):
-        draw["trained"] = trained_epochs(recipe)
+    if recipe.measure_epochs is not None:
+        draw["trained"] = trained_epochs(recipe)  # not of `epochs` alone: `ticket_epoch` ends a search too
     return draw
 
 

@@ -112,6 +112,16 @@ def test_a_search_at_every_ratio_is_in_one_training(method, tmp_path):
         assert context.paths.count("search/epoch-2/draw") == 1  # its checks are its own
 
 
+@pytest.mark.parametrize("tickets", [(2, 3), (3, 2), (2, 6), (6, 2), (4, 6)])
+def test_searches_that_assume_tickets_of_other_epochs_take_each_its_own(tickets, method, tmp_path):
+    searches = [method("eb-ff", ticket_epoch=epoch, **CUT, epsilon=1e-9) for epoch in tickets]
+    conducted(method("ns", **CUT), tmp_path, wanted=searches)
+    for recipe in searches:
+        _, context = conducted(recipe, tmp_path, taken=tmp_path / kept_name(recipe))
+        _, reference = conducted(recipe, tmp_path)
+        assert stored(context) == stored(reference)
+
+
 def test_a_taker_trains_no_epoch_of_what_it_takes(method, tmp_path, monkeypatch):
     from ebbench.training.loop import Trainer
 
