@@ -10,7 +10,7 @@ import contextlib
 import numpy as np
 
 from ebbench import plugins
-from ebbench.energy.phases import PhaseLog
+from ebbench.energy.phases import PhaseLog, read_events
 from ebbench.energy.traces.trace import TraceWriter
 from ebbench.protocols import Column, MeterInfo, Rail
 from ebbench.rundir import RunDir, write_json
@@ -31,7 +31,8 @@ class CountedContext(FakeContext):
 
     def __init__(self, rundir: RunDir, noise_seed: int, lending=None) -> None:
         super().__init__(due=False, lending=lending)
-        self.now_ns, self.noise_seed = 10**9, noise_seed
+        before = read_events(rundir.phases)  # of a process of this run that died
+        self.now_ns, self.noise_seed = 10**9 + (before[-1]["t_ns"] if before else 0), noise_seed
         self.log = PhaseLog(rundir.phases, clock=lambda: self.now_ns)
         self.log.start()
 

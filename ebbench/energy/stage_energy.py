@@ -92,16 +92,19 @@ def _drift(stage: Stage, energy: Steady) -> float:
 
 
 def _epochs(account: EnergyAccount, stage: Stage) -> Dict[str, Tuple[float, float]]:
-    """Training energy (J) and time (s) of each epoch that was measured undisturbed, by path, in their order."""
+    """Training energy (J) and time (s) of each epoch that was measured undisturbed, by path, in their order.
+
+    Of one that was taken from another run, only draws are done here; the last time counts where they were done twice.
+    """
     instances: Dict[str, List[Mapping[str, Any]]] = {}
     for phase in account.phases:
         if _is_epoch(phase["path"], stage.path):
             instances.setdefault(phase["path"], []).append(phase)
     taken = _taken_epochs(account, stage)
     own = {
-        path: _without_others(account, found[0])
-        for path, found in instances.items()
-        if len(found) == 1 and found[0]["status"] == OK and not found[0]["interrupted"] and not found[0]["failed"]
+        path: _without_others(account, last)
+        for path, (*before, last) in instances.items()
+        if (path in taken or not before) and last["status"] == OK and not last["interrupted"] and not last["failed"]
     }
     return {
         path: _plus(epoch, taken.get(path))

@@ -6,6 +6,7 @@ Really trained; their time is counted in steps of the training (`counted`), so t
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -19,10 +20,12 @@ from ebbench.energy.charge import charged, without_energy
 from ebbench.energy.extrapolate import extrapolate
 from ebbench.protocols import Lending
 from ebbench.records import MISSING, EnergyAccount, RunRecord
-from ebbench.rundir import write_json
+from ebbench.rundir import RunDir, write_json
 from ebbench.sealing.raw import RawRun
 from ebbench.sharing.lending import charge_of
+from ebbench.testing.context import Killed
 from ebbench.training.draws import kept_name
+from ebbench.training.loop import Trainer
 
 EPOCHS, TICKET, MEASURED = 24, 8, 5
 #: lends, takes, its phase that is the first training
@@ -51,9 +54,12 @@ def shared(request, recipe_of, tmp_path_factory):
     lent = train(lender, recipe_of(lends), 1, Lending(lender.kept, (recipe_of(takes),)))
     charge = charge_of(lender, taker, recipe_of(takes), pytest.fail)
     write_json(taker.taken, charge)
-    record = train(taker, recipe_of(takes), 1, Lending(taker.kept, (), lender.kept / kept_name(recipe_of(takes))))
+    lending = Lending(taker.kept, (), lender.kept / kept_name(recipe_of(takes)))
+    record = train(taker, recipe_of(takes), 1, lending)
     alone = train(begin(folder / "alone", recipe_of(takes)), recipe_of(takes), 1)
-    return {"stage": stage, "lent": lent, "charge": charge, "taker": taker, "record": record, "alone": alone}
+    return {
+        "stage": stage, "lent": lent, "charge": charge, "taker": taker, "record": record, "alone": alone, "lending": lending,
+    }  # fmt: skip
 
 
 def test_what_is_taken_is_extrapolated_as_if_it_had_been_trained_here(shared):
@@ -68,6 +74,27 @@ def test_what_is_taken_is_extrapolated_as_if_it_had_been_trained_here(shared):
         assert one[name] == (pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value), name
     assert own.by_phase[shared["stage"]].measured_by == "lender"
     assert shared["record"].flops["total"] == shared["alone"].flops["total"]
+
+
+def test_a_taker_that_died_in_what_it_takes_is_extrapolated_from_all_of_it(shared, recipe_of, tmp_path, monkeypatch):
+    recipe, expected = recipe_of(shared["record"].recipe["method"]), shared["record"].energy.extrapolation
+    rundir = begin(tmp_path / "died", recipe)
+    write_json(rundir.taken, shared["charge"])
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        enter = Trainer._enter_taken
+        patch.setattr(Trainer, "_enter_taken", lambda self, n: dies() if n == MEASURED else enter(self, n))
+        train(rundir, recipe, 1, shared["lending"])
+    record = train(rundir, recipe, 1, shared["lending"])
+    found = record.energy.extrapolation
+    assert record.status == "success"
+    for path, stage in expected["by_phase"].items():
+        own = found["by_phase"][path]
+        assert (own["measured_epochs"], own["energy_j"]) == (MEASURED, pytest.approx(stage["energy_j"], rel=1e-9)), path
+    assert record.energy.total_j == pytest.approx(shared["record"].energy.total_j, rel=1e-9)
+
+
+def dies():
+    raise Killed()
 
 
 def test_the_charge_is_of_what_the_lender_measured_epoch_by_epoch(shared):
@@ -100,6 +127,19 @@ def test_a_doubt_about_the_lenders_own_ticket_is_not_handed_on(shared):
     handed_on = {doubt.split(":")[0] for doubt in shared["charge"]["doubts"]}
     assert handed_on == doubted - {"ticket found", "narrowest layer"}
     assert shared["charge"]["verdict"] == ("WARN" if handed_on else "PASS")
+
+
+@pytest.mark.parametrize(
+    "name", ["narrowest layer", "mask-distance overhead resolved", "mask-distance overhead both ways"]
+)
+def test_nor_is_one_about_its_own_mask_distance_checks(name, shared, recipe_of, tmp_path):
+    shutil.copytree(shared["lending"].taken.parent.parent, tmp_path / "lender")
+    lender = RunDir(tmp_path / "lender")
+    doubt = {"name": name, "verdict": "WARN", "value": 2.0, "limit": 1.0, "advice": "?"}
+    document = json.loads(lender.record.read_text())
+    write_json(lender.record, {**document, "checks": [*document["checks"], doubt]})
+    charge = charge_of(lender, shared["taker"], recipe_of(shared["record"].recipe["method"]), pytest.fail)
+    assert (charge["doubts"], charge["verdict"]) == (shared["charge"]["doubts"], shared["charge"]["verdict"])
 
 
 def own_account(shared) -> EnergyAccount:
