@@ -32,7 +32,7 @@ from ebbench.records import (
 )
 
 #: components of the budget that are in proportion to the energy, and to the time; the others are in the scatter of the epochs
-_BY_ENERGY = ("gain", "time_base", "edges", "clock", "unresolved")
+_BY_ENERGY = ("gain", "time_base", "edges", "lag", "clock", "unresolved")
 _BY_TIME = ("offset", "resolution")
 
 

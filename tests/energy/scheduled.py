@@ -23,8 +23,8 @@ GAIN = 0.01
 class Training:
     """A run folder: idle, then stages of epochs (power, seconds), then idle. Totals of what it did are kept as the truth."""
 
-    def __init__(self, path: Path, *, simulated: bool = False, measure_epochs: Any = 5) -> None:
-        rails = (Rail("VDD_IN", "module", None, GAIN, 0.0, 0.0), Rail("GPU", "gpu", "VDD_IN"))
+    def __init__(self, path: Path, *, simulated: bool = False, measure_epochs: Any = 5, **sensor: Any) -> None:
+        rails = (Rail("VDD_IN", "module", None, GAIN, 0.0, 0.0, **sensor), Rail("GPU", "gpu", "VDD_IN"))
         self.info = MeterInfo(
             "ina3221", "module", simulated, rails, (Column("VDD_IN_w"), Column("GPU_w")), ("VDD_IN",), RATE_HZ
         )

@@ -80,6 +80,15 @@ def test_a_gain_is_as_large_a_part_of_the_whole_as_of_what_was_measured(tmp_path
     assert energy.uncertainty_j >= 2 * GAIN * energy.total_j
 
 
+def test_what_a_delay_may_be_off_at_every_evaluation_grows_with_their_number(tmp_path):
+    found = {}
+    for trained in (60, 6):
+        run = Training(tmp_path / f"{trained}", delay_s=0.0, delay_u_s=0.05)
+        run.stage("train", epochs(trained), scheduled=60)
+        found[trained] = record_of(run.end()).energy.components_j["lag"]
+    assert found[6] == pytest.approx(found[60], rel=0.15)
+
+
 def test_it_is_labelled_the_measured_part_is_kept_and_no_accuracy_is_claimed(tmp_path):
     record = constant(tmp_path / "run")
     assert record.kind == record.energy.kind == "extrapolated"
