@@ -8,7 +8,7 @@ energy is charged to each. What must be equal is every setting that the training
 from __future__ import annotations
 
 import json
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ebbench.config import Recipe
 from ebbench.config.method_settings import AUTO, READERS, is_one_of
@@ -71,13 +71,14 @@ def lender_first(recipes: Sequence[Recipe]) -> List[Recipe]:
     for recipe in recipes:
         key = key_of(recipe)
         if key is not None and groups[key]:
-            found.append(max(groups.pop(key), key=_certain_epochs))
+            found.append(max(groups.pop(key), key=_least_and_most_epochs))
             groups[key] = []
         if recipe not in found:
             found.append(recipe)
     return found
 
 
-def _certain_epochs(recipe: Recipe) -> int:
-    """How long the first training is at least; a search may end early."""
-    return 0 if draw_of(recipe)["draw"] == "early-bird" else trained_epochs(recipe)
+def _least_and_most_epochs(recipe: Recipe) -> Tuple[int, int]:
+    """How long the first training is; a search may end early."""
+    most = trained_epochs(recipe)
+    return 0 if draw_of(recipe)["draw"] == "early-bird" else most, most

@@ -197,6 +197,8 @@ def test_the_longest_first_training_leads_its_group_and_the_others_keep_their_or
         method("eb-ff"), method("eb-ff", draw=(1,)), method("ns"), method("dense"), method("lt")
     )  # fmt: skip
     assert lender_first([early, dense, tenth, ns, lt]) == [ns, early, dense, tenth, lt]
+    second, sixth = (method("eb-ff", ticket_epoch=epoch, **CUT) for epoch in (2, 6))
+    assert lender_first([second, sixth]) == [sixth, second]
     apart = [dataclasses.replace(recipe, share_phases=False) for recipe in (early, dense, tenth, ns, lt)]
     assert lender_first(apart) == apart
 
