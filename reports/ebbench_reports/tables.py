@@ -80,14 +80,21 @@ def left_out(collection: Collection) -> List[str]:
     notes = []
     for run in collection.runs:
         if run.record.status != "success":
-            extrapolation = run.record.energy.extrapolation
-            spent = format_si((extrapolation["measured"] if extrapolation else vars(run.record.energy))["total_j"], "J")
+            spent = format_si(_spent_j(run), "J")
             reason = run.record.reason or "no reason recorded"
             notes.append(
                 f"Run {run.number} ({run.record.run_id}) {run.record.status} and is in no row: {reason}; {spent} spent."
             )
         notes += [f"Run {run.number}: {_sentence(note)}" for note in run.notes]
     return notes + [_sentence(unread.reason) for unread in collection.unread]
+
+
+def _spent_j(run: Run) -> Optional[float]:
+    """What the run itself took and was measured; not what it is charged, nor what was to be extrapolated or estimated from it."""
+    seen = run.record.energy.while_simulating or vars(run.record.energy)
+    total_j = (seen.get("extrapolation") or {}).get("measured", seen)["total_j"]
+    elsewhere_j = run.charged["energy_j"] if run.charged else 0.0
+    return None if total_j is None or elsewhere_j is None else total_j - elsewhere_j
 
 
 def extrapolation_notes(runs: Sequence[Run]) -> List[str]:
@@ -125,9 +132,11 @@ def charged_notes(runs: Sequence[Run], collected: Sequence[Run]) -> List[str]:
         taken.append(f"{', '.join(parts)} by {name}")
     if not taken:
         return []
+    few = any(run.charged and run.record.energy.extrapolation for run in runs)
+    but = ", but for the scatter of the epochs that stand for others" if few else ""
     return [
         "First trainings that were done and measured once, and are charged to each run that begins with them: "
-        f"{'; '.join(taken)}. What their energies have in common cancels in their ratios, and the intervals know it."
+        f"{'; '.join(taken)}. What their energies have in common cancels in their ratios, and the intervals know it{but}."
     ]
 
 

@@ -154,3 +154,25 @@ def test_what_a_run_is_charged_for_another_ones_training_is_said_once_below_the_
     assert f"run {at['lt-1']} (20 epochs), run {at['thinet-1']} (1 epoch) by run {at['dense-1']}" in note
     assert f"run {at['ns-1']} (20 epochs) by gone, which is not in this report" in note
     assert str(at["ll-1"]) not in note.partition("by run")[0]
+    assert note.endswith("and the intervals know it.")
+
+
+def test_what_a_failed_run_was_charged_was_not_spent_by_it(tmp_path):
+    charge = {"from": "dense-1", "epochs": 6, "stage": "train", "energy_j": 500e3}
+    extrapolation = {"measured": {"total_j": 700e3}, "refused": "not extrapolated: they drift", "by_phase": {}}
+    refused = account(None, charged=charge, extrapolation=extrapolation)
+    write_run(tmp_path / "lt", record("lt-1", status="failed", recipe={"method": "lt"}, energy=refused))
+    simulated = {**vars(refused), "kind": "measured"}
+    estimated = account(9.0, kind="estimated", while_simulating=simulated)
+    write_run(tmp_path / "lf", record("lf-1", status="failed", recipe={"method": "eb-lf"}, energy=estimated))
+    notes = [note for note in table_2(collect([tmp_path])).notes if "is in no row" in note]
+    assert len(notes) == 2 and all("200 kJ spent" in plain(note) for note in notes)
+
+
+def test_of_extrapolated_runs_the_scatter_of_the_epochs_does_not_cancel(tmp_path):
+    charge = {"from": "dense-1", "epochs": 6, "stage": "train", "energy_j": 500e3}
+    extrapolation = {"measured": {"total_j": 700e3}, "refused": None, "by_phase": {}, "assumptions": []}
+    few = account(charged=charge, extrapolation=extrapolation)
+    write_run(tmp_path / "lt", record("lt-1", recipe={"method": "lt"}, energy=few))
+    (note,) = [note for note in table_2(collect([tmp_path])).notes if "First trainings" in note]
+    assert note.endswith("the intervals know it, but for the scatter of the epochs that stand for others.")
