@@ -25,9 +25,10 @@ _SAME = ("ebbench", "board", "device", "bench")
 _SAME_ENVIRONMENT = ("host", "packages", "power_mode", "kernel", "cpu", "simulated_root")
 #: what of a meter must be the same
 _SAME_METER = ("name", "scope", "simulated", "identity", "rails", "calibration", "reference")
-#: checks of what a lender draws, which is not taken from it
-_OF_ITS_TICKET = (
+#: checks of what is not taken from a lender, nor charged: what it draws, and what it did again
+_ITS_OWN = (
     "ticket found", "narrowest layer", "mask-distance overhead resolved", "mask-distance overhead both ways",
+    "work done twice",
 )  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def charge_of(
 def _source(
     record: Mapping[str, Any], energy: Mapping[str, Any], part: Mapping[str, Any], lender: RunDir, path: Path
 ) -> Dict[str, Any]:
-    handed_on = [check for check in record["checks"] if check["name"] not in _OF_ITS_TICKET]
+    handed_on = [check for check in record["checks"] if check["name"] not in _ITS_OWN]
     idle_w, measured = energy["idle_power_w"], (energy.get("extrapolation") or {}).get("measured") or energy
     return {
         "from": record["run_id"],

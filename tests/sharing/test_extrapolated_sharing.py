@@ -130,9 +130,10 @@ def test_a_doubt_about_the_lenders_own_ticket_is_not_handed_on(shared):
 
 
 @pytest.mark.parametrize(
-    "name", ["narrowest layer", "mask-distance overhead resolved", "mask-distance overhead both ways"]
+    "name",
+    ["narrowest layer", "mask-distance overhead resolved", "mask-distance overhead both ways", "work done twice"],
 )
-def test_nor_is_one_about_its_own_mask_distance_checks(name, shared, recipe_of, tmp_path):
+def test_nor_is_one_about_what_else_is_not_charged(name, shared, recipe_of, tmp_path):
     shutil.copytree(shared["lending"].taken.parent.parent, tmp_path / "lender")
     lender = RunDir(tmp_path / "lender")
     doubt = {"name": name, "verdict": "WARN", "value": 2.0, "limit": 1.0, "advice": "?"}
