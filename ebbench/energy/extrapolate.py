@@ -36,8 +36,13 @@ _BY_ENERGY = ("gain", "time_base", "edges", "lag", "clock", "unresolved")
 _BY_TIME = ("offset", "resolution")
 
 
-def extrapolate(account: EnergyAccount, stages: Sequence[Stage], assumptions: Sequence[str] = ()) -> EnergyAccount:
+def extrapolate(
+    account: EnergyAccount, stages: Sequence[Stage], assumptions: Sequence[str] = (), redone_j: float = 0.0
+) -> EnergyAccount:
     """The account of the whole schedule; `account` itself where no stage was cut.
+
+    `redone_j`: what of the account's was done again in phases that were not cut. It is in the total, as ever. What was done again
+    in the others stands for no epoch: it is in the interval, and not in the total.
 
     Where the measured epochs do not allow it (too few, or they drift) the total is missing with the reason. What was measured is
     kept in ``extrapolation`` either way.
@@ -49,7 +54,7 @@ def extrapolate(account: EnergyAccount, stages: Sequence[Stage], assumptions: Se
         found = [stage_energy(account, stage) for stage in cut]
     except NotForetold as refusal:
         return _refused(account, stages, str(refusal), assumptions)
-    return _extrapolated(account, stages, found, assumptions)
+    return _extrapolated(account, stages, found, assumptions, redone_j)
 
 
 def _is_charged_elsewhere(account: EnergyAccount) -> bool:
@@ -58,13 +63,18 @@ def _is_charged_elsewhere(account: EnergyAccount) -> bool:
 
 
 def _extrapolated(
-    account: EnergyAccount, stages: Sequence[Stage], found: Sequence[StageEnergy], assumptions: Sequence[str]
+    account: EnergyAccount,
+    stages: Sequence[Stage],
+    found: Sequence[StageEnergy],
+    assumptions: Sequence[str],
+    redone_j: float,
 ) -> EnergyAccount:
     by_name = {one.stage.path: one for one in found}
     once = [training_of(account, path) for path in account.by_phase if path in TRAINING_PHASES and path not in by_name]
     total_j = sum(one.energy_j for one in found) + sum(energy_j for energy_j, _ in once)
     duration_s = sum(one.duration_s for one in found) + sum(time_s for _, time_s in once)
-    scatter_j = math.sqrt(sum(one.half_width_j**2 for one in found) + (account.redone_j or 0.0) ** 2)
+    redone_in_cut_j = (account.redone_j or 0.0) - redone_j
+    scatter_j = math.sqrt(sum(one.half_width_j**2 for one in found) + redone_in_cut_j**2)
     components_j = _components_j(account, total_j, duration_s, scatter_j)
     by_phase = _by_phase(account, by_name)
     covered_s = duration_s * account.covered_s / account.duration_s if account.duration_s else 0.0
@@ -75,7 +85,7 @@ def _extrapolated(
         kind=_kind(account.kind),
         total_j=total_j,
         uncertainty_j=half_width_j(components_j),
-        redone_j=0.0,
+        redone_j=redone_j,
         other_j=other_j,
         net_j=net_j,
         duration_s=duration_s,

@@ -10,7 +10,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ebbench.energy.account import account
+from ebbench.energy.account import account, redone_outside
 from ebbench.energy.charge import charged
 from ebbench.energy.estimate import UnitEnergies, estimated
 from ebbench.energy.extrapolate import extrapolate
@@ -34,7 +34,7 @@ def record_of(rundir: RunDir, *, max_gap_s: Optional[float] = None, units: Optio
     """
     raw = RawRun.read(rundir)
     measured = _measured(rundir, raw, max_gap_s)
-    whole, uncut = _whole(measured, raw)
+    whole, uncut = _whole(rundir, measured, raw)
     energy = _estimated(whole, raw, units)
     overhead = _overhead(whole, raw)
     checks = _checks(raw, measured, whole, overhead, is_estimated=energy.kind == ESTIMATED)
@@ -121,12 +121,13 @@ def _measured(rundir: RunDir, raw: RawRun, max_gap_s: Optional[float]) -> Energy
     return found if raw.taken is None else charged(found, raw.taken)
 
 
-def _whole(measured: EnergyAccount, raw: RawRun) -> Tuple[EnergyAccount, List[str]]:
+def _whole(rundir: RunDir, measured: EnergyAccount, raw: RawRun) -> Tuple[EnergyAccount, List[str]]:
     """The account of the whole schedule, where only some of its epochs were to be measured, and what is to be said of that."""
     if not raw.recipe.get("measure_epochs") or raw.status != "success":
         return measured, []
     stages = raw.stages
-    return extrapolate(measured, stages, _assumptions(raw)), _uncut(stages)
+    redone_j = redone_outside(rundir, [stage.path for stage in stages if stage.is_cut]) if measured.redone_j else 0.0
+    return extrapolate(measured, stages, _assumptions(raw), redone_j), _uncut(stages)
 
 
 def _estimated(whole: EnergyAccount, raw: RawRun, units: Optional[UnitEnergies]) -> EnergyAccount:

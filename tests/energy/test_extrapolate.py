@@ -155,6 +155,29 @@ def test_an_epoch_that_was_killed_and_done_again_stands_for_none(tmp_path):
     assert energy.redone_j == 0
 
 
+def test_what_was_done_twice_of_a_phase_that_is_trained_whole_is_in_the_total_and_its_own_figure(tmp_path):
+    """As in a run that is measured whole: tables take the one less the other."""
+    run = Training(tmp_path / "run")
+    with run.phase("search"):
+        run.spend("search/epoch-1", 9.0, 1.0)
+        assert run.log.begin("search/epoch-2")
+        run.burn(9.0, 0.6)
+    run.now_ns += S
+    run.log.start(restored={"segment": 0, "t_ns": run.now_ns - round(1.6 * S)})
+    with run.phase("search"):
+        for number in (2, 3):
+            run.spend(f"search/epoch-{number}", 9.0, 1.0)
+    run.log.mark("stage", path="search", epochs=3, trained=3, evaluations=0, first=0)
+    with run.phase("retrain"):
+        for number in range(4, 10):
+            run.spend(f"retrain/epoch-{number}", 9.0, 1.0)
+    run.log.mark("stage", path="retrain", epochs=47, trained=6, evaluations=0, first=3)
+    energy = record_of(run.end()).energy
+    assert energy.redone_j == pytest.approx(0.6 * 9.0, rel=5e-3)
+    assert energy.total_j - energy.redone_j == pytest.approx(50 * 9.0, rel=1e-3)
+    assert energy.components_j["extrapolation"] < 0.2 * energy.redone_j
+
+
 def test_too_few_undisturbed_epochs_are_refused(tmp_path):
     run = Training(tmp_path / "run")
     run.stage("train", epochs(3), scheduled=100)

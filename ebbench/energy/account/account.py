@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Collection, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ebbench.energy.account.run_meter import (
     slowest_s,
     traces_there,
 )
-from ebbench.energy.account.timeline import Timeline, down_s_of, is_rest, last_signs
+from ebbench.energy.account.timeline import Timeline, down_s_of, is_rest, last_signs, redone_in
 from ebbench.energy.integration.stretches import Stretch
 from ebbench.energy.measured import Measured, Rows, measure
 from ebbench.energy.phases import Event, Interval, Span, intervals, read_events, redone_intervals, spans
@@ -98,6 +98,17 @@ def measured_over(rundir: RunDir, wanted: Sequence[StretchesOf]) -> MeasuredOver
         )  # fmt: skip
         found += [(f"{meter.info.name}/{over[i].series.rail.name}", over[i]) for i in meter.rails]
     return MeasuredOver(phases, [one.rows() for one in together], found)
+
+
+def redone_outside(rundir: RunDir, paths: Collection[str]) -> float:
+    """Energy (J) of the training that was done again in other top-level phases than `paths`."""
+
+    def elsewhere(phases: Sequence[Interval], again: Sequence[Span], segment: int) -> List[Stretch]:
+        return redone_in([p for p in phases if p.path.split("/")[0] not in paths], again, segment)
+
+    found = measured_over(rundir, [elsewhere])
+    (_, total), *_ = found.rails
+    return total.total(found.rows[0].at)[0] or 0.0
 
 
 def _account(

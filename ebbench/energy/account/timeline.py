@@ -70,6 +70,11 @@ def _stretches(phases: Sequence[Interval], again: Sequence[Span], segment: int) 
     return [training, other, redone]
 
 
+def redone_in(phases: Sequence[Interval], again: Sequence[Span], segment: int) -> List[Stretch]:
+    """Training of one segment, in these phases, that was done again."""
+    return _stretches(phases, again, segment)[2]
+
+
 def _members(phases: Sequence[Interval], segment: int) -> Dict[str, List[int]]:
     """Which phases of a segment are instances of each path."""
     groups: Dict[str, List[int]] = {}
