@@ -134,9 +134,12 @@ def test_epochs_that_are_to_be_extrapolated_are_shared_too(laptop):
     charge, there = lt.energy.charged, read_json(laptop.there(CUT_TICKET).record)["energy"]
     assert (charge["from"], charge["epochs"], len(charge["by_epoch"])) == (dense.run_id, 4, 4)
     assert (there["total_j"], there["charged"]["by_epoch"], there["extrapolation"]) == (None, [], None)
-    stages = [record.energy.extrapolation["by_phase"]["train"] for record in (dense, lt)]
-    assert stages[0]["energy_j"] == pytest.approx(stages[1]["energy_j"], rel=0.02)  # and what goes through them takes
-    assert lt.status == "success" or "drift" in lt.reason
+    if lt.status == "failed":
+        assert "drift" in lt.reason
+        return
+    lent, taken = (record.energy.extrapolation["by_phase"]["train"] for record in (dense, lt))
+    own_j = taken["measured_j"] - charge["energy_j"]  # going through them; of three epochs it stands for seven
+    assert -1e-6 <= taken["energy_j"] - lent["energy_j"] <= 7 / 3 * own_j + 1e-6
 
 
 def test_the_record_that_the_board_makes_has_no_total_since_it_does_not_know_that_energy(laptop):
