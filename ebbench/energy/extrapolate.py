@@ -39,7 +39,7 @@ _BY_TIME = ("offset", "resolution")
 def extrapolate(
     account: EnergyAccount, stages: Sequence[Stage], assumptions: Sequence[str] = (), redone_j: float = 0.0
 ) -> EnergyAccount:
-    """The account of the whole schedule; `account` itself where no stage was cut.
+    """The account of the whole schedule; `account` itself where no stage was cut, or nothing was to be measured.
 
     `redone_j`: what of the account's was done again in phases that were not cut. It is in the total, as ever. What was done again
     in the others stands for no epoch: it is in the interval, and not in the total.
@@ -48,7 +48,7 @@ def extrapolate(
     kept in ``extrapolation`` either way.
     """
     cut = [stage for stage in stages if stage.is_cut]
-    if not cut or _is_charged_elsewhere(account):
+    if not cut or account.kind == NOT_MEASURED or _is_charged_elsewhere(account):
         return account
     try:
         found = [stage_energy(account, stage) for stage in cut]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import pkgutil
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from scheduled import BETWEEN_S, BETWEEN_W, DRAW_S, DRAW_W, EVALUATE_S, EVALUATE_W, GAIN, PRUNE_S, S, Training
 
-from ebbench.records import FAIL, RunRecord
+from ebbench.energy.extrapolate import extrapolate
+from ebbench.protocols import Stage
+from ebbench.records import FAIL, NOT_MEASURED, RunRecord
 from ebbench.sealing.record import record_of
 
 SEARCH, RETRAIN = 20, 60
@@ -47,6 +50,13 @@ def test_the_whole_is_each_stage_by_its_count_and_what_happens_once(tmp_path):
     assert energy.by_phase["search/epoch/draw"].count == 20
     assert energy.by_phase["search/epoch/draw"].energy_j == pytest.approx(20 * DRAW_W * DRAW_S, rel=0.1)
     assert energy.by_phase["retrain/epoch"].count == 60
+
+
+def test_where_nothing_was_to_be_measured_nothing_is_extrapolated_and_nothing_failed(tmp_path):
+    """A run with the meter `off`: more epochs would not help."""
+    run = constant(tmp_path / "run").energy
+    unmetered = dataclasses.replace(run, kind=NOT_MEASURED, total_j=None, extrapolation=None)
+    assert extrapolate(unmetered, [Stage("search", epochs=SEARCH, trained=6, evaluations=0, first=0)]) is unmetered
 
 
 def test_evaluations_are_counted_as_the_schedule_has_them_and_are_no_training(tmp_path):
