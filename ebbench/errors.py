@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import re
 from typing import Iterable, Iterator, List, Optional, Sequence
 
@@ -32,6 +33,8 @@ EXIT_INTERRUPTED = 130
 
 #: up to so many names are listed beside the one that was meant
 FEW_NAMES = 20
+#: a path that cannot be what it is to be, on any disk: a folder that is a file or lies below one, a name that no disk takes
+_WRONG_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def printable(text: str) -> str:
@@ -81,6 +84,11 @@ class MeterError(DeviceError):
 
 class DiskError(DeviceError):
     """The disk is full, read-only or gone."""
+
+
+def not_written(error: OSError, message: str) -> EbbenchError:
+    """What to raise where a file or a folder could not be written: the user's fault where the path is wrong, else the disk's."""
+    return (UserError if error.errno in _WRONG_PATH else DiskError)(message)
 
 
 class ResultError(EbbenchError):

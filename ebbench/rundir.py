@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import IO, Any, Dict, List, NoReturn, Optional
 
-from ebbench.errors import DiskError, UserError
+from ebbench.errors import UserError, not_written
 from ebbench.whole_file import write_whole
 
 MANIFEST = "manifest.json"
@@ -88,8 +88,8 @@ class RunDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DiskError(
-                f"cannot make the run folder {self.path}: {error.strerror}; choose another with --out"
+            raise not_written(
+                error, f"cannot make the run folder {self.path}: {error.strerror}; choose another with --out"
             ) from error
 
     def lock(self) -> IO[str]:
@@ -100,8 +100,8 @@ class RunDir:
         try:
             handle = open(self.path / LOCK, "a+")  # noqa: SIM115 - the caller holds it for the whole run
         except OSError as error:
-            raise DiskError(
-                f"cannot write in {self.path}: {error.strerror}; choose another folder with --out"
+            raise not_written(
+                error, f"cannot write in {self.path}: {error.strerror}; choose another folder with --out"
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

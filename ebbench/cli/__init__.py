@@ -21,12 +21,15 @@ from ebbench.cli.measuring import mark, measure
 from ebbench.cli.remote import remote_agent
 from ebbench.cli.results import check, export, integrate, report
 from ebbench.cli.running import experiments, run
+from ebbench.cli.said import say
 from ebbench.cli.work import flops
-from ebbench.errors import EXIT_BUG, EXIT_DEVICE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER, EbbenchError
+from ebbench.errors import EXIT_BUG, EXIT_DEVICE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER, EbbenchError, printable
 
 #: how the signs that we print look where the terminal's encoding lacks them
 _PLAIN = {"±": "+-", "–": "-", "×": "x", "µ": "u", "…": "..."}
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+#: a path that was typed and cannot be one, on any disk
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -64,7 +67,7 @@ cli.add_command(remote_agent)
 def main(arguments: Optional[Sequence[str]] = None) -> NoReturn:
     """Run the command line and leave with its exit code: every error is one line on stderr, never a traceback."""
     if sys.platform == "win32":
-        _say("Windows is not supported: ebbench needs Linux (on macOS the simulated meter alone)")
+        say("Windows is not supported: ebbench needs Linux (on macOS the simulated meter alone)")
         sys.exit(EXIT_USER)
     signal.signal(signal.SIGTERM, _as_interrupt)
     _print_in_any_encoding()
@@ -94,31 +97,30 @@ def _run(arguments: Optional[Sequence[str]]) -> int:
         return leaving.exit_code
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "ebbench"
-        _say(f"{' '.join(error.format_message().split())} (see {where} --help)")
+        say(f"{' '.join(error.format_message().split())} (see {where} --help)")
         return EXIT_USER
     except click.ClickException as error:
-        _say(error.format_message())
+        say(error.format_message())
         return EXIT_USER
     except EbbenchError as error:
-        _say(str(error))
+        say(str(error))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         for number in (signal.SIGINT, signal.SIGTERM):  # we are leaving already
             signal.signal(number, signal.SIG_IGN)
-        _say("interrupted; what was measured is kept, and `ebbench run ... --resume` goes on with a run")
+        say("interrupted; what was measured is kept, and `ebbench run ... --resume` goes on with a run")
         return EXIT_INTERRUPTED
     except SystemExit:  # click and rich leave like this when nobody reads on, as in `ebbench boards | head -1`
         return EXIT_OK
     except Exception as error:  # noqa: BLE001 - the last resort: the user gets a line, we get the traceback
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            _say(f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on with --resume")
+            say(f"{error.filename or 'the disk'}: {error.strerror}; make room, then go on with --resume")
             return EXIT_DEVICE
-        _say(f"a fault of ebbench itself: {type(error).__name__}: {error}; please report it with {_keep_traceback()}")
+        if isinstance(error, OSError) and error.errno in _NO_PATH:
+            say(f"{printable(str(error.filename))}: {error.strerror}; give another path")
+            return EXIT_USER
+        say(f"a fault of ebbench itself: {type(error).__name__}: {error}; please report it with {_keep_traceback()}")
         return EXIT_BUG
-
-
-def _say(text: str) -> None:
-    click.echo(f"ebbench: {text}", err=True)
 
 
 def _keep_traceback() -> str:

@@ -9,6 +9,7 @@ from typing import Any, Dict, Optional, Tuple
 import click
 from click.core import ParameterSource
 
+from ebbench.cli.said import say
 from ebbench.cli.typed import Typed
 
 _PATH = click.Path(path_type=Path)
@@ -174,6 +175,8 @@ def integrate(
 
     assert trace is not None and phases is not None, "checked above"
     document = integrate_tables(trace, phases, max_gap_s=max_gap_s, columns=_columns(options.pop("columns")), **options)
+    if "damage" in document:
+        say(f"{document['damage']}; only what comes before is integrated")
     if as_json:
         click.echo(json.dumps(document, allow_nan=False))
     else:
@@ -233,5 +236,5 @@ def export(run: Path, kind: str, out: Optional[Path], as_json: bool) -> None:
     from ebbench.energy.export import export_run
     from ebbench.rundir import EXPORT, RunDir
 
-    written = [str(path) for path in export_run(RunDir(run), out or run / EXPORT, kind)]
+    written = [str(path) for path in export_run(RunDir(run), out or run / EXPORT, kind, say)]
     click.echo(json.dumps({"files": written}) if as_json else "\n".join(written))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, List
 
 import numpy as np
 import pyarrow as pa
@@ -15,18 +15,19 @@ from ebbench.energy.alignment.clocks import clock_of_trace
 from ebbench.energy.columns import KIND
 from ebbench.energy.phases import intervals, read_events
 from ebbench.energy.traces.trace import Chunk, TraceReader
-from ebbench.errors import DiskError, UserError
+from ebbench.errors import UserError, not_written
 from ebbench.records import MEASURED, SIMULATED
 from ebbench.rundir import RunDir
 
 
-def export_run(rundir: RunDir, out: Path, kind: str) -> List[Path]:
+def export_run(rundir: RunDir, out: Path, kind: str, say: Callable[[str], None] = lambda line: None) -> List[Path]:
     """Write ``<trace>.<kind>`` for every trace and ``phases.csv``; times in seconds since the run's first event.
 
     Readings of a meter with a clock of its own get the times at which the record takes them, on the phases' clock. What else the
     record knows of a meter (its averaging, its delay, a calibration's correction) is not applied: values are as they were read.
     Traces of different boots do not share a clock; each is written relative to the run's first event of its own boot.
-    Returns the files written. Raises UserError where there is nothing to export.
+    A trace that is cut off or damaged is written as far as it is whole, and `say` gets how much of it is lost.
+    Returns the files written. Raises UserError where there is nothing to export, or `out` cannot be a folder.
     """
     events = read_events(rundir.phases)
     if not events or not rundir.traces():
@@ -34,15 +35,15 @@ def export_run(rundir: RunDir, out: Path, kind: str) -> List[Path]:
     zero_ns = {e["boot_id"]: e["t_ns"] for e in reversed(events) if e["event"] == "start"}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        written = [_export_trace(path, out / f"{path.stem}.{kind}", zero_ns, events) for path in rundir.traces()]
+        written = [_export_trace(path, out / f"{path.stem}.{kind}", zero_ns, events, say) for path in rundir.traces()]
         return [*written, _export_phases(events, out / "phases.csv", zero_ns)]
     except OSError as error:
-        raise DiskError(
-            f"cannot write to {out}: {error.strerror or error}; choose another folder with --out"
+        raise not_written(
+            error, f"cannot write to {out}: {error.strerror or error}; choose another folder with --out"
         ) from error
 
 
-def _export_trace(path: Path, target: Path, zero_ns: Any, events: List[Any]) -> Path:
+def _export_trace(path: Path, target: Path, zero_ns: Any, events: List[Any], say: Callable[[str], None]) -> Path:
     reader = TraceReader(path)
     clock = clock_of_trace(path, events)
     start_ns = zero_ns.get(clock.boot_id or reader.metadata["boot_id"], 0)
@@ -53,6 +54,8 @@ def _export_trace(path: Path, target: Path, zero_ns: Any, events: List[Any]) -> 
     with writer(str(target), schema) as sink:
         for chunk in clock.applied(reader):
             sink.write_table(pa.Table.from_arrays(_columns(chunk, names, start_ns), schema=schema))
+    if reader.damage:
+        say(f"{reader.damage}; only what comes before is exported")
     return target
 
 

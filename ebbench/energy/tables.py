@@ -48,8 +48,8 @@ def integrate_tables(
     resolution_w: Optional[float] = None,
 ) -> Dict[str, Any]:
     """The energy of each rail in each phase: ``{"phases": [{"phase", "start_s", ..., "rails": {rail: {...}}}]}``, in their order;
-    ``unknown``, by rail the components that nobody states and no interval holds; and the ``kind`` of the trace, where the file
-    says one.
+    ``unknown``, by rail the components that nobody states and no interval holds; the ``kind`` of the trace, where the file
+    says one; and ``damage``, where a trace of ours is cut off or damaged and was integrated as far as it is whole.
 
     `columns` {name: (rail, unit)} replaces the default ``<rail>_w``; `gain_ratio` is the standard uncertainty of the meter's
     gain and `resolution_w` one step of its readings. Raises InputError that names file, row and column.
@@ -62,7 +62,7 @@ def integrate_tables(
     starts_ns, ends_ns = (np.rint(edges * NS_PER_S).astype(np.int64) for edges in (starts_s, ends_s))
     paces = survey(table, series)
     if table.rows == 0:
-        raise InputError(f"{trace} has no readings")
+        raise InputError(f"{table.damage}; no reading comes before" if table.damage else f"{trace} has no readings")
     found = integrate(table, series, paces, starts_ns, ends_ns, max_gap_s)
     kind = _kind_of(Path(trace))
     budgets = [budget(integrals) for integrals in found]
@@ -80,6 +80,7 @@ def integrate_tables(
         ],
         "unknown": {one.name: each.unknown for one, each in zip(series, budgets)},
         **({} if kind is None else {"kind": kind}),
+        **({} if table.damage is None else {"damage": table.damage}),
     }
 
 
@@ -116,6 +117,8 @@ class Table:
     columns: Dict[str, Tuple[str, float]]
     header: List[str]
     rows: int = 0
+    #: why a trace of ours was not read to its end, known after it was gone through
+    damage: Optional[str] = None
 
     @classmethod
     def open(cls, path: Path, time_column: str, time_unit: str, columns: Mapping[str, Tuple[str, str]]) -> Table:
@@ -156,6 +159,10 @@ class Table:
         if self.path.suffix == ".parquet":
             with pa.parquet.ParquetFile(self.path) as source:
                 yield from source.iter_batches(ROWS, columns=wanted, use_threads=False)
+        elif _own_scales(self.path):
+            own = TraceReader(self.path)
+            yield from (batch for batch, _ in own.batches())
+            self.damage = own.damage
         elif self.path.suffix in _ARROW:
             yield from _arrow_batches(self.path)
         else:
@@ -247,13 +254,6 @@ def _arrow_reader(source: pa.NativeFile) -> Any:
 
 
 def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    if _own_scales(path):
-        own = TraceReader(path)
-        for batch, _ in own.batches():
-            yield batch
-        if own.damage:
-            raise InputError(own.damage)
-        return
     with pa.OSFile(str(path)) as source:
         reader = _arrow_reader(source)
         if isinstance(reader, pa.ipc.RecordBatchFileReader):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
-from ebbench.errors import ConfigError, DiskError, UserError, nearest
+from ebbench.errors import ConfigError, UserError, nearest, not_written
 from ebbench.records import FAIL
 from ebbench_reports.collect import Collection, Run, collect, frame
 from ebbench_reports.compare import bench_key, pool
@@ -84,7 +84,7 @@ class HtmlReport:
         """Write the report of all runs in or under `runs` to `out`; returns the files written.
 
         Options: ``tables``, ``figures`` and ``formats`` (names), empty or absent for all. Raises UserError where a
-        name is unknown or no run is found, DiskError where `out` cannot be written.
+        name is unknown, no run is found or `out` cannot be a folder, DiskError where it cannot be written.
         """
         wanted = Wanted.parse(options)
         collection = collect(runs)
@@ -96,8 +96,8 @@ class HtmlReport:
             out.mkdir(parents=True, exist_ok=True)
             return _write(collection, out, wanted)
         except OSError as error:
-            raise DiskError(
-                f"cannot write the report to {out}: {error.strerror}; choose another folder with --out"
+            raise not_written(
+                error, f"cannot write the report to {out}: {error.strerror}; choose another folder with --out"
             ) from error
 
 

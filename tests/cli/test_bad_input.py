@@ -11,6 +11,7 @@ import pytest
 
 from ebbench import plugins
 from ebbench.cli import cli, main
+from ebbench.measuring.monitor import EnergyMonitor
 
 
 @pytest.fixture
@@ -162,6 +163,28 @@ def test_values_of_another_type_hide_nothing_and_are_said_at_once(ebbench, argum
     code, _, err = ebbench(*arguments)
     assert code == 2 and len(err.splitlines()) == 1
     assert all(fault in err for fault in faults) and err.count("; ") == err.count("; known") + len(faults) - 1, err
+
+
+@pytest.mark.parametrize("out", ["a-file", "a-file/below", "n" * 300, "a-circle/below"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--method", "dense", "--meter", "sim"],
+        ["measure", "--meter", "sim"],
+        ["report", "sealed"],
+        ["export", "sealed"],
+    ],
+    ids=" ".join,
+)
+def test_an_out_that_cannot_be_a_folder_is_the_users_to_mend(ebbench, tmp_path, arguments, out):
+    (tmp_path / "a-file").write_text("")
+    (tmp_path / "a-circle").symlink_to("a-circle")
+    if "sealed" in arguments:
+        with EnergyMonitor("sim", tmp_path / "sealed"):
+            pass
+    code, _, err = ebbench(*arguments, "--out", out, *(["--", "true"] if arguments[0] == "measure" else []))
+    assert code == 2 and "Traceback" not in err, err
+    assert out in err.splitlines()[-1] and re.search("choose another|give another path", err), err
 
 
 @pytest.mark.parametrize(

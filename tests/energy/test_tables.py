@@ -123,15 +123,49 @@ def test_parquet_and_both_arrow_formats_say_the_same_as_csv(tmp_path, kind):
     assert energies(integrate_tables(path, tmp_path / "P.csv")) == pytest.approx([100, 6.1932])
 
 
-def test_a_trace_of_our_own_is_read_as_it_is(tmp_path):
+@pytest.fixture
+def own_trace(tmp_path):
+    """A trace as the sampler leaves it, of 10 s in batches of 1 s, with the power 5 + t."""
     info = MeterInfo("m", "module", False, (Rail("X", "module"),), (Column("X_w", 1e-3, True),), ("X",), 10.0)
     writer = TraceWriter(tmp_path / "trace-m-000.arrows", info, {})
-    time_ns = np.arange(101) * 100_000_000
-    writer.extend(time_ns, np.zeros_like(time_ns), np.arange(101), (5 + time_ns[:, None] * 1e-9) * 1000)
+    for seq in np.array_split(np.arange(101), 10):
+        time_ns = seq * 100_000_000
+        writer.extend(time_ns, np.zeros_like(time_ns), seq, (5 + time_ns[:, None] * 1e-9) * 1000)
+        writer.flush()
     writer.close()
     (tmp_path / "P.csv").write_text(PHASES)
-    document = integrate_tables(tmp_path / "trace-m-000.arrows", tmp_path / "P.csv")
-    assert energies(document, "X") == pytest.approx([100, 6.1932])
+    return writer.path
+
+
+def test_a_trace_of_our_own_is_read_as_it_is(tmp_path, own_trace):
+    document = integrate_tables(own_trace, tmp_path / "P.csv")
+    assert energies(document, "X") == pytest.approx([100, 6.1932]) and "damage" not in document
+
+
+@pytest.mark.parametrize("fault", ["cut off", "zeros", "a flipped bit"])
+def test_a_damaged_trace_of_our_own_is_integrated_as_far_as_it_is_whole(tmp_path, own_trace, fault):
+    whole = own_trace.read_bytes()
+    half = whole[: len(whole) * 6 // 10]
+    flipped = bytes([whole[len(half)] ^ 1]) + whole[len(half) + 1 :]
+    own_trace.write_bytes(
+        half + {"cut off": b"", "zeros": bytes(len(whole) - len(half)), "a flipped bit": flipped}[fault]
+    )
+    phases = tmp_path / "P.csv"
+    phases.write_text("phase,start_s,end_s\nseen,1,3\npart,1,9.5\nlost,9,9.5\n")
+    document = integrate_tables(own_trace, phases)
+    seen, part, lost = (phase["rails"]["X"] for phase in document["phases"])
+    assert (seen["status"], seen["energy_j"]) == ("ok", pytest.approx(14))
+    assert part["status"] == "partial" and "the readings end" in part["reason"]
+    assert (lost["status"], lost["energy_j"]) == ("missing", None) and "the readings end" in lost["reason"]
+    assert "trace-m-000.arrows is damaged" in document["damage"] and "bytes before its end" in document["damage"]
+
+
+def test_a_trace_of_our_own_without_a_whole_batch_is_refused(tmp_path, own_trace):
+    with open(own_trace, "rb") as handle:
+        header = pa.ipc.open_stream(handle).schema.serialize().size
+    own_trace.write_bytes(own_trace.read_bytes()[: header + 400])
+    with pytest.raises(InputError, match=r"damaged \d+ bytes before its end: .*; no reading comes before"):
+        integrate_tables(own_trace, tmp_path / "P.csv")
 
 
 def test_a_large_table_is_streamed_and_the_same(files):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import ebbench
+from ebbench.cli import main
 from ebbench.cli.results import check
 from ebbench.energy.export import export_run
 from ebbench.energy.tables import integrate_tables
@@ -151,6 +153,20 @@ def test_what_was_exported_is_no_raw_file_of_the_run(rundir):
     export_run(rundir, rundir.path / "export", "csv")
     assert (rundir.path / "export" / "phases.csv").exists()
     assert set(integrate_again(rundir)[0].files) == before
+
+
+@pytest.mark.parametrize("command", ["export", "integrate"])
+def test_what_is_lost_of_a_trace_stands_on_stderr_beside_what_is_made_of_the_rest(rundir, tmp_path, capsys, command):
+    (trace,) = rundir.traces()
+    with open(trace, "ab") as handle:
+        handle.write(bytes(1000))
+    (tmp_path / "P.csv").write_text("phase,start_s,end_s\nall,0,1\n")
+    of_trace = ["--trace", str(trace), "--phases", str(tmp_path / "P.csv")]
+    with pytest.raises(SystemExit) as leaving:
+        main([command, *(of_trace if command == "integrate" else [str(rundir.path)])])
+    out, err = capsys.readouterr()
+    assert leaving.value.code == 0 and len(out.splitlines()) >= 2
+    assert re.fullmatch(r"ebbench: .* is damaged \d+ bytes before its end: .*; only what comes before is \w+ed\n", err)
 
 
 def test_what_was_simulated_stays_so_as_a_trace_and_as_parquet_and_a_csv_says_nothing(rundir, tmp_path):
