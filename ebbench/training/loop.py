@@ -20,6 +20,7 @@ from ebbench.training import compat, excerpt, heap
 from ebbench.training.accuracy import Accuracy
 from ebbench.training.data.datasets import Images
 from ebbench.training.feed import Feed
+from ebbench.training.interrupt import AfterStep
 from ebbench.training.layout import MEMORY_FORMATS, choose_layout
 from ebbench.training.losses import mean_loss
 from ebbench.training.models import Network, build_model
@@ -235,15 +236,19 @@ class Trainer:
         state = self.state
         self._sgd.begin_epoch(learning_rate(self.schedule, state.epoch))
         batches = self.feed.epoch(state.stage if state.stage in SECOND_TRAININGS else "train", state.epoch, state.step)
-        for step, x_BCHW, y_B in batches:
-            self.precision.begin(state.stage, state.epoch, step)
-            self._losses[step] = self._train_step(x_BCHW, y_B, l1)
-            state.step = step + 1
-            state.book(state.stage, len(y_B))
-            if state.step % LOOK_EVERY_STEPS == 0:
-                self._look_at_losses()
-            self._show_progress()
-            self.checkpoint_if_due()
+        with AfterStep() as interrupt:
+            for step, x_BCHW, y_B in batches:
+                self.precision.begin(state.stage, state.epoch, step)
+                self._losses[step] = self._train_step(x_BCHW, y_B, l1)
+                state.step = step + 1
+                state.book(state.stage, len(y_B))
+                if state.step % LOOK_EVERY_STEPS == 0:
+                    self._look_at_losses()
+                self._show_progress()
+                if interrupt.is_noted:
+                    self.checkpoint()
+                    interrupt.follow()
+                self.checkpoint_if_due()
 
     def _train_step(self, x_BCHW: torch.Tensor, y_B: torch.Tensor, l1: float) -> torch.Tensor:
         """One step of SGD, with what is held; the loss stays on the device."""
