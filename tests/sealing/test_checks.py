@@ -205,7 +205,17 @@ def test_phases_that_hardly_a_reading_saw_are_to_be_put_into_one(healthy):
         healthy, uncertainty_j=900.0, components_j={"gain": None, "edges": 1.0, "unresolved": 450.0}
     )
     (check,) = [c for c in check_run(wide) if c.name == "uncertainty of the total"]
-    assert check.verdict == FAIL and "open one phase around many of them" in check.advice
+    assert check.verdict == FAIL and "hardly a reading" in check.advice
+    assert "open one phase around many of them" in check.advice
+
+
+def test_where_no_reading_fell_into_a_phase_it_is_said_how_much_its_interval_allows_for(healthy):
+    unseen = dataclasses.replace(phase(0.003, 0.0013, 0), unresolved=True)
+    account = dataclasses.replace(
+        healthy, total_j=0.003, uncertainty_j=0.0035, components_j={"unresolved": 0.0018}, by_phase={"command": unseen}
+    )
+    (check,) = [c for c in check_run(account) if c.name == "uncertainty of the total"]
+    assert check.verdict == WARN and "no reading fell into its phases" in check.advice and "drawn more" in check.advice
 
 
 def clock_check(account, *clocks):

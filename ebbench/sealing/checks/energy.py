@@ -152,7 +152,10 @@ def _uncertainty(energy: EnergyAccount) -> Check:
     if largest == "extrapolation":
         advice = "the measured epochs scatter too much to stand for so many; give a larger --measure-epochs"
     elif largest == "unresolved":
-        advice = "hardly a reading fell into its phases; open one phase around many of them, run longer ones, or sample faster"
+        seen = "hardly a reading fell into its phases"
+        if not any(phase.readings for phase in top):
+            seen = "no reading fell into its phases: its interval ends at twice the power around them, and they may have drawn more"
+        advice = f"{seen}; open one phase around many of them, run longer ones, or sample faster"
     return graded(_UNCERTAINTY, ratio, _WIDE, math.inf if says_so else 0.25, advice)
 
 
