@@ -13,6 +13,8 @@ TO_SI = {
     "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9,
 }  # fmt: skip
 NS_PER_S = 1_000_000_000
+#: no meter is read, or sends, more often than that
+MOST_HZ = 2e6
 
 #: SI prefixes by their factor, the largest first
 PREFIXES = (

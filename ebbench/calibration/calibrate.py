@@ -34,7 +34,7 @@ from ebbench.environment import package_version
 from ebbench.errors import ConfigError
 from ebbench.protocols import Board, MeterInfo, MeterRequest
 from ebbench.rundir import RunDir
-from ebbench.units import NS_PER_S
+from ebbench.units import MOST_HZ, NS_PER_S
 
 #: idle and busy in turn: eight edges up, eight down; with a reference half loads follow
 CYCLES, HALF_CYCLES = 8, 3
@@ -76,6 +76,8 @@ def calibrate(
     """
     if not LEAST_S <= seconds <= MOST_S:
         raise ConfigError(f"seconds = {seconds:g} is outside {LEAST_S:g}..{MOST_S:g}")
+    if rate_hz is not None and not 0 < rate_hz <= MOST_HZ:
+        raise ConfigError(f"rate_hz = {rate_hz:g} is not above 0 and at most {MOST_HZ:g}")
     chosen = plugins.choose_board(board)
     wanted = [(_METER, plugins.choose_meters([meter], chosen, device_uuid)[0])]
     if against is not None:

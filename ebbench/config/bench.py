@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 from ebbench.config.values import coerce, load_toml, refuse_unknown, typed_scalar
 from ebbench.errors import ConfigError, Faults, nearest
 from ebbench.meter_ref import OFF, MeterRef, Named, refs_of
+from ebbench.units import MOST_HZ
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Bench:
             for n in ("rate_hz", "max_gap_s", "cooldown_c")
             if getattr(self, n) is not None and not getattr(self, n) > 0
         ]
+        if self.rate_hz is not None and self.rate_hz > MOST_HZ:
+            faults.append(f"rate_hz = {self.rate_hz:g} is above {MOST_HZ:g}; leave it out for the meter's own")
         if not self.meters:
             faults.append("meters is empty; name at least one, or 'auto'")
         try:

@@ -17,7 +17,7 @@ from ebbench.energy.traces.trace import Chunk, read_whole
 from ebbench.errors import ConfigError, EbbenchError
 from ebbench.meter_ref import Named
 from ebbench.protocols import MeterInfo
-from ebbench.units import NS_PER_S
+from ebbench.units import MOST_HZ, NS_PER_S
 
 #: how often whoever looks on is shown what there is, and how much of the time looking may take
 LOOK_S, LOOK_SHARE = 0.5, 0.05
@@ -35,8 +35,9 @@ def sample(
     `total_w` is the mean of the board's total and None where the meter has none. `look` is shown the readings as they come, and
     all of them at the end.
     """
-    if not 0 < seconds <= 3600 or (rate_hz is not None and not rate_hz > 0):
-        raise ConfigError(f"seconds = {seconds:g}, rate = {rate_hz}: sample between 0 and 3600 s, at a rate above 0")
+    if not 0 < seconds <= 3600 or (rate_hz is not None and not 0 < rate_hz <= MOST_HZ):
+        limits = f"sample between 0 and 3600 s, at a rate above 0 and at most {MOST_HZ:g}"
+        raise ConfigError(f"seconds = {seconds:g}, rate = {rate_hz}: {limits}")
     ((called, factory, request),) = plugins.choose_meters([name], plugins.choose_board(board))
     with tempfile.TemporaryDirectory(prefix="ebbench-") as folder:
         trace = Path(folder) / "trace.arrows"

@@ -51,6 +51,7 @@ def test_a_compressed_archive_is_read_too(tmp_path):
         ({"y_train": np.arange(12) / 4}, "y_train is float64, integers"),
         ({"y_train": (np.arange(12) % 3)[:, None]}, r"y_train has shape \[12, 1\]"),
         ({"y_train": np.arange(12) % 3 - 1}, "y_train has labels from -1 to 1"),
+        ({"y_train": np.arange(12) % 3 - 9}, "y_train has labels from -9 to -7; number the classes from 0"),
         ({"y_test": np.array([0, 1, 2, 3])}, r"y_test has labels from 0 to 3, out of range 0\.\.2"),
         ({"y_train": np.r_[np.arange(11) % 3, 99]}, "labels up to 99 but only 4 different"),
         ({"y_train": np.r_[np.arange(11) % 3, 9], "class_names": np.array(list("abc"))}, r"out of range 0\.\.2"),

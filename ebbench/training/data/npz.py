@@ -91,9 +91,8 @@ def _count_classes(path: Path, stored: Dict[str, np.ndarray]) -> int:
     for name, labels in (("y_train", train), ("y_test", test)):
         if labels.min() < 0 or labels.max() >= classes:
             span = f"{labels.min()} to {labels.max()}"
-            raise InputError(
-                f"{path}: {name} has labels from {span}, out of range 0..{classes - 1} of {classes} classes"
-            )
+            known = f", out of range 0..{classes - 1} of {classes} classes" if classes > 0 else ""
+            raise InputError(f"{path}: {name} has labels from {span}{known}; number the classes from 0")
     present = len(np.unique(train))
     if names is None and present < classes:
         raise InputError(
