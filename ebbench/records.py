@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 SCHEMA_VERSION = 1
+#: what to do about a record that cannot be read: only where there is none is one made in its place
+MADE_ANEW = "move it away, then `ebbench run ... --resume` makes it anew (of a measured command `ebbench integrate`)"
 
 MEASURED, EXTRAPOLATED, ESTIMATED, SIMULATED = "measured", "extrapolated", "estimated", "simulated"
 #: of a run that was to have no meter (`off`): it has no energy, and so none of the four

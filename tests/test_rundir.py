@@ -84,7 +84,7 @@ def test_a_folder_that_is_not_there_cannot_be_locked_and_says_so(tmp_path):
 
 def test_a_run_folder_cannot_be_made_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DiskError, match=r"cannot make the run folder .*--out"):
+    with pytest.raises(UserError, match=r"cannot make the run folder .*--out"):
         RunDir(tmp_path / "file" / "run").create()
 
 

@@ -20,10 +20,11 @@ def compared(rundir: RunDir, record: RunRecord) -> RunRecord:
 def _check(rundir: RunDir, record: RunRecord) -> Check:
     there = {name: digest for name, digest in record.files.items() if (rundir.path / name).is_file()}
     changed = [name for name, digest in there.items() if sha256_of(rundir.path / name) != digest]
+    gone = [name for name in record.files if name not in there]
+    not_here = f"not here: {', '.join(gone) or 'any raw file'}"
     if changed:
         why = f"changed since the record was made: {', '.join(changed)}; restore them from a copy"
-        return Check(CHECK, FAIL, float(len(changed)), 0.0, why)
-    gone = [name for name in record.files if name not in there]
+        return Check(CHECK, FAIL, float(len(changed)), 0.0, f"{why}; {not_here}" if gone else why)
     if gone or not there:
-        return Check(CHECK, NOT_CHECKED, None, 0.0, f"not here: {', '.join(gone) or 'any raw file'}")
+        return Check(CHECK, NOT_CHECKED, None, 0.0, not_here)
     return Check(CHECK, PASS, 0.0, 0.0, "")

@@ -17,7 +17,7 @@ from ebbench.energy.extrapolate import extrapolate
 from ebbench.energy.traces.trace import compact
 from ebbench.errors import ConfigError, UserError
 from ebbench.protocols import Stage
-from ebbench.records import ESTIMATED, SCHEMA_VERSION, Check, EnergyAccount, RunRecord, worst
+from ebbench.records import ESTIMATED, MADE_ANEW, SCHEMA_VERSION, Check, EnergyAccount, RunRecord, worst
 from ebbench.rundir import EXPORT, LOCK, RunDir, read_json, sha256_of, write_json
 from ebbench.sealing.amplified import amplified_draw
 from ebbench.sealing.checks import check_run, command_ended, run_ended
@@ -101,18 +101,20 @@ def load_record(rundir: RunDir) -> RunRecord:
             f"{rundir.path} holds a run that did not end: go on with `ebbench run ... --resume`, "
             f"or see what there is with `ebbench integrate {rundir.path}`"
         )
-    document = read_json(rundir.record)
+    try:
+        document = read_json(rundir.record)
+    except UserError as error:
+        raise UserError(f"{error}; {MADE_ANEW}") if rundir.record.is_file() else error from error
     version = document.get("schema_version")
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{rundir.record} has schema version {version} and this ebbench reads {SCHEMA_VERSION}; "
-            "`ebbench integrate` makes a new one"
+            f"{rundir.record} has schema version {version} and this ebbench reads {SCHEMA_VERSION}; {MADE_ANEW}"
         )
     try:
         return RunRecord.from_json(document)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{rundir.record} is damaged ({reason}); `ebbench integrate` makes a new one") from error
+        raise UserError(f"{rundir.record} is damaged ({reason}); {MADE_ANEW}") from error
 
 
 def _measured(rundir: RunDir, raw: RawRun, max_gap_s: Optional[float]) -> EnergyAccount:

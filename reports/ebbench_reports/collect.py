@@ -15,7 +15,7 @@ import pandas as pd
 from ebbench.config.method_settings import AUTO, reads
 from ebbench.errors import InputError, UserError
 from ebbench.quantity import MISSING_TEXT
-from ebbench.records import SCHEMA_VERSION, Check, RunRecord, account_from_json
+from ebbench.records import MADE_ANEW, SCHEMA_VERSION, Check, RunRecord, account_from_json
 from ebbench.rundir import MANIFEST, PHASES, RECORD, RunDir
 
 log = logging.getLogger("ebbench.report")
@@ -129,9 +129,7 @@ def read_record(path: Path) -> RunRecord:
         raise UserError(f"{path.parent} did not end: it has no {path.name}; `ebbench run --resume` ends it") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise UserError(
-            f"{path} is damaged and was left out ({reason}); `ebbench integrate` makes a new one"
-        ) from error
+        raise UserError(f"{path} is damaged and was left out ({reason}); {MADE_ANEW}") from error
 
 
 def frame(runs: Sequence[Run]) -> pd.DataFrame:

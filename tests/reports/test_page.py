@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sample_runs import account, early_bird, everything, record, write_run
 from test_markup import Outline, assert_latex_is_balanced
 
-from ebbench.errors import ConfigError, DiskError
+from ebbench.errors import ConfigError, DiskError, UserError
 from ebbench_reports import figures
 from ebbench_reports.collect import collect
 from ebbench_reports.compare import pool
@@ -262,11 +263,18 @@ def test_unknown_options_are_refused_before_anything_is_written(tmp_path, option
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_a_disk_error(tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_disk_error_and_a_file_for_a_folder_the_users(tmp_path, monkeypatch):
     write_run(tmp_path / "run", record())
     (tmp_path / "file").write_text("")
-    with pytest.raises(DiskError, match="--out"):
+    with pytest.raises(UserError, match="--out"):
         HtmlReport().render([tmp_path / "run"], tmp_path / "file", {"formats": ["md"]})
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(DiskError, match="No space left on device.*--out"):
+        HtmlReport().render([tmp_path / "run"], tmp_path / "report", {"formats": ["md"]})
 
 
 def test_runs_that_did_not_end_alone_still_make_a_page(tmp_path):

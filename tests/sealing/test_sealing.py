@@ -73,6 +73,9 @@ def test_a_raw_file_that_was_changed_after_the_seal_fails_the_check_of_the_run(r
     assert (code, verdict, value) == (1, "FAIL", 1) and f"changed since the record was made: {name};" in advice
     path.unlink()
     assert as_sealed(rundir) == (0, "NOT CHECKED", None, f"not here: {name}")
+    with open(rundir.path / ("manifest.json" if name == "phases.jsonl" else "phases.jsonl"), "a") as handle:
+        handle.write("\n")
+    assert as_sealed(rundir)[3].endswith(f"restore them from a copy; not here: {name}")
 
 
 @pytest.mark.parametrize(
@@ -89,9 +92,18 @@ def test_a_record_that_is_none_is_refused_in_a_line(rundir, change, why):
     write_json(rundir.record, {**read_json(rundir.record), **change})
     with pytest.raises(UserError) as caught:
         load_record(rundir)
-    assert f"{rundir.record} {why}" in str(caught.value) and str(caught.value).endswith(
-        "`ebbench integrate` makes a new one"
-    )
+    assert f"{rundir.record} {why}" in str(caught.value) and "; move it away, then" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a":'])
+def test_a_record_that_is_no_json_is_made_anew_as_its_refusal_says(rundir, content):
+    sealed = load_record(rundir)
+    rundir.record.write_text(content)
+    with pytest.raises(UserError, match=r"record\.json .*; move it away, then .*`ebbench integrate`"):
+        load_record(rundir)
+    rundir.record.rename(rundir.path / "record-moved.json")
+    integrate_again(rundir)
+    assert load_record(rundir).energy == sealed.energy
 
 
 def test_a_measurement_without_its_record_is_sealed(rundir):
