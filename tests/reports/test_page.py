@@ -273,7 +273,7 @@ def test_a_folder_that_cannot_be_written_is_a_disk_error_and_a_file_for_a_folder
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "mkdir", full)
-    with pytest.raises(DiskError, match="No space left on device.*--out"):
+    with pytest.raises(DiskError, match=r"No space left on device.*--out"):
         HtmlReport().render([tmp_path / "run"], tmp_path / "report", {"formats": ["md"]})
 
 
