@@ -123,7 +123,8 @@ def test_the_overhead_is_of_the_blocks_of_the_last_start(killed):
     blocks = [e["values"] for e in segments(killed)[-1] if e["event"] == "mark" and e["name"] == "block"]
     half_width_w = amplified["uncertainty_j"] / amplified["duration_per_draw_s"]
     assert abs(amplified["power_w"] - 6.0) <= 1.5 * half_width_w  # what the simulated board draws during a draw
-    alone = {check["name"]: check["verdict"] for check in record(killed)["checks"]}["processor to itself"] == "PASS"
+    waited = {check["name"]: check["value"] for check in record(killed)["checks"]}["processor to itself"]
+    alone = waited is not None and waited < 0.01  # what a moment in the blocks costs is little of the whole run's share
     assert half_width_w < (3.0 if alone else 6.0)  # among others it is wide, and still more than nothing
     draws = {block["path"]: block["repeats"] for block in blocks if block["kind"] == "draw"}
     rested_s = sum(block["rested_s"] for block in blocks if block["kind"] == "draw")
