@@ -104,7 +104,9 @@ def load_record(rundir: RunDir) -> RunRecord:
     try:
         document = read_json(rundir.record)
     except UserError as error:
-        raise UserError(f"{error}; {MADE_ANEW}") if rundir.record.is_file() else error from error
+        if not rundir.record.is_file():
+            raise
+        raise UserError(f"{error}; {MADE_ANEW}") from error
     version = document.get("schema_version")
     if version != SCHEMA_VERSION:
         raise UserError(
