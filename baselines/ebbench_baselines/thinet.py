@@ -40,7 +40,13 @@ class ThiNetPipeline(PrunesTrained):
             raise ConfigError(
                 f"thinet_images = {images}, but there are {available} training images; take at most as many"
             )
-        widest = max(size for size, route in zip(layer_sizes_of(model), routes_of(model)) if _is_open(route))
+        open_layers = [size for size, route in zip(layer_sizes_of(model), routes_of(model)) if _is_open(route)]
+        narrowest, widest = min(open_layers), max(open_layers)
+        if round(narrowest * (1 - self.recipe.prune_ratio), 9) < 1:
+            raise ConfigError(
+                f"prune_ratio = {self.recipe.prune_ratio} prunes all of a layer of {narrowest} channels of {model.name!r}, "
+                f"but each layer keeps one; take at most {1000 * (narrowest - 1) // narrowest / 1000}"
+            )
         if images * self.recipe.thinet_positions < ROWS_PER_CHANNEL * widest:
             raise ConfigError(
                 f"thinet_positions = {self.recipe.thinet_positions} of each of {images} images are too few samples for a layer "

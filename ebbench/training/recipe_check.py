@@ -68,11 +68,12 @@ def _pruning_faults(recipe: Recipe, model: Network) -> Iterator[str]:
     layers = Ranking(model, recipe.masks).sizes
     ratio = max(recipe.ratios)
     pruned = int(sum(layers) * ratio)
-    if pruned > sum(layers) - len(layers):
-        name = "prune_ratio" if ratio == recipe.prune_ratio else "auto_ratios: the candidate"
+    most = sum(layers) - len(layers)
+    if pruned > most:
+        named = f"prune_ratio = {ratio}" if ratio == recipe.prune_ratio else f"candidate {ratio} of auto_ratios"
         yield (
-            f"{name} = {ratio} prunes {pruned} of {sum(layers)} channels of {recipe.model!r}, but each of its "
-            f"{len(layers)} layers keeps one; take at most {(sum(layers) - len(layers)) / sum(layers):.3f}"
+            f"{named} prunes {pruned} of {sum(layers)} channels of {recipe.model!r}, but each of its "
+            f"{len(layers)} layers keeps one; take at most {1000 * most // sum(layers) / 1000}"
         )
     if 1 < max(layers) <= recipe.width_multiple:
         yield (

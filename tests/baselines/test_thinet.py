@@ -183,3 +183,13 @@ def test_without_rescaling_the_weights_stay_what_they_were(recipe_of, monkeypatc
 def test_samples_that_cannot_be_had_or_do_not_suffice_are_refused(recipe_of, settings, words):
     with pytest.raises(ConfigError, match=words):
         ThiNetPipeline(recipe_of("thinet", **settings)).check()
+
+
+@pytest.mark.parametrize(("ratio", "is_refused"), [(0.75, False), (0.76, True)])
+def test_a_ratio_that_would_empty_a_layer_is_refused(recipe_of, ratio, is_refused):
+    pipeline = ThiNetPipeline(recipe_of("thinet", prune_ratio=ratio))  # its narrowest layer has 4 channels
+    if is_refused:
+        with pytest.raises(ConfigError, match=r"0\.76 prunes all of a layer of 4 channels .* take at most 0\.75"):
+            pipeline.check()
+    else:
+        pipeline.check()

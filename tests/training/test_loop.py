@@ -13,10 +13,11 @@ from noise import write_noise
 from ebbench.config import Recipe
 from ebbench.errors import ConfigError, RunFailed
 from ebbench.testing import FakeContext
-from ebbench.training import feed, layout, loop
+from ebbench.training import feed, layout, loop, recipe_check
 from ebbench.training.data.batches import augmented_batches
 from ebbench.training.layout import CHANNELS_LAST, CONTIGUOUS, MEMORY_FORMATS
 from ebbench.training.loop import Trainer
+from ebbench.training.models import MODELS, empty_model
 from ebbench.training.recipe_check import refuse_misfits
 from ebbench.training.schedule import learning_rate
 
@@ -205,6 +206,17 @@ def test_a_ratio_that_leaves_a_layer_nothing_is_refused_with_the_largest_that_do
         else:
             with pytest.raises(ConfigError, match=r"take at most 0\.975"):
                 refuse_misfits(changed, trainer.dataset, trainer.model)
+
+
+@pytest.mark.parametrize("masks", ["per-layer", "grouped"])
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_the_largest_ratio_that_is_named_would_be_accepted(recipe: Recipe, name: str, masks: str):
+    model = empty_model(name, 10)
+    too_much = dataclasses.replace(recipe, method="eb-ff", model=name, masks=masks, prune_ratio=0.9999)
+    (fault,) = recipe_check._pruning_faults(too_much, model)
+    named = float(fault.rpartition(" ")[2])
+    assert 0.9 < named < 1
+    assert not list(recipe_check._pruning_faults(dataclasses.replace(too_much, prune_ratio=named), model))
 
 
 @pytest.mark.cuda
