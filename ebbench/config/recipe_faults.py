@@ -145,8 +145,8 @@ def _excerpt_faults(recipe: Recipe) -> Iterable[str]:
     is_open = recipe.method.startswith("eb-") and stated is None
     if measured is not None and ticket is None and is_open and measured + 1 < recipe.epochs:
         yield (
-            f"measure_epochs = {measured} ends the search of {recipe.method} before its ticket is found; state the epoch to assume "
-            "for it with ticket_epoch (--ticket-epoch)"
+            f"measure_epochs = {measured} ends a search before its ticket is found; state the epoch to assume for it with "
+            "ticket_epoch (--ticket-epoch)"
         )
 
 

@@ -226,6 +226,13 @@ def test_methods_without_a_search_have_no_ticket_epoch():
     assert [recipe.ticket_epoch for recipe in recipes] == [None, 20]
 
 
+def test_a_fault_that_several_methods_have_is_told_once():
+    with pytest.raises(ConfigError) as refusal:
+        expand({"method": ["dense", "eb-ff", "eb-reinit", "eb-ll"], "measure_epochs": [3]})
+    (fault,) = refusal.value.faults
+    assert "ends a search before its ticket is found" in fault
+
+
 def test_an_assumed_ticket_epoch_is_for_the_draws_that_state_none_and_never_against_one_that_does():
     axes = {"method": ["eb-ff"], "measure_epochs": [3], "ticket_epoch": [20], "draw": [[12], "final", "best-accuracy"]}
     recipes = expand(axes)
