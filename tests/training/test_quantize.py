@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
 from typing import List
 
 import numpy as np
@@ -201,18 +203,20 @@ torch.save([block_quantize(x, 8, 0, "nearest"), block_quantize(x.repeat(1, 1), 8
 
 
 def test_rounding_is_qpytorchs(tmp_path):
-    """QPyTorch compiles its kernels when it is imported: in a process of its own, and where it is installed only."""
-    if not (shutil.which("ninja") and shutil.which("g++")):
-        pytest.skip("QPyTorch NOT COMPARED: it needs ninja and g++ to be imported")
+    """QPyTorch compiles its kernels whenever it is imported: in a process of its own, and where it is installed only."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    lacking = [f"the module {name}" for name in ("qtorch", "setuptools") if find_spec(name) is None]
+    lacking += [f"the program {name}" for name in ("ninja", "g++") if shutil.which(name, path=path) is None]
+    if lacking:
+        pytest.skip(f"QPyTorch NOT COMPARED: not here: {', '.join(lacking)} (CONTRIBUTING.md, Run the checks)")
     x = wide((300, 70), seed=9)
     x[3] = 0.0
     x[4, :2] = torch.tensor([64.0, 3.5])  # a half
     torch.save(x, tmp_path / "x")
     command = [sys.executable, "-W", "ignore", "-c", QPYTORCH, str(tmp_path / "x"), str(tmp_path / "theirs")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, check=False)
-    if done.returncode:
-        reason = done.stdout.decode().strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        pytest.skip(f"QPyTorch NOT COMPARED: {reason[0]}")
+    env = {**os.environ, "PATH": path, "TORCH_EXTENSIONS_DIR": str(tmp_path / "kernels")}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, check=False)
+    assert done.returncode == 0, done.stdout.decode()
     theirs, theirs_stochastic = torch.load(tmp_path / "theirs")
     # theirs adds six times 2^floor(log2 m) first, in float32: what is nearer to a half than that is known may go either way
     quantum = torch.exp2(torch.floor(torch.log2(x.abs().amax(1, keepdim=True).clamp(min=1e-30))) - 6)
