@@ -132,6 +132,16 @@ class RunRecord:
     board_state: Optional[Dict[str, Any]] = None
 
     @property
+    def extrapolation(self) -> Optional[Dict[str, Any]]:
+        """How few measured epochs came to stand for all (`EnergyAccount.extrapolation`), also where the energy is an estimate."""
+        return self.energy.extrapolation or (self.energy.while_simulating or {}).get("extrapolation")
+
+    @property
+    def is_extrapolated(self) -> bool:
+        """Whether a few epochs were trained in the place of all, so that there is no accuracy."""
+        return self.kind == EXTRAPOLATED or self.extrapolation is not None
+
+    @property
     def kind_text(self) -> str:
         """The kind in words: what was extrapolated from a simulated meter is both."""
         is_both = self.kind == SIMULATED and self.energy.extrapolation is not None

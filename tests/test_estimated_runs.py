@@ -106,6 +106,18 @@ def test_the_terminal_says_that_it_is_an_estimate(records: List[RunRecord], caps
     assert shown.count("the same work in float32: ") == shown.count("while it was simulated: ") == 3
 
 
+def test_the_terminal_says_of_an_estimate_that_its_simulation_was_cut_short(
+    records: List[RunRecord], capsys: pytest.CaptureFixture
+) -> None:
+    meanwhile = {**records[0].energy.while_simulating, "extrapolation": {"refused": None, "by_phase": {}}}
+    energy = dataclasses.replace(records[0].energy, while_simulating=meanwhile)
+    print_runs([dataclasses.replace(records[0], energy=energy, accuracy=None)], Path("runs"))
+    shown = capsys.readouterr().out
+    assert "(simulated, extrapolated)" in shown and "EXTRAPOLATED: of each phase a few epochs were trained" in shown
+    print_runs(records, Path("runs"))
+    assert "extrapolated" not in capsys.readouterr().out.lower()
+
+
 def test_the_terminal_shows_the_settings_of_runs_that_share_a_name(
     records: List[RunRecord], capsys: pytest.CaptureFixture
 ) -> None:

@@ -21,7 +21,7 @@ from ebbench.cli.hangup import Outliving
 from ebbench.config import told_apart
 from ebbench.errors import printable
 from ebbench.quantity import Quantity, at_least, with_unit
-from ebbench.records import FAIL, NOT_MEASURED, OTHER_PHASES, PASS, SIMULATED, WARN, RunRecord
+from ebbench.records import EXTRAPOLATED, FAIL, NOT_MEASURED, OTHER_PHASES, PASS, SIMULATED, WARN, RunRecord
 from ebbench.units import format_duration, format_si
 
 _UNBROKEN = 10_000  # columns of what is no terminal
@@ -129,13 +129,16 @@ def print_runs(records: Sequence[RunRecord], out: Path) -> None:
         _print_reasons(record)
     _print_unknown(records)
     if any(record.kind == SIMULATED for record in records):
-        _stdout().print(
-            "Energies are SIMULATED: no real meter was read. Accuracies are of trainings that really ran.",
-            style="bold yellow",
-        )
+        real = " Accuracies are of trainings that really ran." if any(record.accuracy for record in records) else ""
+        _stdout().print(f"Energies are SIMULATED: no real meter was read.{real}", style="bold yellow")
     if any(record.kind == NOT_MEASURED for record in records):
         _stdout().print(
             "NOT MEASURED: no meter was read ('off' was asked for), there is no energy.", style="bold yellow"
+        )
+    if any(record.is_extrapolated for record in records):
+        _stdout().print(
+            "EXTRAPOLATED: of each phase a few epochs were trained, and stand for all; no such run has an accuracy.",
+            style="bold yellow",
         )
     _print_estimates(records)
     _stdout().print(f"Report: ebbench report {escape(str(out))}")
@@ -257,9 +260,12 @@ def _print_estimates(records: Sequence[RunRecord]) -> None:
         estimate, meanwhile = record.energy.estimate or {}, record.energy.while_simulating or {}
         units = estimate["unit_energies"]
         seen = _with_interval(meanwhile["total_j"], meanwhile["uncertainty_j"])
+        kind = meanwhile["kind"] + (
+            f", {EXTRAPOLATED}" if meanwhile["extrapolation"] and meanwhile["kind"] != EXTRAPOLATED else ""
+        )
         _stdout().print(
             f"{record.run_id} is ESTIMATED, not measured: {units['title']} ({units['name']}); the same work in float32: "
-            f"{format_si(estimate['float32_j'], 'J')}; while it was simulated: {seen} ({meanwhile['kind']})",
+            f"{format_si(estimate['float32_j'], 'J')}; while it was simulated: {seen} ({kind})",
             style="bold yellow",
             markup=False,
         )

@@ -193,10 +193,15 @@ def _assumptions(raw: RawRun) -> List[str]:
     stated = "draw" if raw.recipe.get("ticket_epoch") is None else "ticket_epoch"
     training = "search" if str(raw.recipe.get("method")).startswith("eb-") else "first training"
     distances = [d for d in ticket["distances"] if d is not None]
+    of_mask = (
+        "the mask of its weights is the one"
+        if "kept_weights" in ticket
+        else "the pruned network has the widths of the mask"
+    )
     last = f"; it differed from the one before in {100 * distances[-1]:.2g} % of the channels" if distances else ""
     return [
         f"the ticket is drawn at epoch {ticket['epoch']} ({stated} of the recipe)",
-        f"the pruned network has the widths of the mask after {ticket['searched_epochs']} epochs of the {training}{last}",
+        f"{of_mask} after {ticket['searched_epochs']} epochs of the {training}{last}",
     ]
 
 

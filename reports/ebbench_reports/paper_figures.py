@@ -170,9 +170,9 @@ def longest_searches(runs: Sequence[Run]) -> List[Run]:
     """Of the searches of one network, data set and seed, in which runs may share their masks, the one that went on longest."""
     found: Dict[Tuple[Any, ...], Run] = {}
     for run in runs:
-        recipe, account = run.record.recipe, run.record.energy
+        recipe = run.record.recipe
         key = (*(recipe.get(name) for name in ("model", "dataset", "seed")), recipe.get("method") in LOW_PRECISION)
-        if account.extrapolation is None and (key not in found or _searched(run) > _searched(found[key])):
+        if run.record.extrapolation is None and (key not in found or _searched(run) > _searched(found[key])):
             found[key] = run
     return sorted(found.values(), key=lambda run: run.number)
 

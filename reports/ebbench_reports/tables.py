@@ -12,12 +12,14 @@ from ebbench.units import format_duration, format_si
 from ebbench_reports.collect import Collection, Run, method_title, ratio_text
 from ebbench_reports.markup import Cell, Column, Section, Table, ranges
 
-_WHAT_IS_REAL = "Accuracies, masks and FLOPs are of trainings that really ran."
-SIMULATED_BANNER = (
-    f"POWER SIMULATED: no energy here was measured, all come from a simulated sensor; do not cite them. {_WHAT_IS_REAL}"
-)
+SIMULATED_BANNER = "POWER SIMULATED: no energy here was measured, all come from a simulated sensor; do not cite them."
 PARTLY_SIMULATED_BANNER = (
-    f"POWER PARTLY SIMULATED: energies of the kind 'simulated' are not measurements; do not cite them. {_WHAT_IS_REAL}"
+    "POWER PARTLY SIMULATED: energies of the kind 'simulated' are not measurements; do not cite them."
+)
+WHAT_IS_REAL = "Accuracies, masks and FLOPs are of trainings that really ran."
+EXTRAPOLATED_BANNER = (
+    "EXTRAPOLATED: of such a training a few epochs of each phase really ran, and stand for all: its energy and FLOPs are those of "
+    "the whole schedule, its mask is that of the last epoch that ran, and it has no accuracy."
 )
 ESTIMATED_BANNER = (
     "ESTIMATED: rows of the kind 'estimated' were trained in a simulated arithmetic; their energy comes from counted operations "
@@ -28,10 +30,19 @@ NOT_MEASURED_BANNER = "NOT MEASURED: rows of the kind 'not measured' are of runs
 
 def banner(runs: Iterable[Run]) -> str:
     """What must be shouted above everything that is made from these runs; empty when all is measured."""
+    runs = list(runs)
     kinds = {run.record.kind for run in runs}
+    is_cut = [run.record.is_extrapolated for run in runs]
     simulated = SIMULATED_BANNER if kinds == {SIMULATED} else PARTLY_SIMULATED_BANNER if SIMULATED in kinds else ""
     others = [(ESTIMATED, ESTIMATED_BANNER), (NOT_MEASURED, NOT_MEASURED_BANNER)]
-    return " ".join(text for text in (simulated, *(text for kind, text in others if kind in kinds)) if text)
+    real = WHAT_IS_REAL if simulated and not any(is_cut) else ""
+    parts = [
+        simulated,
+        real,
+        EXTRAPOLATED_BANNER if any(is_cut) else "",
+        *(text for kind, text in others if kind in kinds),
+    ]
+    return " ".join(text for text in parts if text)
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -101,17 +112,19 @@ def extrapolation_notes(runs: Sequence[Run]) -> List[str]:
     """What each extrapolated energy was made from, and what it assumes; one sentence for runs of which the same is true."""
     found: Dict[str, List[int]] = {}
     for run in runs:
-        extrapolation = run.record.energy.extrapolation
+        extrapolation = run.record.extrapolation
         if extrapolation is not None and extrapolation["refused"] is None:
-            stages = [
-                f"{stage['measured_epochs']} epochs of {stage['scheduled_epochs']} of {path}"
+            is_estimate = run.record.energy.extrapolation is None
+            which = "trained_epochs" if is_estimate else "measured_epochs"
+            stages = " and ".join(
+                f"{stage[which]} epochs of {stage['scheduled_epochs']} of {path}"
                 for path, stage in extrapolation["by_phase"].items()
                 if stage["energy_j"] is not None
-            ]
-            parts = [
-                f"extrapolated from {' and '.join(stages)}",
-                *(f"assumed: {a}" for a in extrapolation["assumptions"]),
-            ]
+            )
+            made = (
+                f"estimated for the whole schedule; trained: {stages}" if is_estimate else f"extrapolated from {stages}"
+            )
+            parts = [made, *(f"assumed: {a}" for a in extrapolation["assumptions"])]
             found.setdefault("; ".join(parts), []).append(run.number)
     return [f"Run {ranges(numbers)}: {_sentence(text)}" for text, numbers in found.items()]
 

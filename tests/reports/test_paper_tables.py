@@ -130,6 +130,50 @@ def test_a_whole_training_stands_in_the_papers_row_before_an_extrapolated_one(tm
     assert cells(table, "Soft filter pruning, measure_epochs=5")["Kind"] == "extrapolated"
 
 
+def extrapolated_and_estimated(root):
+    """An extrapolated run, and one whose energy is estimated and whose training was cut short as well."""
+    stages = {"search": {"measured_epochs": 3, "trained_epochs": 4, "scheduled_epochs": 20, "energy_j": 80e3}}
+    how = {"by_phase": stages, "assumptions": ["the ticket is drawn at epoch 20"], "refused": None}
+    units = {"unit_energies": {"name": "horowitz-45nm", "title": "a 45 nm chip"}, "float32_j": 500.0}
+    meanwhile = {
+        "kind": "measured",
+        "reference": {"meter": "ina3221", "rail": "VDD_IN", "scope": "module"},
+        "extrapolation": how,
+    }
+    energies = {
+        "dense": account(300e3),
+        "eb-ff": account(300e3, kind="extrapolated", extrapolation=how),
+        "eb-ll": account(100.0, kind="estimated", estimate=units, while_simulating=meanwhile),
+    }
+    for method, energy in energies.items():
+        changes = {} if method == "dense" else {"accuracy": None}
+        recipe = {**WHOLE, "model": "vgg16-small", "method": method}
+        write_run(root / method, early_bird(method, recipe=recipe, energy=energy, kind=energy.kind, **changes))
+    return collect([root])
+
+
+def test_what_was_cut_short_is_said_of_estimated_rows_too(tmp_path):
+    table = paper_table(extrapolated_and_estimated(tmp_path), 2, compare=True)
+    assert "EXTRAPOLATED: of such a training a few epochs of each phase really ran" in table.banner
+    notes = "\n".join(table.notes)
+    assert "Extrapolated from 3 epochs of 20 of search; assumed: the ticket is drawn at epoch 20" in notes
+    assert "Estimated for the whole schedule; trained: 4 epochs of 20 of search; assumed: the ticket is drawn" in notes
+
+
+@pytest.mark.parametrize("how", [None, {"by_phase": {}, "assumptions": [], "refused": None}])
+def test_nobody_is_told_that_an_extrapolated_training_really_ran(tmp_path, how):
+    simulated = account(kind="simulated", extrapolation=how)
+    write_run(tmp_path / "run", record(energy=simulated, kind="simulated", recipe=WHOLE))
+    banner = paper_table(collect([tmp_path]), 2, compare=False).banner
+    assert ("FLOPs are of trainings that really ran" in banner) == (how is None)
+
+
+def test_rows_stand_in_the_order_of_the_runs_whatever_their_kind(tmp_path):
+    (section,) = paper_table(extrapolated_and_estimated(tmp_path), 2, compare=False).sections
+    heads = [row["row-0"].text for row in section.rows]
+    assert heads == ["Dense", "EB Train (FF)", "EB Train (LL)"]
+
+
 def test_what_tells_runs_of_one_place_apart_is_in_the_head_of_every_table_s_rows(tmp_path):
     for method in ("eb-ff", "eb-reinit"):
         drawn(tmp_path, [10], method=method)

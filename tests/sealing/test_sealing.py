@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,8 @@ from ebbench.energy.export import export_run
 from ebbench.energy.tables import integrate_tables
 from ebbench.errors import ConfigError, UserError
 from ebbench.rundir import RunDir, read_json, write_json
-from ebbench.sealing.record import integrate_again, load_record
+from ebbench.sealing.checks.training import training_checks
+from ebbench.sealing.record import _assumptions, integrate_again, load_record
 
 pytestmark = pytest.mark.realtime
 
@@ -190,3 +192,18 @@ def test_what_was_simulated_stays_so_as_a_trace_and_as_parquet_and_a_csv_says_no
         for path in (trace, tmp_path / f"{trace.stem}.parquet", tmp_path / f"{trace.stem}.csv")
     ]
     assert said == ["simulated", "simulated", None]
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ({}, "the pruned network has the widths of the mask"),
+        ({"kept_weights": 5}, "the mask of its weights is the one"),
+    ],
+)
+def test_what_is_assumed_of_a_mask_is_what_the_method_makes_of_it(kept, words):
+    ticket = {"assumed": True, "epoch": 160, "searched_epochs": 4, "distances": [], **kept}
+    raw = SimpleNamespace(outcome={"ticket": ticket}, recipe={"method": "lt", "ticket_epoch": None})
+    assert _assumptions(raw)[1] == f"{words} after 4 epochs of the first training"
+    (found,) = [check for check in training_checks(None, ticket, None) if check.name == "ticket found"]
+    assert found.advice == "the ticket's epoch 160 is assumed, its mask is the one after 4 epochs"

@@ -48,7 +48,7 @@ def _extrapolation(extrapolation: Optional[Mapping[str, Any]]) -> Iterable[Check
 
 def _ticket(ticket: Mapping[str, Any]) -> Check:
     if ticket.get("assumed"):
-        advice = f"the ticket's epoch {ticket['epoch']} is assumed, its widths are those after {ticket['searched_epochs']} epochs"
+        advice = f"the ticket's epoch {ticket['epoch']} is assumed, its mask is the one after {ticket['searched_epochs']} epochs"
         return Check("ticket found", WARN, None, 1.0, advice)
     found = bool(ticket.get("found"))
     advice = "" if found else "the mask never settled and the ticket was drawn at the last epoch; give more --epochs"

@@ -58,7 +58,7 @@ def _draw_limits(axes: Axes, runs: Sequence[Run]) -> None:
 
 def accuracy(runs: Sequence[Run], timelines: Mapping[int, Timeline]) -> Optional[Figure]:
     """Test accuracy over the epochs trained, search and retraining one after the other; of whole trainings."""
-    runs = [run for run in runs if run.record.energy.extrapolation is None]
+    runs = [run for run in runs if run.record.extrapolation is None]
     curves = [(run, accuracy_curve(timelines[run.number])) for run in runs if run.number in timelines]
     curves = [(run, curve) for run, curve in curves if curve[0]][:MAX_CURVES]
     if not curves:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ebbench.quantity import MISSING_TEXT, Quantity, format_quantity
-from ebbench.records import ESTIMATED, EXTRAPOLATED, worst
+from ebbench.records import ESTIMATED, worst
 from ebbench_reports.collect import method_title
 from ebbench_reports.compare import Group
 from ebbench_reports.markup import Cell
@@ -67,7 +67,9 @@ def _is_estimated(spot: Optional[Spot]) -> bool:
 def _departures(group: Group, plan: Layout) -> List[str]:
     """In what a run is not the paper's protocol, in one sentence."""
     found = departures(group, plan)
-    found += ["no accuracy: the training is extrapolated"] if EXTRAPOLATED in group.bench.kind else []
+    found += (
+        ["no accuracy: the training is extrapolated"] if any(run.record.is_extrapolated for run in group.runs) else []
+    )
     estimate = group.runs[0].record.energy.estimate
     found += (
         [f"energy estimated with the unit energies {estimate['unit_energies']['name']}, not of this board"]

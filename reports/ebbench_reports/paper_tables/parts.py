@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ebbench.records import ESTIMATED, EXTRAPOLATED
+from ebbench.records import ESTIMATED
 from ebbench_reports.collect import Collection
 from ebbench_reports.compare import Group, differing_settings, pool
 from ebbench_reports.paper_tables.departures import departures
@@ -66,7 +66,7 @@ def _part(plan: Layout, key: Tuple[str, ...], printed: Sequence[Any], groups: Se
     # where several are of one place, it is that of the one that departs least from the paper, and of a whole training first
     in_order = sorted(
         groups,
-        key=lambda g: (len(departures(g, plan)), EXTRAPOLATED in g.bench.kind, float(place_of(g)["initial_lr"])),
+        key=lambda g: (len(departures(g, plan)), any(run.record.is_extrapolated for run in g.runs), _rate(g)),
     )
     places = [(_spot_key(plan, place_of(g)), g) for g in in_order]
     labels = _labels(places)
@@ -74,6 +74,8 @@ def _part(plan: Layout, key: Tuple[str, ...], printed: Sequence[Any], groups: Se
     spots.update({spot: Spot() for spot, group in places if group.recipe.get("method") == "dense"})
     for each in printed:
         spots[_spot_key(plan, each.place)] = Spot(printed=each.texts)
+    for group in sorted(groups, key=_rate):  # rows in the order of the runs, whatever takes them
+        spots.setdefault(_spot_key(plan, place_of(group)), Spot())
     for ((row, column), group), label in zip(places, labels):
         spots.setdefault(((*row[:-1], row[-1] + label), column), Spot()).ours = group
     ratio = f", p = {key[2]}" if len(key) > 2 else ""
@@ -83,6 +85,10 @@ def _part(plan: Layout, key: Tuple[str, ...], printed: Sequence[Any], groups: Se
             if any(found is not None for found in improvement(values_by_method(plan, part, value)).values()):
                 spots[(IMPROVEMENT,), value] = Spot()
     return part
+
+
+def _rate(group: Group) -> float:
+    return float(place_of(group)["initial_lr"])
 
 
 def _spot_key(plan: Layout, place: Mapping[str, str]) -> Tuple[Tuple[str, ...], str]:
