@@ -10,7 +10,7 @@ from sample_runs import BOOT, SPANS, early_bird, record, write_run
 from ebbench.clock import ClockReading
 from ebbench.energy.traces.trace import Chunk
 from ebbench.protocols import Column, MeterInfo, Rail
-from ebbench_reports import timeline
+from ebbench_reports import figures, timeline
 from ebbench_reports.collect import collect
 from ebbench_reports.curves import accuracy_curve, phase_energies, ticket_distances
 from ebbench_reports.timeline import Band, Clockwork, Point, Timeline, power_at, read_timeline
@@ -182,3 +182,18 @@ def test_a_stage_begins_after_the_last_epoch_that_was_trained_before_it_evaluate
     early = Point("accuracy", 9.0, "search", 0.5, {"epoch": 9})
     assert accuracy_curve(Timeline(tuple(bands), (early, late), 50.0, None)) == (expected, [0.5, 0.7], [9.5])
     assert accuracy_curve(Timeline(tuple(bands), (late,), 50.0, None)) == (expected[1:], [0.7], [])
+
+
+def test_the_power_of_an_extrapolated_run_says_so_inside_the_picture_and_that_its_ticket_is_assumed(traced):
+    run, found = traced
+    how = {"by_phase": {}, "assumptions": [], "refused": None}
+    ticket = {**run.record.ticket, "assumed": True, "found": None}
+    recipe = {**run.record.recipe, "model": "a-network-with-quite-a-long-name-for-its-size"}
+    energy = replace(run.record.energy, extrapolation=how)
+    cut = replace(run, record=replace(run.record, energy=energy, ticket=ticket, recipe=recipe))
+    figure = figures.power(cut, found)
+    said = figure.texts[0].get_text()
+    assert said.replace("\n", " ").endswith("· of an extrapolated run") and max(map(len, said.split("\n"))) <= 96
+    assert figure.texts[0].get_window_extent().x1 <= figure.bbox.x1
+    assert any("mask drawn, for a ticket of epoch 11" in text.get_text() for text in figure.axes[0].texts)
+    assert any("ticket drawn, epoch 11" in text.get_text() for text in figures.power(run, found).axes[0].texts)

@@ -68,7 +68,7 @@ def _draw_energies(axes: Axes, runs: Sequence[Run], names: Mapping[int, str], se
         0, 1.32 * max((r.record.energy.total_j or 0) + (r.record.energy.uncertainty_j or 0) for r in runs) / factor or 1
     )
     if runs[0].record.kind == ESTIMATED:
-        axes.set_xlabel(f"Estimated energy ({letter}J), not of this board; interval not known")
+        axes.set_xlabel(f"Estimated energy ({letter}J), not of this board, no interval")
     else:
         twice = ", work done twice included" if any(run.record.energy.redone_j for run in runs) else ""
         axes.set_xlabel(f"Training energy ({letter}J){twice}; interval: k = 2")

@@ -40,7 +40,8 @@ def distances(runs: Sequence[Run]) -> Optional[Figure]:
     axes.set_xlabel("Epoch of the search")
     axes.set_ylabel("Mask distance (fraction of channels)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.plot([], [], "*", markersize=11, color=MUTED, markeredgecolor=INK, label="ticket drawn")
+    if any((run.record.ticket or {}).get("found") for run in runs):
+        axes.plot([], [], "*", markersize=11, color=MUTED, markeredgecolor=INK, label="ticket drawn")
     legend_beside(axes)
     return finish(figure, "Mask distance over the search", runs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import textwrap
 from typing import Any, Dict, Iterator, Sequence, Tuple
 
 import matplotlib
@@ -31,6 +32,8 @@ _STYLE = {
     "svg.fonttype": "path", "svg.hashsalt": "ebbench", "pdf.fonttype": 42,
 }  # fmt: skip
 WIDTH_IN = 9.0
+#: letters of a title that fit into the width
+TITLE_LINE = 96
 
 #: what a figure shows of its runs
 ENERGY, POWER, TRAINING = "energy", "power", "training"
@@ -62,12 +65,11 @@ def finish(figure: Figure, title: str, runs: Sequence[Run], shows: str = TRAININ
     """
     word = _not_measured(runs, shows)
     title = f"{word} · {title}" if word else title
-    carried_on = [run.record.energy.extrapolation is not None for run in runs]
-    title += (
-        " · extrapolated" if carried_on and all(carried_on) else " · partly extrapolated" if any(carried_on) else ""
-    )
+    title += _carried_on(runs, shows)
     figure.set_label(title)
-    figure.suptitle(title, x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    figure.suptitle(
+        textwrap.fill(title, TITLE_LINE, break_long_words=False), x=0.008, ha="left", fontsize=10.5, fontweight="bold"
+    )
     mark = {
         "ha": "center",
         "va": "center",
@@ -83,6 +85,18 @@ def finish(figure: Figure, title: str, runs: Sequence[Run], shows: str = TRAININ
     if hasattr(figure, "set_layout_engine"):
         figure.set_layout_engine("none")
     return figure
+
+
+def _carried_on(runs: Sequence[Run], shows: str) -> str:
+    """Energies of runs that were cut short are extrapolated; power and training are shown as far as they went."""
+    if shows == ENERGY:
+        cut, words = [run.record.energy.extrapolation is not None for run in runs], "extrapolated"
+    else:
+        cut = [run.record.is_extrapolated for run in runs]
+        words = "of an extrapolated run" if len(runs) == 1 else "of extrapolated runs"
+    if not any(cut):
+        return ""
+    return f" · {words}" if all(cut) else f" · partly {words}"
 
 
 def _not_measured(runs: Sequence[Run], shows: str) -> str:

@@ -26,7 +26,7 @@ def power(run: Run, timeline: Timeline) -> Optional[Figure]:
         2, 1, sharex=True, figsize=(WIDTH_IN, 3.3 + 0.22 * rows),
         gridspec_kw={"height_ratios": [2.6, 0.22 * rows], "hspace": 0.0},
     )  # fmt: skip
-    _draw_power(top, timeline, scale)
+    _draw_power(top, timeline, scale, is_assumed=bool((run.record.ticket or {}).get("assumed")))
     _draw_lane(lane, timeline.bands, rows, scale, timeline.duration_s)
     lane.set_xlabel(f"Time since the start ({unit})")
     reference = run.measured["reference"]
@@ -36,7 +36,7 @@ def power(run: Run, timeline: Timeline) -> Optional[Figure]:
     return finish(figure, f"Power over time, run {run.number}: {label(run, ('model', 'seed'))}", [run], shows=POWER)
 
 
-def _draw_power(axes: Axes, timeline: Timeline, scale: float) -> None:
+def _draw_power(axes: Axes, timeline: Timeline, scale: float, *, is_assumed: bool) -> None:
     envelope = timeline.power
     assert envelope is not None
     for band in timeline.bands:
@@ -54,8 +54,9 @@ def _draw_power(axes: Axes, timeline: Timeline, scale: float) -> None:
             axes.axvline(at, color=PHASE_COLOURS["draw"], linestyle="--", linewidth=1.2)
             near_end = point.time_s > 0.8 * timeline.duration_s
             epoch = point.values.get("epoch")
+            drawn = "mask drawn, for a ticket of epoch" if is_assumed else "ticket drawn, epoch"
             axes.annotate(
-                "ticket drawn" + (f", epoch {epoch}" if epoch is not None else ""), (at, 0.97), xycoords=("data", "axes fraction"),
+                "ticket drawn" if epoch is None else f"{drawn} {epoch}", (at, 0.97), xycoords=("data", "axes fraction"),
                 xytext=(-5 if near_end else 5, 0), textcoords="offset points", ha="right" if near_end else "left", va="top",
                 fontsize=8.5, color=PHASE_COLOURS["draw"], bbox={"boxstyle": "square,pad=.15", "fc": PAPER, "ec": "none"},
             )  # fmt: skip
