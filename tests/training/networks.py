@@ -10,6 +10,7 @@ from torch import nn
 from ebbench.training.compat import foreach_sign
 from ebbench.training.models import build_model
 from ebbench.training.pruning.masks import draw_mask, layer_sizes_of
+from ebbench.training.pruning.ranking import GROUPED, Ranking
 
 CLASSES = 4
 
@@ -50,7 +51,11 @@ MASKS = {"random": random_mask, "skewed": skewed_mask, "alike": alike_mask}
 
 
 def mask_of(model, kind, seed=0, ratio=0.5):
-    return MASKS[kind](layer_sizes_of(model), np.random.default_rng(seed), ratio)
+    """One of `MASKS`, or of random scales with ``masks = "grouped"``."""
+    sizes, rng = layer_sizes_of(model), np.random.default_rng(seed)
+    if kind == GROUPED:
+        return Ranking(model, GROUPED).draw(rng.random(sum(sizes), dtype=np.float32), ratio)
+    return MASKS[kind](sizes, rng, ratio)
 
 
 def images(model, seed, count, dtype):

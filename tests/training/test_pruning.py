@@ -16,13 +16,15 @@ from ebbench.training.models.preresnet import PreResNet, preresnet_widths
 from ebbench.training.models.resnet import BASIC, BOTTLENECK, ResNet, resnet_widths
 from ebbench.training.pruning.masks import draw_mask, gamma_of, layer_sizes_of
 from ebbench.training.pruning.physical import HeldMask, apply_mask, plan_of, prune, reinit
-from ebbench.training.pruning.ranking import Ranking
+from ebbench.training.pruning.ranking import GROUPED, Ranking
 
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import CLASSES, MASKS, images, mask_of, random_mask, relative_difference, train, trained_looking
+from rounding import differences
 
 WIDTHS = (6, 5, 7, 6, 8, 7, 6, 9, 8, 7, 6, 8, 9)
 SMALL = ("vgg16-small", "preresnet-small", "resnet18-small", "resnet50-small")
+KINDS = (*sorted(MASKS), GROUPED)
 
 
 def vgg(seed=0):
@@ -61,7 +63,7 @@ def test_pruned_and_masked_vgg_agree_after_ten_steps_in_float64(seed, kind, rati
     assert_equal_outputs(small, masked, 1e-10)
 
 
-@pytest.mark.parametrize("kind", sorted(MASKS))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("name", "residual"),
     [("preresnet-small", KEEP), ("preresnet-small", SELECT), ("resnet18-small", KEEP), ("resnet50-small", KEEP)],
@@ -102,7 +104,7 @@ def narrow(name):
     )
 
 
-@pytest.mark.parametrize("kind", sorted(MASKS))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SMALL)
 def test_pruned_and_masked_networks_agree_in_float32(name, kind):
     for residual in (KEEP, SELECT):
@@ -122,6 +124,18 @@ def test_ten_steps_in_float32_agree_on_a_gentle_network(name, kind, lr):
     train(masked, 10, torch.float32, held, lr=lr)
     train(small, 10, torch.float32, held_small, lr=lr)
     assert_equal_outputs(small, masked, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["random", "skewed"])
+@pytest.mark.parametrize(
+    ("name", "lr"),
+    [("vgg16-small", 0.05), ("preresnet-small", 0.05), ("resnet18-small", 0.05), ("resnet50-small", 0.0002)],
+)
+def test_ten_steps_in_float32_part_pruned_and_masked_no_further_than_a_rounding_parts_the_masked_from_itself(
+    name, lr, kind
+):
+    found = differences(name, kind, torch.float32, lr=lr)
+    assert found.pruned < 10 * max(found.itself), found
 
 
 def test_what_is_left_of_a_stream_is_what_somebody_reads():
