@@ -144,7 +144,8 @@ class RunRecord:
     @property
     def kind_text(self) -> str:
         """The kind in words: what was extrapolated from a simulated meter is both."""
-        is_both = self.kind == SIMULATED and self.energy.extrapolation is not None
+        how = self.energy.extrapolation
+        is_both = self.kind == SIMULATED and how is not None and not how["refused"]
         return f"{SIMULATED}, {EXTRAPOLATED}" if is_both else self.kind
 
     def to_json(self) -> Dict[str, Any]:

@@ -193,6 +193,9 @@ def _figures(collection: Collection, names: Sequence[str]) -> Iterator[Tuple[str
     for name, draw in drawn.items():
         kind = name if name in PAPER_FIGURES else name.split("-")[0]
         figure = draw() if kind in names else None
+        if figure is None and kind in names and tuple(names) != FIGURES:  # asked for by its name
+            why = "; extrapolated ones have no accuracy" if any(run.record.is_extrapolated for run in runs) else ""
+            log.warning("no %s: none of these runs has what it shows%s", name, why)
         if figure is not None:
             limits = {"energy": figures.MAX_BARS, "distances": figures.MAX_CURVES, "tradeoff": len(runs)}
             shown = len(runs) if kind in PAPER_FIGURES else limits.get(kind, MAX_TIMELINES)

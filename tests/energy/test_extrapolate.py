@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pkgutil
+from dataclasses import replace
 
 import jsonschema
 import numpy as np
@@ -115,6 +116,9 @@ def test_it_is_labelled_the_measured_part_is_kept_and_no_accuracy_is_claimed(tmp
 def test_what_a_simulated_meter_showed_stays_simulated(tmp_path):
     record = constant(tmp_path / "run", simulated=True)
     assert record.kind == "simulated" and record.energy.extrapolation is not None
+    assert record.kind_text == "simulated, extrapolated"
+    refused = {**record.energy.extrapolation, "refused": "the epochs drift"}
+    assert replace(record, energy=replace(record.energy, extrapolation=refused)).kind_text == "simulated"
     assert {phase.kind for phase in record.energy.by_phase.values()} == {"simulated"}
 
 

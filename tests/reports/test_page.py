@@ -158,6 +158,17 @@ def test_a_simulated_power_stands_across_energies_and_powers_only_and_every_titl
     assert across == {"ENERGY": ["ENERGY SIMULATED"], "POWER": []}
 
 
+def test_a_figure_that_is_asked_for_and_has_nothing_to_show_is_told(tmp_path, caplog):
+    write_run(tmp_path / "dense", record(kind="extrapolated", energy=account(kind="extrapolated"), accuracy=None))
+    for figures_named, told in ((["figure-1"], 1), ([], 0)):
+        caplog.clear()
+        HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["html"], "figures": figures_named})
+        said = [line for line in caplog.messages if "none of these runs has what it shows" in line]
+        assert len(said) == told
+    HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["html"], "figures": ["figure-1"]})
+    assert "no figure-1: none of these runs has what it shows; extrapolated ones have no accuracy" in caplog.messages
+
+
 def test_a_measured_report_shouts_nothing(tmp_path):
     write_run(tmp_path / "dense", record())
     for path in HtmlReport().render([tmp_path], tmp_path / "out", {"formats": ["md", "tex", "html", "svg"]}):
