@@ -9,7 +9,7 @@ import pytest
 
 from ebbench import session
 from ebbench.config import Bench, Recipe, run_id
-from ebbench.errors import ConfigError, DiskError, Faults, InputError, MeterError, UserError
+from ebbench.errors import ConfigError, Faults, InputError, MeterError, UserError
 from ebbench.experiments import preflight
 from ebbench.experiments.conduct import find_experiment
 from ebbench.experiments.file import Experiment, load_experiment
@@ -174,5 +174,5 @@ def test_a_setting_that_an_older_version_did_not_know_was_at_its_default(tmp_pat
 
 def test_a_file_where_the_runs_are_to_go_is_one_line(tmp_path):
     (tmp_path / "runs").write_text("not a folder")
-    with pytest.raises(DiskError, match=r"cannot make the run folder .*choose another with --out"):
+    with pytest.raises(UserError, match=r"cannot make the run folder .*choose another with --out"):
         session.conduct(Recipe(**QUICK), SIM, tmp_path / "runs")
