@@ -105,7 +105,9 @@ def test_the_sweep_before_one_that_is_no_number_is_the_last(ear, number, text):
 
 def test_a_file_that_was_closed_ends_it(ear, number):
     file = number("1")
-    made = make(ear, file._replace(descriptor=987))
+    closed = os.dup(file.descriptor)
+    os.close(closed)
+    made = make(ear, file._replace(descriptor=closed))
     assert made.is_cut and not len(made.slots)
 
 
