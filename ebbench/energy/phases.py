@@ -28,8 +28,11 @@ class PhaseLog:
     """Writes the edges of phases, marks and metrics of one start of a run (a segment), each with its time.
 
     `synchronize` waits for the accelerator; it is called before every edge of a phase, before the lock is taken. Where something
-    has failed already, one that cannot be waited for any more does not hide what it was.
+    has failed already, one that cannot be waited for any more does not hide what it was. A log that nobody
+    holds any more is closed.
     """
+
+    _fd = -1
 
     def __init__(
         self, path: Path, clock: Clock = monotonic_ns, synchronize: Optional[Callable[[], None]] = None
@@ -112,6 +115,9 @@ class PhaseLog:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
 
     def _edge(self, event: Event) -> Event:
         """The one edge function: wait for the accelerator, lock, read the clock, write; the same order at both ends."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import gc
 import json
 import math
 import os
@@ -45,6 +47,24 @@ def test_phases_nest_by_path_and_keep_their_edges(log):
     assert (outer.start_ns, epoch.start_ns, draw.start_ns) == (1_020, 1_030, 1_040)
     assert (draw.end_ns, epoch.end_ns, outer.end_ns) == (1_050, 1_060, 1_070)
     assert not any(i.failed or i.interrupted for i in (outer, epoch, draw))
+
+
+def test_a_log_that_nobody_holds_any_more_is_closed(tmp_path):
+    path = str(tmp_path / "phases.jsonl")
+    log = PhaseLog(path)
+    assert path in open_files()
+    del log
+    gc.collect()
+    assert path not in open_files()
+
+
+def open_files():
+    """The paths of all files that this process has open."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return found
 
 
 def test_a_phase_whose_block_raises_ends_and_is_failed(log):
